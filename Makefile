@@ -1,0 +1,48 @@
+# `make run` and `make test` are all it takes: each sets up what it needs in .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+CHROMIUM ?= /usr/bin/chromium
+# Test files that run at the same time. Most wait for a server, a browser or a child process.
+WORKERS ?= 3
+
+.PHONY: run test test-slow lint starter clean
+
+run: .venv/app-installed
+	$(BIN)/python app.py
+
+test: .venv/tests-installed $(CHROMIUM)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+
+test-slow: .venv/tests-installed $(CHROMIUM)
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/tests-installed
+	$(BIN)/ruff check .
+
+# Makes the built-in model again. TEACHER is a directory with the cross-encoder to learn from, DATA one with the sets.
+starter: .venv/tests-installed
+	$(BIN)/python -m distillation --teacher $(TEACHER) --data $(DATA) --out reranker/starter
+
+.venv/app-installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/tests-installed: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ .venv/app-installed
+
+# The browser tests need a Chromium; Debian and Ubuntu have it as a package.
+$(CHROMIUM):
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	elif command -v apt-get >/dev/null && command -v sudo >/dev/null; then \
+		sudo apt-get update -qq && sudo apt-get install -y -qq chromium >/dev/null; \
+	else \
+		echo "The browser tests need Chromium. Install it and say where it is: make test CHROMIUM=/path/to/chromium"; exit 1; \
+	fi
+
+clean:
+	rm -rf .venv

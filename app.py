@@ -1,0 +1,77 @@
+"""Rerank Workbench: `python app.py` serves the page and the HTTP interface on one port.
+
+The page is there within seconds. The model is loaded behind it, once the server is up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from errors import WorkbenchError
+from settings import Settings
+
+log = logging.getLogger("workbench")
+
+SECONDS_TO_FINISH_REQUESTS = 5
+
+
+def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only when the settings are right
+    """The whole application, page and HTTP interface, ready to be served."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from page.page import CSS, HEAD, THEME, build_page
+    from server.api import build_api
+    from services import Services
+
+    services = Services.build(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        services.start()
+        yield
+        services.stop()
+
+    api = build_api(services, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    page = build_page(services)
+    return gr.mount_gradio_app(
+        api,
+        page,
+        path="/",
+        server_name=settings.host,
+        server_port=settings.port,
+        theme=THEME,
+        css=CSS,
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+    )
+
+
+def main() -> None:
+    """Serve until stopped. A wrong setting ends the process with one line that says which and why."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = Settings.from_env()
+    except WorkbenchError as error:
+        sys.exit(f"Cannot start: {error}")
+    log.info("Settings: %s", settings.describe())
+    import uvicorn
+
+    uvicorn.run(
+        build_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=SECONDS_TO_FINISH_REQUESTS,
+    )
+
+
+if __name__ == "__main__":
+    main()

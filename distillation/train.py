@@ -1,0 +1,121 @@
+"""Train the student on the teacher's outputs.
+
+A batch is some whole queries with all of their pairs. Three terms make the loss, each a mean square over the batch:
+
+- the error of the logit;
+- the error's deviation from its mean within the query: equal to the error of the margins between all pairs of the
+  same query, it is what the ranking depends on;
+- the distance of the student's hidden states from the teacher's at the kept tokens, over the teacher's variance. Its
+  weight falls to nothing over the training: at the end the score alone counts.
+
+A forward pass takes micro-batches of similar length, so that padding is little and queries still stay whole.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import ElectraForSequenceClassification, get_linear_schedule_with_warmup
+
+from distillation.pairs import Pair
+from distillation.teacher import TeacherOutputs, batches_by_length, gather_states, pad
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """`steps` batches of `queries_per_batch` whole queries; the weights scale the loss terms beside the logit's."""
+
+    steps: int
+    queries_per_batch: int = 8
+    learning_rate: float = 3e-4
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    margin_weight: float = 1.0
+    state_weight: float = 4.0
+    seed: int = 42
+
+
+def rows_by_query(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Return the pair numbers of each query."""
+    found: dict[str, list[int]] = {}
+    for number, pair in enumerate(pairs):
+        found.setdefault(pair.query_id, []).append(number)
+    return list(found.values())
+
+
+def forward(
+    student: ElectraForSequenceClassification, rows: Sequence[dict[str, list[int]]], positions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (B,) logits and (B, L, S, H) states at (B, S) positions, fp32, of tokenized pairs, in bfloat16 inside."""
+    order, logits, states = [], [], []
+    with torch.autocast("cpu", torch.bfloat16):
+        for batch in batches_by_length(rows, batch_tokens=1536):
+            out = student(**pad([rows[number] for number in batch]), output_hidden_states=True)
+            order += batch
+            logits.append(out.logits[:, 0].float())
+            kept = [gather_states(state, positions[batch]) for state in out.hidden_states[1:]]
+            states.append(torch.stack(kept, 1).float())
+    back = torch.argsort(torch.tensor(order))
+    return torch.cat(logits)[back], torch.cat(states)[back]
+
+
+def within_query(error: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Return (B,) errors less the mean of their query; `query` (B,) numbers the queries from 0."""
+    count = torch.bincount(query).to(error.dtype)
+    mean = torch.zeros_like(count).index_add(0, query, error) / count
+    return error - mean[query]
+
+
+def train(
+    student: ElectraForSequenceClassification,
+    pairs: Sequence[Pair],
+    rows: Sequence[dict[str, list[int]]],
+    teacher: TeacherOutputs,
+    settings: TrainSettings,
+) -> list[float]:
+    """Train `student` in place on all pairs; return the loss of each step."""
+    rng = random.Random(settings.seed)
+    queries = rows_by_query(pairs)
+    # (1, L, 1, 1): layers differ in size, and each should count alike.
+    scale = torch.from_numpy(teacher.states[:2000].astype(np.float32)).var((0, 2)).mean(-1)[None, :, None, None]
+    decayed = [p for p in student.parameters() if p.ndim > 1]
+    others = [p for p in student.parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    warmup = int(settings.steps * settings.warmup_share)
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, settings.steps)
+    student.train()
+    losses, waiting, started = [], [], time.monotonic()
+    for step in range(1, settings.steps + 1):
+        while len(waiting) < settings.queries_per_batch:
+            waiting += rng.sample(queries, len(queries))
+        chosen, waiting = waiting[: settings.queries_per_batch], waiting[settings.queries_per_batch :]
+        batch = [number for query in chosen for number in query]
+        query = torch.tensor([column for column, numbers in enumerate(chosen) for _ in numbers])
+        logits, states = forward(student, [rows[n] for n in batch], torch.from_numpy(teacher.positions[batch]))
+        error = logits - torch.from_numpy(teacher.logits[batch])
+        distance = (states - torch.from_numpy(teacher.states[batch]).float()).square() / scale
+        logit_loss, margin_loss = error.square().mean(), within_query(error, query).square().mean()
+        state_weight = settings.state_weight * (1 - step / settings.steps)
+        loss = logit_loss + settings.margin_weight * margin_loss + state_weight * distance.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 50 == 0 or step == settings.steps:
+            rate = step * len(batch) / (time.monotonic() - started)
+            log.info(
+                "step %d of %d: logit %.3f, margin %.3f, states %.3f; %.0f pairs a second",
+                step, settings.steps, logit_loss.item(), margin_loss.item(), distance.mean().item(), rate,
+            )  # fmt: skip
+    student.eval()
+    return losses

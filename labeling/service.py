@@ -1,0 +1,76 @@
+"""What annotators do: judge, skip, flag, undo. Checks what they sent, then leaves it to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from errors import InvalidInput, NotFound
+from labeling.queue import order_of
+from storage.label_store import LabelStore
+from storage.records import AddedCandidates, Candidate, Judgment, Progress, SkipReason, Task
+from texts import check_name, check_text
+
+
+class LabelingService:
+    """The judging half of the workbench, for the page and the HTTP interface alike."""
+
+    def __init__(self, store: LabelStore) -> None:
+        self.store = store
+
+    def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
+        """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
+        checked = [_check_candidate(candidate, place) for place, candidate in enumerate(candidates, start=1)]
+        return self.store.add_candidates(checked)
+
+    def judge(self, judgments: Iterable[Judgment]) -> tuple[int, int]:
+        """Store these judgments durably: all, or none when one is unusable.
+
+        Returns (how many were stored, how many replaced a different label of the same annotator).
+        """
+        return self.store.save([_check_judgment(judgment, place) for place, judgment in enumerate(judgments, start=1)])
+
+    def next_task(self, annotator: str, strategy: str | None = None) -> Task | None:
+        """The next pair for this annotator; None when nothing is left."""
+        return self.store.next_task(check_name(annotator), order_of(strategy))
+
+    def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
+        """One pair as this annotator sees it. Raises NotFound."""
+        task = self.store.task(query_id, passage_id, check_name(annotator))
+        if task is None:
+            raise NotFound("This pair is no longer in the queue. Go on with the next one.")
+        return task
+
+    def skip(self, task: Task, annotator: str, reason: SkipReason, seconds: float | None = None) -> None:
+        """Put a pair aside: for good ("cannot_tell") or to the end of the queue ("later")."""
+        self.store.skip(task.query_id, task.passage_id, check_name(annotator), reason, seconds)
+
+    def toggle_flag(self, task: Task, annotator: str) -> bool:
+        """Flag a pair for somebody to look at, or take the flag away. Returns whether it is flagged now."""
+        return self.store.toggle_flag(task.query_id, task.passage_id, check_name(annotator))
+
+    def undo(self, annotator: str) -> Task | None:
+        """Take back this annotator's last label or skip; returns the pair it was about, None when there is none."""
+        annotator = check_name(annotator)
+        undone = self.store.undo(annotator)
+        return self.store.task(*undone, annotator) if undone else None
+
+    def progress(self, annotator: str) -> Progress:
+        """How far the team has come, and this annotator (whose name may be empty)."""
+        return self.store.progress(annotator)
+
+
+def _check_candidate(candidate: Candidate, place: int) -> Candidate:
+    check_text(candidate.query, f"The query of pair {place}")
+    check_text(candidate.passage, f"The passage of pair {place}")
+    return replace(candidate, source=check_name(candidate.source, f"The source of pair {place}"))
+
+
+def _check_judgment(judgment: Judgment, place: int) -> Judgment:
+    check_text(judgment.query, f"The query of label {place}")
+    check_text(judgment.passage, f"The passage of label {place}")
+    if judgment.note:
+        check_text(judgment.note, f"The note of label {place}")
+    if judgment.label not in (0, 1):
+        raise InvalidInput(f"Label {place} is {judgment.label!r}; it has to be 1 (relevant) or 0 (not relevant).")
+    return replace(judgment, annotator=check_name(judgment.annotator, f"The annotator of label {place}"))

@@ -1,0 +1,1 @@
+"""What all tabs of the page share: its look, its keys, its templates, and how errors reach a person."""

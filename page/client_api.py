@@ -1,0 +1,113 @@
+"""The same calls for gradio's own client, as named endpoints: `Client(url).predict(..., api_name="/rerank")`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from labeling.agreement import agreement
+from page.notices import check_may_change, shown_to_people
+from reranker.recipe import TrainingConfig
+from services import Services
+from storage.records import Judgment
+from texts import check_passages, check_text
+
+
+def add_client_api(services: Services) -> None:
+    """Add the named endpoints to the Blocks that is being built."""
+
+    @shown_to_people
+    def rerank(query: str, documents: list[str], model: str | None = None) -> list[dict[str, Any]]:
+        """Rank documents for a query, best first."""
+        reranker = services.registry.get(model).reranker
+        ranked = reranker.rank(check_text(query, "The query"), check_passages(documents))
+        return [
+            {"index": passage.index, "relevance_score": passage.probability, "score": passage.score}
+            for passage in ranked
+        ]
+
+    @shown_to_people
+    def label(
+        query: str, passage: str, label: int, annotator: str, request: gr.Request, token: str = ""
+    ) -> dict[str, int]:
+        """Say of a pair whether it is relevant (1) or not (0)."""
+        check_may_change(services, token, request, None)
+        saved, changed = services.labeling.judge([Judgment(query, passage, label, annotator)])
+        return {"saved": saved, "changed": changed}
+
+    @shown_to_people
+    def next_task(
+        annotator: str, request: gr.Request, strategy: str | None = None, token: str = ""
+    ) -> dict[str, Any] | None:
+        """The next pair for this annotator, or null when nothing is left."""
+        check_may_change(services, token, request, None)
+        task = services.labeling.next_task(annotator, strategy)
+        return None if task is None else asdict(task)
+
+    @shown_to_people
+    def agreement_of_annotators(request: gr.Request, token: str = "") -> dict[str, Any]:
+        """How far the annotators agree."""
+        check_may_change(services, token, request, None)
+        return asdict(agreement(services.label_store.labels()))
+
+    @shown_to_people
+    def train(
+        request: gr.Request,
+        recipe: str | None = None,
+        base: str | None = None,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        promote: str | None = None,
+        token: str = "",
+    ) -> dict[str, Any]:
+        """Start a training run."""
+        check_may_change(services, token, request, None)
+        config = TrainingConfig.of(
+            recipe, promote, base=base, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed
+        )
+        return asdict(services.jobs.start(config))
+
+    @shown_to_people
+    def training_run(run_id: str) -> dict[str, Any]:
+        """How a training run is doing."""
+        return asdict(services.model_store.run(run_id))
+
+    @shown_to_people
+    def cancel_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Ask a training run to stop."""
+        check_may_change(services, token, request, None)
+        return asdict(services.jobs.cancel(run_id))
+
+    def models() -> list[dict[str, Any]]:
+        """Every model version, newest first."""
+        return [asdict(version) for version in services.model_store.versions()]
+
+    @shown_to_people
+    def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Make a version the active one."""
+        check_may_change(services, token, request, None)
+        return asdict(services.registry.promote(version, "asked for by gradio's client"))
+
+    @shown_to_people
+    def rollback(request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Make the version before the active one active again."""
+        check_may_change(services, token, request, None)
+        return asdict(services.registry.roll_back("asked for by gradio's client"))
+
+    for name, function in (
+        ("rerank", rerank),
+        ("label", label),
+        ("next_task", next_task),
+        ("agreement", agreement_of_annotators),
+        ("train", train),
+        ("training_run", training_run),
+        ("cancel_training", cancel_training),
+        ("models", models),
+        ("promote", promote),
+        ("rollback", rollback),
+    ):
+        gr.api(function, api_name=name)

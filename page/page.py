@@ -1,0 +1,106 @@
+"""The page: a head with the model and the name of whoever judges, and the five tabs below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from labeling.data_tab import build_data_tab
+from labeling.label_tab import LabelTab
+from page.client_api import add_client_api
+from page.render import render
+from reranker.models_tab import build_models_tab
+from reranker.rerank_tab import build_rerank_tab
+from reranker.train_tab import build_train_tab
+from services import Services
+
+HERE = Path(__file__).parent
+CSS = (HERE / "style.css").read_text(encoding="utf-8")
+HEAD = f"<script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>"
+# Fonts that the machine has: the page asks nobody else for anything.
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+    font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    radius_size="md",
+).set(
+    # The theme's own are too pale to read: at least 4.5 to 1 is asked for (WCAG 2.1, 1.4.3).
+    body_text_color_subdued="*neutral_500",
+    body_text_color_subdued_dark="*neutral_400",
+    block_info_text_color="*neutral_500",
+    block_info_text_color_dark="*neutral_400",
+    button_primary_background_fill="*primary_600",
+)
+SECONDS_BETWEEN_STATUS = 2.0
+# Requests that are answered side by side; scoring takes its turns below them.
+CONCURRENT_EVENTS = 16
+DAY = 24 * 3600
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """Build the whole page."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    with gr.Blocks(title="Rerank Workbench", analytics_enabled=False, fill_width=True, delete_cache=(DAY, DAY)) as page:
+        # The secret encrypts what the browser keeps, here a name; a fixed one lets it outlive a restart.
+        remembered = gr.BrowserState("", storage_key="rerank-workbench-annotator", secret="rerank-workbench")
+        with gr.Row(elem_id="head"):
+            with gr.Column(scale=4, min_width=320):
+                gr.HTML(
+                    '<h1>Rerank Workbench</h1><p class="loop">rerank → label → fine-tune → evaluate → promote</p>',
+                    elem_id="title",
+                )
+                status = gr.HTML(elem_id="model-status")
+            with gr.Column(scale=1, min_width=220):
+                annotator = gr.Textbox(
+                    label="Your name", placeholder="for the labels you give", elem_id="annotator", max_length=100
+                )
+                token = gr.Textbox(
+                    label="API token",
+                    type="password",
+                    placeholder="to train, promote, import and export",
+                    elem_id="api-token",
+                    visible=services.settings.api_token is not None,
+                )
+                if services.settings.sign_in:
+                    gr.LoginButton(size="sm")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Rerank", id="rerank"):
+                build_rerank_tab(services, annotator)
+            with gr.Tab("Label", id="label") as label_tab:
+                labels = LabelTab(services, annotator)
+            with gr.Tab("Data", id="data") as data_tab:
+                connect_data = build_data_tab(services, annotator, token)
+            with gr.Tab("Train", id="train") as train_tab:
+                connect_train = build_train_tab(services, token)
+            with gr.Tab("Models", id="models-tab") as models_tab:
+                connect_models = build_models_tab(services, token)
+
+        open_labels = (labels.open, [labels.session, annotator, labels.strategy], labels.outputs)
+        label_tab.select(*open_labels, **quiet)
+        page.load(lambda name: name, remembered, annotator, **quiet).then(*open_labels, **quiet)
+        annotator.input(lambda name: name.strip(), annotator, remembered, **quiet)
+        gr.on([annotator.blur, annotator.submit], *open_labels, **quiet)
+        connect_data(data_tab.select)
+        connect_train(train_tab.select)
+        connect_models(models_tab.select)
+
+        def show_status(shown: str) -> tuple:
+            state = services.registry.status()
+            html = render(
+                "status.html",
+                loading=state.loading,
+                version=state.version,
+                notices=[state.message, services.backup.notice if services.backup else ""],
+                run=services.jobs.current(),
+            )
+            return (gr.skip(), gr.skip()) if html == shown else (html, html)
+
+        shown_status = gr.State("")
+        page.load(show_status, shown_status, [shown_status, status], **quiet)
+        gr.Timer(SECONDS_BETWEEN_STATUS).tick(show_status, shown_status, [shown_status, status], **quiet)
+        add_client_api(services)
+    page.queue(default_concurrency_limit=CONCURRENT_EVENTS, max_size=500)
+    return page

@@ -1,0 +1,36 @@
+"""HTML from templates, with everything that people typed shown as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+def render(template: str, **values: object) -> str:
+    """Fill in a template of `page/templates`; every value is escaped.
+
+    Braces become entities too: the page puts the result through a template language of its own, in which they mean
+    something.
+    """
+    html = _environment.get_template(template).render(**values)
+    return html.replace("{", "&#123;").replace("}", "&#125;")
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time as people say it: "40 s", "3 min", "2 h 5 min"; empty for None."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

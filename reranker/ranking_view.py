@@ -1,0 +1,36 @@
+"""What the Rerank tab shows of a ranking, apart from how it looks."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+
+from reranker.model import RankedPassage
+
+
+@dataclass(frozen=True)
+class RankingView:
+    """A ranking on the page, and the labels that were given to its passages there (by their index in the input)."""
+
+    query: str
+    ranked: list[RankedPassage]
+    version: str
+    max_tokens: int
+    seconds: float
+    labels: dict[int, int] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def passage(self, index: int) -> RankedPassage:
+        """The passage that was number `index` (from 0) in the input."""
+        return next(passage for passage in self.ranked if passage.index == index)
+
+    def with_label(self, index: int, label: int) -> RankingView:
+        """The same ranking with one more label, which all passages of the same text have."""
+        text = self.passage(index).text
+        same = {passage.index: label for passage in self.ranked if passage.text == text}
+        return replace(self, labels={**self.labels, **same})
+
+    @property
+    def query_is_cut(self) -> bool:
+        """Whether the model read the query only in part: a pair is too long, and its passage was read whole."""
+        return any(passage.tokens > self.max_tokens and not passage.truncated for passage in self.ranked)

@@ -1,0 +1,90 @@
+"""How a training run is configured: the recipes by name, and the values that may be changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from errors import InvalidInput
+
+Promote = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyperparameters of a recipe, and a line for people about what it is."""
+
+    name: str
+    description: str
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+
+
+# Binary cross-entropy on the raw logit, AdamW, linear decay without warm-up: what sentence-transformers does for
+# labelled pairs when nothing else is asked for, with batches of 16.
+CLASSIC = Recipe(
+    name="classic",
+    description="BinaryCrossEntropyLoss on the logit, AdamW, linear decay, no warm-up",
+    epochs=3,
+    learning_rate=5e-5,
+    batch_size=16,
+    seed=42,
+)
+RECIPES = {recipe.name: recipe for recipe in (CLASSIC,)}
+DEFAULT_RECIPE = CLASSIC.name
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "epochs": (1, 100),
+    "learning_rate": (1e-8, 1e-1),
+    "batch_size": (1, 512),
+    "seed": (0, 2**32 - 1),
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run as it was asked for. `base` is the version to start from, None for the active one."""
+
+    recipe: str = DEFAULT_RECIPE
+    base: str | None = None
+    epochs: int = CLASSIC.epochs
+    learning_rate: float = CLASSIC.learning_rate
+    batch_size: int = CLASSIC.batch_size
+    seed: int = CLASSIC.seed
+    promote: Promote = "auto"
+
+    @classmethod
+    def of(cls, recipe: str | None = None, promote: str | None = None, **overrides: Any) -> TrainingConfig:
+        """A recipe with the values in `overrides` that are not None put in place of its own.
+
+        Raises InvalidInput for an unknown recipe, an unknown way to promote, or a value outside its limits.
+        """
+        recipe = recipe or DEFAULT_RECIPE
+        if recipe not in RECIPES:
+            raise InvalidInput(f"There is no recipe {recipe!r}. Choose one of: {', '.join(RECIPES)}.")
+        promote = promote or "auto"
+        if promote not in ("auto", "always", "never"):
+            raise InvalidInput(f"`promote` is {promote!r}; it has to be auto, always or never.")
+        values = {name: value for name, value in asdict(RECIPES[recipe]).items() if name in LIMITS}
+        config = cls(recipe=recipe, promote=promote, **values)  # type: ignore[arg-type]
+        config = replace(config, **{name: value for name, value in overrides.items() if value is not None})
+        checked = {name: _checked(name, getattr(config, name), *limits) for name, limits in LIMITS.items()}
+        return replace(config, **checked)
+
+
+def _checked(name: str, value: Any, low: float, high: float) -> Any:
+    """The value, as a whole number where it has to be one. Raises InvalidInput."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise InvalidInput(f"The {words} has to be a number from {low:g} to {high:g}.")
+    if not low <= value <= high:
+        raise InvalidInput(
+            f"The {words} is {value if abs(value) < 1e15 else 'too large'}; it has to be from {low:g} to {high:g}."
+        )
+    if name == "learning_rate":
+        return float(value)
+    if value != int(value):
+        raise InvalidInput(f"The {words} is {value}; it has to be a whole number.")
+    return int(value)

@@ -1,0 +1,277 @@
+"""Which model answers. Loads it behind the page, swaps it without a failed request, and keeps the history.
+
+The active model is one reference. A new one is loaded and tried beside it; then the promotion is committed to the
+store, then the reference is swapped. Whoever took the old reference before finishes on the old model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchError
+from reranker.model import Reranker
+from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
+from storage.label_store import now
+from storage.model_store import ModelStore
+from storage.records import ModelEvent, ModelVersion
+
+log = logging.getLogger(__name__)
+
+LOAD_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class ActiveModel:
+    """The model that answers, and the version it is."""
+
+    version: ModelVersion
+    reranker: Reranker
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """What the page and /health say about the model. `message` is empty when there is nothing to add."""
+
+    loading: bool
+    message: str
+    version: ModelVersion | None
+
+
+class ModelRegistry:
+    """Model versions by name, and the active one."""
+
+    def __init__(self, store: ModelStore, models_dir: Path, wanted: str) -> None:
+        """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version."""
+        self.store = store
+        self.models_dir = models_dir
+        self.wanted = wanted
+        self._active: ActiveModel | None = None
+        self._loaded = threading.Event()
+        self._message = "The model is being loaded."
+        self._notice = ""
+        self._swap = threading.Lock()
+        self._other: ActiveModel | None = None
+        self._other_lock = threading.Lock()
+
+    # Loading
+
+    def start(self) -> None:
+        """Load the model in the background; returns at once."""
+        threading.Thread(target=self._load_first, name="load-model", daemon=True).start()
+
+    def _load_first(self) -> None:
+        promoted = False
+        try:
+            promoted = self._load_promoted()
+            if not promoted:
+                self._load_wanted()
+        except Exception as error:
+            log.exception("No model could be loaded")
+            self._message = f"No model could be loaded: {error}"
+        finally:
+            self._loaded.set()
+        if promoted:
+            # The model of the settings does not answer then, but it can be chosen on the Models tab.
+            self._register(find_model(self.wanted, log.info))
+
+    def _load_promoted(self) -> bool:
+        """Load the version that was made active last; False where there is none, or it cannot be loaded any more."""
+        stack = self._history()
+        if not stack:
+            return False
+        try:
+            version = self.store.version(stack[-1])
+            self._active = self._load(version)
+        except WorkbenchError as error:
+            log.warning("The active version cannot be loaded: %s", error)
+            self._notice = f"The active version cannot be loaded ({error}), so another model answers. "
+            return False
+        self._message = self._starter_notice(version)
+        return True
+
+    def _load_wanted(self) -> None:
+        """Load the model that the settings name, or the starter where that is not to be had."""
+        found = find_model(self.wanted, self._report)
+        try:
+            reranker = self._try(found.path)
+        except WorkbenchError as error:
+            found = starter(f"{found.name} cannot be used: {error}")
+            reranker = self._try(found.path)
+        self._active = ActiveModel(self._register(found), reranker)
+        self._message = self._notice + (f"The built-in starter model answers: {found.notice}" if found.notice else "")
+
+    def _report(self, message: str) -> None:
+        self._message = message
+
+    def _starter_notice(self, version: ModelVersion) -> str:
+        return "The built-in starter model answers, by choice." if version.source == "starter" else ""
+
+    def _try(self, path: Path) -> Reranker:
+        reranker = Reranker(path)
+        reranker.smoke_test()
+        return reranker
+
+    def _load(self, version: ModelVersion) -> ActiveModel:
+        return ActiveModel(version, self._try(self.directory(version)))
+
+    # Reading
+
+    def active(self, wait_seconds: float = LOAD_SECONDS) -> ActiveModel:
+        """The active model; waits for it while it is being loaded. Raises ModelNotReady."""
+        self._loaded.wait(wait_seconds)
+        if self._active is None:
+            raise ModelNotReady(self._message)
+        return self._active
+
+    def get(self, name: str | None) -> ActiveModel:
+        """The model of that version or name, loaded; the active one for None. Raises NotFound."""
+        active = self.active()
+        if name is None or name in (active.version.version, active.version.name):
+            return active
+        version = self.store.version(name)
+        # Beside the active model, one other is kept in memory: the one that was asked for last.
+        with self._other_lock:
+            if self._other is None or self._other.version.version != version.version:
+                self._other = self._load(version)
+            return self._other
+
+    def status(self) -> ModelStatus:
+        """Whether the model is there yet, and what is to be said about it."""
+        active = self._active
+        return ModelStatus(not self._loaded.is_set(), self._message, active.version if active else None)
+
+    def directory(self, version: ModelVersion) -> Path:
+        """Where the files of a version are. Raises NotFound when they are gone."""
+        if version.source == "trained":
+            path: Path | None = self.models_dir / version.version
+        elif version.source == "starter":
+            path = STARTER_DIR
+        elif version.source == "directory":
+            path = Path(version.location or "")
+        else:
+            path = cached_snapshot(version.location or "")
+        if path is None or not path.is_dir():
+            raise NotFound(f"The files of model version {version.version} are no longer there.")
+        return path
+
+    def root(self, version: ModelVersion) -> ModelVersion:
+        """The model that a version was first made from, back through all the versions between."""
+        while version.base:
+            version = self.store.version(version.base)
+        return version
+
+    # Changing
+
+    def next_name(self) -> str:
+        """The name of the next trained version: v1, v2 and so on, never one that is or was taken."""
+        names = [version.version for version in self.store.versions()]
+        if self.models_dir.is_dir():
+            names += [path.name for path in self.models_dir.iterdir()]
+        return f"v{max((int(name[1:]) for name in names if re.fullmatch(r'v[0-9]+', name)), default=0) + 1}"
+
+    def promote(self, name: str, reason: str) -> ModelVersion:
+        """Make a version the active one. Raises NotFound, or UnusableModel when it does not load.
+
+        Promoting the active version changes nothing.
+        """
+        version = self.store.version(name)
+        with self._swap:
+            return self._switch(version, "promote", reason)
+
+    def roll_back(self, reason: str) -> ModelVersion:
+        """Make the version before the active one active again, and return it. Raises Conflict where there is none."""
+        with self._swap:
+            stack = self._stack()
+            if len(stack) < 2:
+                raise Conflict("There is nothing to roll back to: no other version was active before this one.")
+            return self._switch(self.store.version(stack[-2]), "rollback", reason)
+
+    def can_roll_back_to(self) -> str | None:
+        """The version that roll_back() would make active."""
+        stack = self._stack()
+        return stack[-2] if len(stack) > 1 else None
+
+    def _stack(self) -> list[str]:
+        """The history up to the version that answers, without any after it that could not be loaded any more."""
+        stack, active = self._history(), self._active
+        if active is not None and active.version.version in stack:
+            while stack[-1] != active.version.version:
+                stack.pop()
+        return stack
+
+    def _switch(self, version: ModelVersion, action: str, reason: str) -> ModelVersion:
+        current = self.active()
+        if version.version == current.version.version:
+            return current.version
+        loaded = self._load(version)
+        self.store.add_model_event(
+            ModelEvent(version.version, current.version.version, action, reason, now())  # type: ignore[arg-type]
+        )
+        self._active = loaded
+        self._message = self._starter_notice(version)
+        log.info("%s: %s answers now, %s before (%s)", action, version.version, current.version.version, reason)
+        return version
+
+    def _history(self) -> list[str]:
+        """The versions that are stacked up: the active one last, before it those that rolling back returns to.
+
+        Empty where nothing was ever promoted: then the model of the settings is the active one.
+        """
+        stack: list[str] = []
+        for event in self.store.model_events():
+            if not stack and event.previous_version:
+                stack = [event.previous_version]
+            if event.action == "rollback":
+                stack = stack[:-1] if len(stack) > 1 else [event.version]
+            else:
+                stack.append(event.version)
+        return stack
+
+    def _version_or_none(self, name: str) -> ModelVersion | None:
+        try:
+            return self.store.version(name)
+        except NotFound:
+            return None
+
+    def _register(self, found: FoundModel) -> ModelVersion:
+        """Give a model that was not trained here its version, the same one each time the app starts."""
+        version = ModelVersion(
+            version=_version_name(found),
+            name=found.name,
+            source=found.source,
+            location=found.location,
+            base=None,
+            run_id=None,
+            labels=0,
+            metrics={},
+            created_at=now(),
+        )
+        known = self._version_or_none(version.version)
+        if known:
+            version = replace(version, created_at=known.created_at)
+        self.store.add_version(version)
+        return version
+
+    def check_base(self, name: str | None) -> ModelVersion:
+        """The version that a training run may start from; the active one for None. Raises InvalidInput."""
+        try:
+            version = self.active().version if name is None else self.store.version(name)
+            self.directory(version)
+        except NotFound as error:
+            raise InvalidInput(f"A run cannot start from {name!r}: {error}") from error
+        return version
+
+
+def _version_name(found: FoundModel) -> str:
+    """A name for a version that is safe in a URL and as a file name, and differs for different locations."""
+    if found.source == "starter":
+        return "starter"
+    if found.source == "hub":
+        return re.sub(r"[^\w.-]", "-", found.name.replace("/", "--"))
+    digest = hashlib.sha256((found.location or "").encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', found.name)}-{digest}"

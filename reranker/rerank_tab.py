@@ -1,0 +1,176 @@
+"""The Rerank tab: type a query, paste passages, see them ranked, and say which are relevant."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import gradio as gr
+
+from errors import InvalidInput
+from page.notices import shown_to_people
+from page.render import render
+from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
+from reranker.ranking_view import RankingView
+from services import Services
+from storage.records import Candidate, Judgment
+from texts import check_passages, check_text
+
+EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text(encoding="utf-8"))
+
+# Sends a press of a label button to the server. The list is drawn anew after each label, so the focus and the passages
+# that were opened are put back.
+RANKING_JS = """
+const opened = new Set();
+let ranking = null;
+let focused = null;
+element.addEventListener('click', (event) => {
+  const more = event.target.closest('button[data-more]');
+  if (more) {
+    const text = more.closest('.body').querySelector('.text');
+    const isOpen = text.classList.toggle('open');
+    more.textContent = isOpen ? 'Show less' : 'Show all';
+    more.setAttribute('aria-expanded', isOpen);
+    isOpen ? opened.add(more.dataset.more) : opened.delete(more.dataset.more);
+    return;
+  }
+  const button = event.target.closest('button[data-label]');
+  if (!button) return;
+  focused = `button[data-index="${button.dataset.index}"][data-label="${button.dataset.label}"]`;
+  trigger('judge', {
+    ranking: button.closest('[data-ranking]').dataset.ranking,
+    index: Number(button.dataset.index),
+    label: Number(button.dataset.label),
+  });
+});
+watch('value', () => {
+  const section = element.querySelector('[data-ranking]');
+  if (!section) return;
+  if (section.dataset.ranking !== ranking) {
+    ranking = section.dataset.ranking;
+    opened.clear();
+    focused = null;
+  }
+  for (const index of [...opened]) element.querySelector(`button[data-more="${index}"]`)?.click();
+  if (focused) element.querySelector(focused)?.focus({ preventScroll: true });
+});
+"""
+
+
+def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
+    """Build the tab; `annotator` is the box that holds the name of whoever judges."""
+    state = gr.State(None)
+    with gr.Row(elem_classes="two-columns"):
+        with gr.Column(scale=2, min_width=320):
+            query = gr.Textbox(
+                label="Query", placeholder="What are you searching for?", elem_id="query", autofocus=True
+            )
+            passages = gr.Textbox(
+                label="Passages",
+                info="One to a line. Or blocks with an empty line between them, for passages of several lines.",
+                lines=10,
+                max_lines=18,
+                elem_id="passages",
+            )
+            with gr.Row():
+                rerank = gr.Button("Rerank", variant="primary", elem_id="rerank", scale=2)
+                upload = gr.UploadButton(
+                    "Open a file", file_types=list(FILE_TYPES), elem_id="open-passages", size="md", scale=1
+                )
+            gr.Markdown("Or try an example:", elem_classes="hint")
+            with gr.Row(elem_classes="examples"):
+                buttons = [
+                    gr.Button(example["name"], size="sm", elem_id=f"example-{number}")
+                    for number, example in enumerate(EXAMPLES, start=1)
+                ]
+        with gr.Column(scale=3, min_width=340):
+            results = gr.HTML(_empty(), js_on_load=RANKING_JS, elem_id="ranking")
+            queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
+
+    @shown_to_people
+    def rank(query: str, passages: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
+        query = check_text(query.strip(), "The query")
+        texts = check_passages(split_pasted(passages))
+        progress(0, desc="Waiting for the model")
+        active = services.registry.active()
+        started = time.perf_counter()
+        ranked = active.reranker.rank(
+            query, texts, lambda done, total: progress((done, total), desc="Scoring", unit="passages")
+        )
+        view = RankingView(
+            query, ranked, active.version.version, active.reranker.max_tokens, time.perf_counter() - started
+        )
+        return view, render("ranking.html", view=view), gr.update(visible=True)
+
+    @shown_to_people
+    def judge(view: RankingView | None, name: str, event: gr.EventData) -> tuple:
+        if view is None or event.ranking != view.id:
+            raise InvalidInput("This ranking is not the present one any more. Rerank, and judge again.")
+        if not name.strip():
+            raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
+        passage = view.passage(event.index)
+        services.labeling.judge(
+            [
+                Judgment(
+                    view.query,
+                    passage.text,
+                    event.label,
+                    name,
+                    model_version=view.version,
+                    score_visible=True,
+                    source="rerank",
+                    rank=passage.index + 1,
+                )
+            ]
+        )
+        view = view.with_label(event.index, event.label)
+        return view, render("ranking.html", view=view)
+
+    @shown_to_people
+    def add_to_queue(view: RankingView) -> None:
+        in_input_order = sorted(view.ranked, key=lambda passage: passage.index)
+        added = services.labeling.add_candidates(
+            Candidate(view.query, passage.text, "rerank", passage.index + 1) for passage in in_input_order
+        )
+        gr.Info(f"{added.candidates} pairs are waiting on the Label tab; {added.duplicates} were there already.")
+
+    @shown_to_people
+    def open_file(path: str) -> str:
+        return join_passages(read_passages(Path(path)))
+
+    gr.on(
+        [rerank.click, query.submit],
+        rank,
+        [query, passages],
+        [state, results, queue],
+        show_progress_on=results,
+        api_visibility="private",
+    )
+    results.judge(
+        judge,
+        [state, annotator],
+        [state, results],
+        show_progress="hidden",
+        trigger_mode="multiple",
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+    queue.click(add_to_queue, state, None, api_visibility="private")
+    upload.upload(open_file, upload, passages, api_visibility="private")
+    for button, example in zip(buttons, EXAMPLES, strict=True):
+        button.click(
+            lambda example=example: (example["query"], join_passages(example["passages"])),
+            None,
+            [query, passages],
+            show_progress="hidden",
+            api_visibility="private",
+        ).then(rank, [query, passages], [state, results, queue], show_progress_on=results, api_visibility="private")
+
+
+def _empty() -> str:
+    return render(
+        "empty.html",
+        title="Nothing is ranked yet",
+        what_to_do="Type a query and paste some passages, or try one of the examples.",
+    )

@@ -1,0 +1,207 @@
+"""The Train tab: what there is to learn from, the hyperparameters, and the run as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from errors import Conflict
+from page.notices import check_may_change, shown_to_people
+from page.render import duration, render
+from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from reranker.recipe import CLASSIC, RECIPES, TrainingConfig
+from services import Services
+from storage.records import TrainingRun
+
+ACTIVE = "the active model"
+PROMOTE_CHOICES = [
+    ("If it is better on the held-out queries", "auto"),
+    ("Always, when it is done", "always"),
+    ("No, only keep it", "never"),
+]
+PURPOSES = {
+    "train": "learned from",
+    "dev": "held back: decides whether the new model is better",
+    "test": "held back: decides nothing",
+}
+# How often the page asks how the run is doing, while one is under way.
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
+    """Build the tab. Returns a function that makes an event (the tab's `select`) bring it up to date."""
+    sets = gr.HTML(elem_id="training-sets")
+    with gr.Row(elem_classes="two-columns"):
+        with gr.Column(scale=2, min_width=320):
+            with gr.Row():
+                recipe = gr.Dropdown(
+                    list(RECIPES), value=CLASSIC.name, label="Recipe", info=CLASSIC.description, elem_id="recipe"
+                )
+                base = gr.Dropdown(
+                    [ACTIVE],
+                    value=ACTIVE,
+                    label="Start from",
+                    info="Training begins with its weights",
+                    elem_id="base",
+                )
+            with gr.Row():
+                epochs = gr.Number(CLASSIC.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
+                batch_size = gr.Number(
+                    CLASSIC.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
+                )
+                learning_rate = gr.Textbox(
+                    f"{CLASSIC.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
+                )
+                seed = gr.Number(CLASSIC.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
+            promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", elem_id="promote")
+            with gr.Row():
+                start = gr.Button("Start training", variant="primary", elem_id="start-training")
+                cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
+        with gr.Column(scale=3, min_width=340):
+            run_view = gr.HTML(elem_id="training-run")
+            curve = gr.LinePlot(
+                x="step",
+                y="loss",
+                title="Loss",
+                height=220,
+                visible=False,
+                elem_id="loss-curve",
+                show_label=False,
+            )
+            with gr.Accordion("Log", open=False):
+                log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
+    shown = gr.State(None)
+    chosen = gr.State(False)
+    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+    hyperparameters = [epochs, learning_rate, batch_size, seed]
+    run_outputs = [shown, run_view, curve, log, cancel, start, timer]
+
+    def look(shown: tuple | None) -> tuple:
+        """What has changed about the latest run since it was `shown`."""
+        run = next(iter(services.model_store.runs(limit=1)), None)
+        state = _fingerprint(run)
+        if state == shown:
+            return (gr.skip(),) * len(run_outputs)
+        view = render("run.html", run=run, left=duration(run.seconds_left) if run else "")
+        under_way = run is not None and run.under_way
+        losses = _losses(services.model_store.events(run.id)) if run else []
+        return (
+            state,
+            view,
+            gr.update(value=_curve(losses), visible=len(losses) > 1),
+            services.jobs.log_tail(run.id) if run else "",
+            gr.update(visible=under_way),
+            gr.update(interactive=not under_way),
+            gr.Timer(active=under_way),
+        )
+
+    def open_tab(chosen: bool) -> tuple:
+        versions = [version.version for version in services.model_store.versions()]
+        training_sets = services.jobs.sets()
+        measurable = training_sets.measurable() or not training_sets.train
+        return (
+            _describe(training_sets),
+            gr.update(choices=[ACTIVE, *versions]),
+            # Where nothing can be measured, "auto" would never use the new model. What a person chose stays.
+            gr.skip() if chosen else gr.update(value="auto" if measurable else "always"),
+        )
+
+    @shown_to_people
+    def start_run(
+        recipe: str,
+        base: str,
+        promote: str,
+        epochs: float | None,
+        learning_rate: str,
+        batch_size: float | None,
+        seed: float | None,
+        token: str,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple:
+        check_may_change(services, token, request, profile)
+        services.jobs.start(
+            TrainingConfig.of(
+                recipe,
+                promote,
+                base=None if base == ACTIVE else base,
+                epochs=epochs,
+                learning_rate=_number(learning_rate),
+                batch_size=batch_size,
+                seed=seed,
+            )
+        )
+        return look(None)
+
+    @shown_to_people
+    def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+        check_may_change(services, token, request, profile)
+        run = services.jobs.current()
+        if run is None:
+            raise Conflict("The run has ended already.")
+        services.jobs.cancel(run.id)
+        gr.Info("The run is being stopped.")
+
+    def reset(recipe: str) -> tuple:
+        chosen = RECIPES[recipe]
+        return (
+            gr.update(info=chosen.description),
+            chosen.epochs,
+            f"{chosen.learning_rate:g}",
+            chosen.batch_size,
+            chosen.seed,
+        )
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    promote.input(lambda: True, None, chosen, **quiet)
+    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
+    start.click(start_run, [recipe, base, promote, *hyperparameters, token], run_outputs, **quiet)
+    cancel.click(cancel_run, token, None, **quiet)
+    timer.tick(look, shown, run_outputs, **quiet)
+
+    def connect(opened: Callable) -> None:
+        opened(open_tab, chosen, [sets, base, promote], **quiet)
+        opened(look, shown, run_outputs, **quiet)
+
+    return connect
+
+
+def _describe(sets: TrainingSets) -> str:
+    rows = [
+        {"name": name, "purpose": purpose, **count_labels(getattr(sets, name))} for name, purpose in PURPOSES.items()
+    ]
+    if sets.measurable():
+        measuring = "The new model is measured beside the active one on queries that neither was trained on here."
+    else:
+        measuring = (
+            f"Nothing can be measured yet: from {MIN_QUERIES_TO_SPLIT} labelled queries on, some are held back, and at "
+            f"least {MIN_QUERIES_TO_MEASURE} of those need both relevant and not relevant passages. "
+            "Until then a run cannot say whether the new model is better: look for yourself, and roll back if not."
+        )
+    return render("sets.html", rows=rows, problem=sets.why_not_trainable(), measuring=measuring)
+
+
+def _fingerprint(run: TrainingRun | None) -> tuple:
+    """What a run looks like on the page; while it is the same, nothing is drawn anew."""
+    if run is None:
+        return ("none",)
+    return (run.id, run.status, run.phase, run.progress, run.step, duration(run.seconds_left), run.promoted)
+
+
+def _losses(events: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(event["step"], event["loss"]) for event in events if event.get("loss") is not None]
+
+
+def _curve(losses: list[tuple[int, float]]) -> pd.DataFrame | None:
+    return pd.DataFrame(losses, columns=["step", "loss"]) if len(losses) > 1 else None
+
+
+def _number(text: str) -> float | str:
+    """The number in a text box; the text itself where there is none, for the check that names what is wrong with it."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

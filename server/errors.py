@@ -1,0 +1,134 @@
+"""Errors of the HTTP interface: all in one shape, {"error": {"code", "message"}}."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import errors
+from reranker.model import UnusableModel
+from server.schemas import TAG, ErrorBody
+from texts import MAX_PASSAGES
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 10_000_000
+
+STATUS: dict[type[errors.WorkbenchError], int] = {
+    errors.TooLarge: 413,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.NotAllowed: 403,
+    errors.TokenRequired: 401,
+    errors.ModelNotReady: 503,
+    errors.InvalidInput: 422,
+    UnusableModel: 409,
+}
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def responses(*statuses: int) -> dict[int | str, dict]:
+    """The error answers of a call, for its OpenAPI description."""
+    return {status: {"model": ErrorBody} for status in statuses}
+
+
+def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error answer in the one shape that all have."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` answer in the one shape."""
+
+    # These are coroutines so that an error is answered also while every thread is at work.
+
+    @app.exception_handler(errors.WorkbenchError)
+    async def workbench_error(request: Request, error: errors.WorkbenchError) -> JSONResponse:
+        status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
+        headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status)
+        return error_response(status, error.code, str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(422, "invalid_input", describe(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # FastAPI's answer to a body that Python's JSON reader gives up on
+            message = "The body cannot be read: it is not UTF-8, is nested too deeply, or holds too long a number."
+            return error_response(422, "invalid_input", message)
+        return error_response(
+            error.status_code, CODES.get(error.status_code, "error"), str(error.detail), dict(error.headers or {})
+        )
+
+    @app.exception_handler(Exception)
+    async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        message = "Something went wrong here, not in your request. The log says what."
+        # uvicorn closes the connection after such an answer; said beforehand, the client does not use it again.
+        return error_response(500, "internal_error", message, {"Connection": "close"})
+
+
+def describe(error: RequestValidationError) -> str:
+    """What is wrong with a request, field by field, in one line."""
+    if isinstance(error.body, bytes):
+        return "The body was not read as JSON. Send it with the header `Content-Type: application/json`."
+    problems = []
+    for problem in error.errors()[:5]:
+        if problem["type"] == "json_invalid":
+            return f"The body is not JSON: {problem['ctx']['error']} at character {problem['loc'][-1] + 1}."
+        # The first part says whether it is the body or the query; tags stand for the members of a union.
+        parts = [_shown(part) for part in problem["loc"][1:] if not str(part).startswith(TAG)]
+        problems.append(f"{'.'.join(parts)}: {problem['msg']}" if parts else problem["msg"])
+    return "; ".join(dict.fromkeys(problems)) + "."
+
+
+def _shown(part: int | str) -> str:
+    """A part of a field's place. The names of unknown fields come from outside and may be anything."""
+    return str(part)[:100].encode(errors="backslashreplace").decode()
+
+
+class LimitBody:
+    """ASGI middleware that answers 413 to a body of more than MAX_BODY_BYTES on the paths of the HTTP interface.
+
+    The connection stays open: were it closed while the client still sends, the client would never read the answer.
+    """
+
+    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
+        self.app = app
+        self.prefixes = prefixes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(self.prefixes):
+            await self.app(scope, receive, send)
+            return
+        message = f"The body is larger than {MAX_BODY_BYTES:,} bytes. Send it in parts."
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            await error_response(413, "too_large", message)(scope, receive, send)
+            return
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            part = await receive()
+            received += len(part.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413, message)
+            return part
+
+        await self.app(scope, limited, send)
+
+
+def check_count(items: Sequence[object], what: str) -> None:
+    """Raise TooLarge or InvalidInput unless there are between 1 and MAX_PASSAGES `items`, called `what`."""
+    if not items:
+        raise errors.InvalidInput(f"There are no {what} in the body. Send at least one.")
+    if len(items) > MAX_PASSAGES:
+        raise errors.TooLarge(f"These are {len(items):,} {what}; at most {MAX_PASSAGES:,} can be sent at once.")

@@ -1,0 +1,246 @@
+"""The bodies of the HTTP interface. What the schema promises is what is checked, no more and no less."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from reranker.recipe import RECIPES
+from storage.records import RunStatus
+from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES
+
+# These say in the schema what `texts.py` checks, whose messages are better than those of a pattern.
+_TEXT_SCHEMA = {"minLength": 1, "maxLength": MAX_CHARACTERS, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+NAME_SCHEMA = {
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARACTERS,
+    "pattern": rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
+}
+_NOTE_SCHEMA = {"maxLength": MAX_CHARACTERS, "pattern": r"^[^\u0000]*$"}
+_LIST_SCHEMA = {"minItems": 1, "maxItems": MAX_PASSAGES}
+# A version is named after a model or a directory; no name of either is longer.
+_MAX_VERSION_CHARACTERS = 300
+# The tags by which pydantic tells the members of a union apart begin with this; errors.describe() leaves them out.
+TAG = "#"
+
+
+def _utf8(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half of a surrogate pair is not text")
+    return text
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 3.0 is the integer 3, and its schema says so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Text = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_TEXT_SCHEMA)]
+Name = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=NAME_SCHEMA)]
+Note = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_NOTE_SCHEMA)]
+Recipe = Annotated[str, AfterValidator(_utf8), Field(min_length=1, json_schema_extra={"enum": [*RECIPES]})]
+VersionName = Annotated[str, AfterValidator(_utf8), Field(max_length=_MAX_VERSION_CHARACTERS)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Body(BaseModel):
+    """A request body: values have to be of the type that the schema says; fields it does not name are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class StrictBody(Body):
+    """A request body whose fields all have to be known, so that nothing that was meant is dropped in silence."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ErrorDetail(BaseModel):
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+class DocumentObject(Body):
+    text: Text
+
+
+def _text_or_object(value: Any) -> str:
+    return "#object" if isinstance(value, dict | DocumentObject) else "#text"
+
+
+DocumentItem = Annotated[
+    Annotated[Text, Tag("#text")] | Annotated[DocumentObject, Tag("#object")], Discriminator(_text_or_object)
+]
+
+
+class RerankRequest(Body):
+    """Cohere's and Jina's request. `model` is a model version; the active one answers where it is missing."""
+
+    query: Text
+    documents: Annotated[list[DocumentItem], Field(json_schema_extra=_LIST_SCHEMA)]
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = None
+    model: VersionName | None = None
+    return_documents: bool | None = None
+
+
+class Document(BaseModel):
+    text: str
+
+
+class RerankResult(BaseModel):
+    index: int
+    relevance_score: Probability
+    document: Document | None = None
+
+
+class RerankResponse(BaseModel):
+    id: str
+    model: str
+    results: list[RerankResult]
+
+
+class TeiRerankRequest(Body):
+    """The request of Text Embeddings Inference. With `truncate` false, a text that is too long is an error."""
+
+    query: Text
+    texts: Annotated[list[Text], Field(json_schema_extra=_LIST_SCHEMA)]
+    raw_scores: bool | None = None
+    return_text: bool | None = None
+    truncate: bool | None = None
+
+
+class TeiRank(BaseModel):
+    index: int
+    score: float
+    text: str | None = None
+
+
+class CandidateBody(StrictBody):
+    query: Text
+    passage: Text
+    source: Name | None = None
+
+
+class CandidatesRequest(StrictBody):
+    pairs: Annotated[list[CandidateBody], Field(json_schema_extra=_LIST_SCHEMA)]
+
+
+class CandidatesResponse(BaseModel):
+    queries: int
+    passages: int
+    candidates: int
+    duplicates: int
+
+
+class TaskResponse(BaseModel):
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+
+
+class LabelBody(StrictBody):
+    query: Text
+    passage: Text
+    label: Annotated[int, Field(ge=0, le=1, description="1 relevant, 0 not"), WHOLE]
+    annotator: Name | None = None
+    note: Note | None = None
+
+
+class LabelsBody(StrictBody):
+    labels: Annotated[list[LabelBody], Field(json_schema_extra=_LIST_SCHEMA)]
+
+
+def _one_or_many(value: Any) -> str:
+    many = "labels" in value if isinstance(value, dict) else isinstance(value, LabelsBody)
+    return "#many" if many else "#one"
+
+
+LabelsRequest = Annotated[
+    Annotated[LabelBody, Tag("#one")] | Annotated[LabelsBody, Tag("#many")], Discriminator(_one_or_many)
+]
+
+
+class LabelsResponse(BaseModel):
+    saved: int
+    changed: int
+
+
+class KappaBody(BaseModel):
+    annotators: tuple[str, str]
+    pairs: int
+    kappa: float | None
+
+
+class AgreementResponse(BaseModel):
+    annotators: int
+    pairs: int
+    krippendorff_alpha: float | None
+    cohen_kappa: list[KappaBody]
+
+
+class TrainingRequest(StrictBody):
+    """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from."""
+
+    recipe: Recipe | None = None
+    base: VersionName | None = None
+    epochs: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
+    learning_rate: Annotated[float, Field(ge=1e-8, le=1e-1)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=512), WHOLE] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] | None = None
+    promote: Literal["auto", "always", "never"] | None = None
+
+
+class RunMetrics(BaseModel):
+    champion: dict[str, float]
+    challenger: dict[str, float]
+
+
+class AcceptedRun(BaseModel):
+    """A training run that was started, or asked to stop: GET it to follow it."""
+
+    id: str
+    status: RunStatus
+
+
+class RunResponse(AcceptedRun):
+    progress: Probability
+    step: int
+    total_steps: int
+    loss: float | None
+    metrics: RunMetrics
+    model_version: str | None
+    promoted: bool
+    error: str | None
+
+
+class VersionResponse(BaseModel):
+    version: str
+    name: str
+    active: bool
+    base: str | None
+    created_at: str
+    labels: int
+    metrics: dict[str, float]
+
+
+class HealthModel(BaseModel):
+    version: str | None
+    name: str | None
+    source: str | None
+
+
+class HealthResponse(BaseModel):
+    """`status` is "loading" until a model answers."""
+
+    status: Literal["ok", "loading"]
+    model: HealthModel

@@ -1,0 +1,122 @@
+"""Settings, read once from the environment. Nothing else in the project reads environment variables.
+
+A wrong value raises InvalidInput with one line that says which setting is wrong and why; `app.py` prints it and stops.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from errors import InvalidInput
+
+DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this process is configured. See the table in README.md."""
+
+    host: str
+    port: int
+    data_dir: Path
+    reranker_model: str
+    api_token: str | None
+    admin_users: tuple[str, ...]
+    backup_repo: str | None
+    on_space: bool
+    sign_in: bool
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from `environ` (default: the process environment).
+
+        Raises InvalidInput naming the first setting that has a wrong value.
+        """
+        env = os.environ if environ is None else environ
+        on_space = bool(env.get("SPACE_ID"))
+        return cls(
+            host=env.get("HOST", "").strip() or ("0.0.0.0" if on_space else "127.0.0.1"),
+            port=_port(env.get("PORT", "").strip() or "7860"),
+            data_dir=_data_dir(env.get("DATA_DIR", "").strip()),
+            reranker_model=env.get("RERANKER_MODEL", "").strip() or DEFAULT_MODEL,
+            api_token=_api_token(env.get("API_TOKEN")),
+            admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
+            backup_repo=_repo_id(env.get("BACKUP_REPO", "").strip()),
+            on_space=on_space,
+            # Set by a Space whose README.md asks for hf_oauth.
+            sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
+        )
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "workbench.db"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.data_dir / "runs"
+
+    def describe(self) -> str:
+        """One line with every setting, secrets masked."""
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "api_token":
+                value = "(set)" if value else "(not set)"
+            elif value is None:
+                value = "(not set)"
+            elif isinstance(value, tuple):
+                value = ",".join(value) or "(none)"
+            shown.append(f"{field.name.upper()}={value}")
+        return " ".join(shown)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise InvalidInput(f"PORT is {text!r}, but it has to be a whole number from 0 to 65535.")
+    return int(text)
+
+
+def _api_token(text: str | None) -> str | None:
+    if text is None or text == "":
+        return None
+    if text != text.strip() or not text.isascii() or not text.isprintable():
+        raise InvalidInput(
+            "API_TOKEN has spaces around it or characters that an HTTP header cannot carry. Choose another."
+        )
+    return text
+
+
+def _repo_id(text: str) -> str | None:
+    if not text:
+        return None
+    # Here, so that a start without it does not wait for the import.
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError as error:
+        raise InvalidInput(f"BACKUP_REPO is {text!r}, but that cannot be a repository: {error}") from error
+    if "/" not in text:
+        raise InvalidInput(f"BACKUP_REPO is {text!r}, but it has to name the owner too: owner/name.")
+    return text
+
+
+def _data_dir(text: str) -> Path:
+    if not text:
+        return Path("/data") if os.access("/data", os.W_OK) else Path.cwd() / "data"
+    try:
+        path = Path(text).expanduser().absolute()
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InvalidInput(f"DATA_DIR is {text!r}, but that folder cannot be made: {reason}.") from error
+    if not os.access(path, os.W_OK):
+        raise InvalidInput(f"DATA_DIR is {text!r}, but that folder cannot be written to.")
+    return path

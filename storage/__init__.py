@@ -1,0 +1,1 @@
+"""All SQL of the project: records in, records out. Imports neither torch nor gradio."""

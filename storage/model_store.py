@@ -1,0 +1,126 @@
+"""The store's half that belongs to models: versions, which one is active, training runs and their evaluations."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from errors import Conflict, NotFound
+from storage import database
+from storage.label_store import now
+from storage.records import ModelEvent, ModelVersion, TrainingRun
+
+JSON_COLUMNS = ("config", "metrics")
+
+
+class ModelStore:
+    """Reads and writes model versions and training runs. Every method is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # Versions
+
+    def add_version(self, version: ModelVersion) -> None:
+        """Add a version, or bring the one of that name up to date."""
+        with database.write(self.path) as db:
+            db["model_versions"].upsert(_to_row(version), pk="version")
+
+    def versions(self) -> list[ModelVersion]:
+        """Every version, newest first."""
+        with database.read(self.path) as db:
+            rows = db.query("SELECT * FROM model_versions ORDER BY created_at DESC, rowid DESC")
+            return [_from_row(ModelVersion, row) for row in rows]
+
+    def version(self, version: str) -> ModelVersion:
+        """The version of that name. Raises NotFound."""
+        with database.read(self.path) as db:
+            for row in db.query("SELECT * FROM model_versions WHERE version = ?", [version]):
+                return _from_row(ModelVersion, row)
+        raise NotFound(
+            f"There is no model version {version!r}. The Models tab and GET /v1/models list those there are."
+        )
+
+    def add_model_event(self, event: ModelEvent) -> None:
+        """Record that another version became the active one."""
+        with database.write(self.path) as db:
+            db["model_events"].insert(asdict(event))
+
+    def model_events(self) -> list[ModelEvent]:
+        """Every change of the active version, oldest first."""
+        columns = ", ".join(field.name for field in fields(ModelEvent))
+        with database.read(self.path) as db:
+            return [ModelEvent(*row) for row in db.conn.execute(f"SELECT {columns} FROM model_events ORDER BY id")]
+
+    # Training runs
+
+    def add_run(self, run: TrainingRun) -> None:
+        """Add a run that is about to start. Raises Conflict while another one is under way."""
+        try:
+            with database.write(self.path) as db:
+                db["training_runs"].insert(_to_row(run), pk="id")
+        except sqlite3.IntegrityError as error:
+            raise Conflict("Another training run is under way. Wait until it ends, or cancel it.") from error
+
+    def update_run(self, run_id: str, **columns: Any) -> TrainingRun:
+        """Set these columns of a run and return the run as it is then."""
+        columns = {name: json.dumps(value) if name in JSON_COLUMNS else value for name, value in columns.items()}
+        with database.write(self.path) as db:
+            db["training_runs"].update(run_id, columns)
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> TrainingRun:
+        """The run with that id. Raises NotFound."""
+        with database.read(self.path) as db:
+            for row in db.query("SELECT * FROM training_runs WHERE id = ?", [run_id]):
+                return _from_row(TrainingRun, row)
+        raise NotFound(f"There is no training run {run_id!r}.")
+
+    def runs(self, limit: int = 50) -> list[TrainingRun]:
+        """The latest runs, newest first."""
+        with database.read(self.path) as db:
+            rows = db.query("SELECT * FROM training_runs ORDER BY created_at DESC, rowid DESC LIMIT ?", [limit])
+            return [_from_row(TrainingRun, row) for row in rows]
+
+    def add_events(self, run_id: str, events: list[dict[str, Any]]) -> None:
+        """Append what the child process of a run reported."""
+        rows = [{"run_id": run_id, "event": json.dumps(event), "created_at": now()} for event in events]
+        with database.write(self.path) as db:
+            db["training_events"].insert_all(rows)
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """Everything that the child process of a run reported, in order."""
+        sql = "SELECT event FROM training_events WHERE run_id = ? ORDER BY id"
+        with database.read(self.path) as db:
+            return [json.loads(event) for (event,) in db.conn.execute(sql, [run_id])]
+
+    def add_evaluation(
+        self, run_id: str, version: str, split: str, metrics: dict[str, float], per_query: dict[str, Any]
+    ) -> None:
+        """Keep the figures of one model on one set, and those of each query, in place of earlier ones."""
+        with database.write(self.path) as db:
+            db["evaluations"].insert(
+                {
+                    "run_id": run_id,
+                    "version": version,
+                    "split": split,
+                    "metrics": json.dumps(metrics),
+                    "per_query": json.dumps(per_query),
+                    "created_at": now(),
+                },
+                replace=True,
+            )
+
+
+def _to_row(record: ModelVersion | TrainingRun) -> dict[str, Any]:
+    return {name: json.dumps(value) if name in JSON_COLUMNS else value for name, value in asdict(record).items()}
+
+
+def _from_row(kind: type, row: dict[str, Any]) -> Any:
+    values = {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in row.items()}
+    if "promoted" in values:
+        values["promoted"] = bool(values["promoted"])
+    return kind(**values)

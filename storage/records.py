@@ -1,0 +1,163 @@
+"""What goes into the store and comes out of it: frozen dataclasses, one for each kind of row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SkipReason = Literal["cannot_tell", "later"]
+RunStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ModelSource = Literal["hub", "directory", "starter", "trained"]
+
+UNFINISHED: tuple[RunStatus, ...] = ("queued", "running")
+
+
+def text_id(text: str) -> str:
+    """The id under which a text is stored: the first 80 bits of its SHA-256, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A (query, passage) pair that waits to be judged; `rank` is its place in the list that it came from, from 1."""
+
+    query: str
+    passage: str
+    source: str = "api"
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A candidate as an annotator gets it, with what this annotator said of it so far."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    source: str
+    label: int | None = None
+    skip: SkipReason | None = None
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One annotator's label (1 relevant, 0 not) of one pair, and the circumstances in which it was given."""
+
+    query: str
+    passage: str
+    label: int
+    annotator: str
+    note: str | None = None
+    seconds: float | None = None
+    model_version: str | None = None
+    score_visible: bool | None = None
+    source: str = "api"
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class StoredLabel:
+    """The current label of one annotator for one pair, with its texts."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    label: int
+    annotator: str
+    note: str | None
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class ConsensusLabel:
+    """What a pair counts as: the adjudication where there is one, else the majority of the annotators."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    label: int
+
+
+@dataclass(frozen=True)
+class AddedCandidates:
+    """How many queries, passages and candidates were new, and how many candidates were there already."""
+
+    queries: int = 0
+    passages: int = 0
+    candidates: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the judging has come. A pair is judged when at least one annotator has labelled it."""
+
+    candidates: int
+    judged: int
+    relevant: int
+    mine: int
+    mine_left: int
+    annotators: int
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training run: its configuration and how far it has come. `progress` runs from 0 to 1."""
+
+    id: str
+    status: RunStatus
+    config: dict[str, Any]
+    created_at: str
+    phase: str = "waiting to start"
+    progress: float = 0.0
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    seconds_left: float | None = None
+    metrics: dict[str, Any] = field(default_factory=lambda: {"champion": {}, "challenger": {}})
+    outcome: str | None = None
+    model_version: str | None = None
+    promoted: bool = False
+    error: str | None = None
+    pid: int | None = None
+    pid_started: float | None = None
+    finished_at: str | None = None
+
+    @property
+    def under_way(self) -> bool:
+        return self.status in UNFINISHED
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A model that can be made the active one.
+
+    `location` is the Hub id or the directory of a model that was not trained here; `base` the version that a trained
+    one started from; `labels` how many labels it was trained on.
+    """
+
+    version: str
+    name: str
+    source: ModelSource
+    location: str | None
+    base: str | None
+    run_id: str | None
+    labels: int
+    metrics: dict[str, Any]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class ModelEvent:
+    """A change of the active model."""
+
+    version: str
+    previous_version: str | None
+    action: Literal["promote", "rollback"]
+    reason: str
+    created_at: str

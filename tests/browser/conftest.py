@@ -1,0 +1,107 @@
+"""A real Chromium on the real page. Any error in its console fails the test that caused it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.serving import AppProcess, app_running
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+# How long the page may take for what takes a moment on an idle machine, in milliseconds.
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    expect.set_options(timeout=PATIENCE)
+    context = browser.new_context(
+        viewport={"width": 1360, "height": 900},
+        accept_downloads=True,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(PATIENCE)
+    errors: list[str] = []
+    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    yield context
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def starter_app(tmp_path: Path) -> Iterator[AppProcess]:
+    """The app with the model that it ships with."""
+    with app_running(tmp_path / "app", Path("starter")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def shared_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[AppProcess]:
+    """An app that the tests of a module share, with a model that is quick to load."""
+    with app_running(tmp_path_factory.mktemp("shared") / "app", model_dir) as app:
+        yield app
+
+
+@pytest.fixture
+def page(context: BrowserContext, shared_app: AppProcess) -> Page:
+    """The page of the shared app, loaded."""
+    return open_page(context, shared_app)
+
+
+def open_page(context: BrowserContext, app: AppProcess) -> Page:
+    """Open the app's page and wait until a model answers."""
+    page = context.new_page()
+    page.goto(str(app.client.base_url))
+    expect(page.locator("#active-version")).to_be_visible()
+    return page
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Press a tab."""
+    page.get_by_role("tab", name=name).click()
+
+
+def box(page: Page, elem_id: str):  # noqa: ANN201
+    """The text box inside one of gradio's components."""
+    return page.locator(f"#{elem_id} :is(input, textarea)").first
+
+
+def say_name(page: Page, name: str) -> None:
+    """Type the annotator's name."""
+    box(page, "annotator").fill(name)
+    box(page, "annotator").press("Enter")
+
+
+def paste(page: Page, elem_id: str, text: str) -> None:
+    """Paste text into a box, as people do with long ones."""
+    page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    box(page, elem_id).press("Control+v")
+
+
+def rerank(page: Page, query: str, passages: str) -> None:
+    """Type a query, paste passages and press the button."""
+    box(page, "query").fill(query)
+    paste(page, "passages", passages)
+    page.locator("#rerank").click()
+
+
+def expect_error(page: Page, text: str) -> None:
+    """Wait for a notice that says so, and close it."""
+    notice = page.get_by_test_id("toast-body").filter(has_text=text)
+    expect(notice.first).to_be_visible()
+    notice.first.get_by_test_id("toast-close").click()

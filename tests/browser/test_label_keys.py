@@ -1,0 +1,143 @@
+"""The Label tab by keyboard."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import box, open_tab, say_name
+from tests.serving import AppProcess
+
+pytestmark = pytest.mark.browser
+
+people = (f"judge {number}" for number in itertools.count())
+
+
+@pytest.fixture
+def judge(page: Page, shared_app: AppProcess) -> str:
+    """Somebody new with three pairs to judge, on the Label tab."""
+    passages = ["First passage", "Second passage", "Third passage"]
+    pairs = [{"query": "the query", "passage": passage} for passage in passages]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    name = next(people)
+    say_name(page, name)
+    open_tab(page, "Label")
+    expect(page.locator("#task")).to_contain_text("First passage")
+    return name
+
+
+def labels_of(app: AppProcess, annotator: str) -> dict[str, int]:
+    lines = [line for line in app.client.get("/v1/labels", params={"format": "csv"}).text.splitlines()[1:] if line]
+    rows = [line.split(",") for line in lines]
+    return {row[3]: int(row[4]) for row in rows if row[5] == annotator}
+
+
+def test_keys_judge_and_go_on_to_the_next(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text("Third passage")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Nothing is left for you to judge")
+    expect(page.locator("#mine")).to_have_text("3")
+    assert labels_of(shared_app, judge) == {"First passage": 1, "Second passage": 0, "Third passage": 1}
+
+
+def test_the_buttons_do_what_the_keys_do_and_carry_them(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.get_by_role("button", name="✗ Not relevant [0]").click()
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    # The button that was pressed with the mouse must not take the space bar.
+    page.keyboard.press(" ")
+    expect(page.locator("#task")).to_contain_text("Third passage")
+    assert labels_of(shared_app, judge) == {"First passage": 0}
+
+
+def test_cannot_tell_is_no_label_and_never_comes_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+    for passage in ("Second passage", "Third passage", "Nothing is left"):
+        page.keyboard.press(" ")
+        expect(page.locator("#task")).to_contain_text(passage)
+    assert labels_of(shared_app, judge) == {}
+
+
+def test_later_comes_back_when_nothing_else_is_left(page: Page, judge: str) -> None:
+    page.keyboard.press("l")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Third passage")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("First passage")
+    expect(page.locator("#task")).to_contain_text("put off until now")
+
+
+@pytest.mark.parametrize("key", ["u", "Control+z"])
+def test_undo_shows_the_pair_again_without_its_label(page: Page, judge: str, shared_app: AppProcess, key: str) -> None:
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press(key)
+    expect(page.locator("#task")).to_contain_text("First passage")
+    expect(page.locator("#mine")).to_have_text("0")
+    assert labels_of(shared_app, judge) == {}
+
+
+def test_arrows_go_back_to_change_a_label_and_forward_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#task")).to_contain_text("you said relevant")
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#task")).to_contain_text("you said not relevant")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    assert labels_of(shared_app, judge) == {"First passage": 0}
+
+
+def test_a_flag_is_set_and_taken_away(page: Page, judge: str) -> None:
+    page.keyboard.press("f")
+    expect(page.locator("#task .flagged")).to_be_visible()
+    page.keyboard.press("f")
+    expect(page.locator("#task .flagged")).to_have_count(0)
+
+
+def test_keys_do_nothing_while_someone_types(page: Page, judge: str, shared_app: AppProcess) -> None:
+    box(page, "annotator").press_sequentially("10 ul")
+    expect(box(page, "annotator")).to_have_value(f"{judge}10 ul")
+    expect(page.locator("#task")).to_contain_text("First passage")
+    assert labels_of(shared_app, judge) == {}
+
+
+def test_the_question_mark_shows_the_keys(page: Page, judge: str) -> None:
+    expect(page.locator("#keys-help dl")).to_be_hidden()
+    page.keyboard.press("?")
+    expect(page.locator("#keys-help dl")).to_be_visible()
+
+
+def test_nobody_judges_without_a_name(page: Page) -> None:
+    open_tab(page, "Label")
+    expect(page.locator("#task")).to_contain_text("Who is judging?")
+    page.keyboard.press("1")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Type your name")
+
+
+def test_a_press_counts_for_the_pair_on_the_screen_or_for_nothing(
+    page: Page, judge: str, shared_app: AppProcess
+) -> None:
+    """Two buttons within one round trip, as when a slip is corrected: the next pair is not judged unseen."""
+    page.evaluate("['judge-relevant', 'judge-not-relevant'].forEach((id) => document.getElementById(id).click())")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    # Until an event that was sent after both has been answered, both have been.
+    page.keyboard.press("f")
+    expect(page.locator("#task .flagged")).to_be_visible()
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    assert labels_of(shared_app, judge) == {"First passage": 1}
+
+
+def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+    label = {"query": "the query", "passage": "First passage", "label": 0, "annotator": judge}
+    shared_app.client.post("/v1/labels", json=label).raise_for_status()
+    open_tab(page, "Rerank")
+    open_tab(page, "Label")
+    expect(page.locator("#task")).to_contain_text("Second passage")

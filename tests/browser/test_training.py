@@ -1,0 +1,117 @@
+"""The Train and Models tabs in less usual situations."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.serving import AppProcess, app_running
+
+pytestmark = pytest.mark.browser
+
+LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number % 2} for number in range(40)]
+
+
+@pytest.fixture
+def labelled_app(app_process: AppProcess) -> AppProcess:
+    """An app with enough labels that a long run can be asked for."""
+    app_process.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
+    return app_process
+
+
+def start_long_run(page: Page) -> None:
+    open_tab(page, "Train")
+    box(page, "epochs").fill("100")
+    box(page, "batch-size").fill("1")
+    page.locator("#start-training").click()
+    expect(page.locator(".run-status")).to_contain_text("Running")
+
+
+def test_a_run_is_cancelled_on_the_page(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    start_long_run(page)
+    expect(page.locator("#start-training")).to_be_disabled()
+    page.locator("#cancel-training").click()
+    expect(page.locator(".run-status")).to_contain_text("Cancelled")
+    expect(page.locator("#start-training")).to_be_enabled()
+    assert [version["version"] for version in labelled_app.client.get("/v1/models").json()] != ["v1"]
+
+
+def test_a_second_person_sees_the_run_and_cannot_start_another(
+    labelled_app: AppProcess, context: BrowserContext
+) -> None:
+    first = open_page(context, labelled_app)
+    second = open_page(context, labelled_app)
+    open_tab(second, "Train")
+    expect(second.locator("#training-run")).to_contain_text("No model has been trained here yet")
+    start_long_run(first)
+    # The second page was drawn before the run began, so its button can still be pressed.
+    second.locator("#start-training").click()
+    expect_error(second, "Another training run is under way")
+    expect(second.locator("#model-status")).to_contain_text("Training")
+    open_tab(second, "Label")
+    open_tab(second, "Train")
+    expect(second.locator(".run-status")).to_contain_text("Running")
+    second.locator("#cancel-training").click()
+    expect(first.locator(".run-status")).to_contain_text("Cancelled")
+
+
+def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    page.get_by_label("No, only keep it").check()
+    open_tab(page, "Data")
+    open_tab(page, "Train")
+    expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
+    expect(page.get_by_label("No, only keep it")).to_be_checked()
+
+
+def test_a_run_goes_on_while_the_page_is_loaded_anew(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    start_long_run(page)
+    page.reload()
+    open_tab(page, "Train")
+    expect(page.locator(".run-status")).to_contain_text("Running")
+    expect(page.locator("#run-percent")).to_be_visible()
+    page.locator("#cancel-training").click()
+    expect(page.locator(".run-status")).to_contain_text("Cancelled")
+
+
+@pytest.fixture
+def guarded_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
+    """An app whose owner has set an API token."""
+    with app_running(tmp_path / "app", model_dir, API_TOKEN="s3cret") as app:
+        yield app
+
+
+def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, guarded_app)
+    open_tab(page, "Data")
+    expect(page.locator("#latest-labels")).to_contain_text("Labels are not shown to everyone")
+    open_tab(page, "Train")
+    page.locator("#start-training").click()
+    expect_error(page, "This needs the API token")
+    box(page, "api-token").fill("wrong")
+    page.locator("#start-training").click()
+    expect_error(page, "This needs the API token")
+    box(page, "api-token").fill("s3cret")
+    page.locator("#start-training").click()
+    expect_error(page, "There are no labels to learn from yet")
+    open_tab(page, "Data")
+    expect(page.locator("#latest-labels")).to_contain_text("There are no labels yet")
+
+
+def test_a_version_is_downloaded_as_a_zip(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Models")
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as download:
+        page.locator("#model-archive a").first.click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert {"config.json", "README.md"} & set(archive.namelist())
+        assert any(name.endswith(".safetensors") for name in archive.namelist())

@@ -1,0 +1,63 @@
+"""Fixtures that several rooms of the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services import Services
+from settings import Settings
+from tests.serving import AppProcess, app_running, serving
+from tests.tiny_model import save_tiny_model
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real cross-encoder that is small and knows nothing."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def other_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, which gives other scores."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+def make_settings(data_dir: Path, model_dir: Path, **environment: str) -> Settings:
+    """Settings as an environment with these variables and no others makes them."""
+    return Settings.from_env({"DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir), **environment})
+
+
+@pytest.fixture
+def settings(tmp_path: Path, model_dir: Path) -> Settings:
+    return make_settings(tmp_path / "data", model_dir)
+
+
+@pytest.fixture
+def services(settings: Settings) -> Services:
+    """The parts of the workbench on an empty store; not started."""
+    return Services.build(settings)
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[httpx.Client]:
+    """A client of a real server that runs `services`."""
+    with serving(services) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[httpx.Client]:
+    """A client of a server that the tests of a module share: for those that change nothing."""
+    with serving(Services.build(make_settings(tmp_path_factory.mktemp("shared"), model_dir))) as client:
+        yield client
+
+
+@pytest.fixture
+def app_process(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
+    """A real `python app.py`, page and all."""
+    with app_running(tmp_path / "app", model_dir) as app:
+        yield app

@@ -1,0 +1,373 @@
+"""A stand-in for the Hub on this machine: serves directories as models, keeps datasets, and misbehaves on demand.
+
+It speaks what `snapshot_download` of huggingface_hub 2.4 speaks: GET /api/models/{id}/revision/{rev} for the commit,
+GET /api/models/{id}/tree/{commit} for the files, HEAD and GET /{id}/resolve/{commit}/{file}. As on the Hub, small files
+come straight from there, and the weights through a redirect to another address, where ranges can be asked for.
+
+And what `create_repo`, `dataset_info` and `create_commit` speak: POST /api/repos/create, GET /api/datasets/{id}, POST
+/api/datasets/{id}/preupload/{rev} and .../commit/{rev}, where a parent commit that is not the latest gets 412. Small
+files come within the commit, large ones (`large_datasets`) through the batch interface of git LFS before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+Behaviour = Literal[
+    "found", "not_found", "gated", "cut_off", "silent", "trickling", "trickling_weights", "broken",
+    "refuses_commits", "read_only", "loses_answers",
+]  # fmt: skip
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = (".safetensors", ".bin", ".onnx")
+PIECE = 16_384
+# The one file of a gated model that everyone may read.
+OPEN_FILES = ("README.md",)
+
+
+@dataclass
+class Dataset:
+    """A dataset repository: every state it was ever in, by the id of the commit, the latest one last."""
+
+    visibility: str = "private"
+    commits: dict[str, dict[str, bytes]] = field(default_factory=lambda: {_commit_id(0): {".gitattributes": b""}})
+
+    @property
+    def head(self) -> str:
+        return list(self.commits)[-1]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return self.commits[self.head]
+
+    def commit(self, **changes: bytes) -> None:
+        """Add or replace these files."""
+        self.add({**self.files, **changes})
+
+    def add(self, files: dict[str, bytes]) -> None:
+        self.commits[_commit_id(len(self.commits))] = files
+
+
+class HubServer(ThreadingHTTPServer):
+    """Serves `models` (Hub id -> directory) on an ephemeral port. `behaviour` may be changed while it runs.
+
+    `cut_after` is how many bytes of the weights the behaviour "cut_off" lets through; `bytes_per_second` is the speed
+    at which the weights are sent, None for as fast as they go. `requests` keeps a line for each request. `datasets` are
+    those that were created; `before_commit` is called when a commit to one has come and is not looked at yet.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, models: dict[str, Path], behaviour: Behaviour = "found") -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.models = models
+        self.behaviour: Behaviour = behaviour
+        self.cut_after = 1_000_000
+        self.bytes_per_second: int | None = None
+        self.requests: list[str] = []
+        self.datasets: dict[str, Dataset] = {}
+        self.large_datasets = False
+        self.large_files: dict[str, bytes] = {}
+        self.before_commit: Callable[[], None] = lambda: None
+        self.stopping = threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def serve(models: dict[str, Path], behaviour: Behaviour = "found") -> Iterator[HubServer]:
+    """A running HubServer; gone at the end of the block, with every connection that is still held."""
+    server = HubServer(models, behaviour)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stopping.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def unused_endpoint() -> str:
+    """An address on this machine at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: HubServer
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _answer(self) -> None:
+        self.server.requests.append(f"{self.command} {self.path}")
+        body = self._body()
+        behaviour = self.server.behaviour
+        if behaviour == "silent":
+            self.server.stopping.wait(60)
+            self.close_connection = True
+            return
+        if behaviour == "broken":
+            return self._refuse(500, "InternalError", "Internal error")
+        path = unquote(urlsplit(self.path).path)
+        if re.match(r"/(api/)?(datasets|repos|lfs)/", path):
+            self._answer_dataset(path, body)
+        elif match := re.fullmatch(r"/api/models/(.+?)/revision/([^/]+)", path):
+            self._commit(match[1])
+        elif match := re.fullmatch(r"/api/models/(.+?)/tree/([^/]+)", path):
+            self._tree(match[1])
+        elif match := re.fullmatch(r"/(cdn/)?(.+?)/resolve/([^/]+)/(.+)", path):
+            self._file(match[2], match[4], behind_redirect=bool(match[1]))
+        else:
+            self._refuse(404, "EntryNotFound", "No such page")
+
+    def _model(self, model_id: str) -> Path | None:
+        """The model's directory, if it may be seen. Whoever shows no token gets 401, as on the Hub."""
+        directory = self.server.models.get(model_id)
+        if directory is None or self.server.behaviour == "not_found":
+            if self._has_token():
+                self._refuse(404, "RepoNotFound", "Repository not found")
+            else:
+                self._refuse(401, "RepoNotFound", "Invalid username or password.")
+            return None
+        return directory
+
+    def _has_token(self) -> bool:
+        return "Authorization" in self.headers
+
+    def _commit(self, model_id: str) -> None:
+        if directory := self._model(model_id):
+            siblings = [{"rfilename": name} for name in _names(directory)]
+            gated = "manual" if self.server.behaviour == "gated" else False
+            self._send_json({"id": model_id, "sha": COMMIT, "private": False, "gated": gated, "siblings": siblings})
+
+    def _tree(self, model_id: str) -> None:
+        if directory := self._model(model_id):
+            self._send_json([_tree_entry(directory, name) for name in _names(directory)])
+
+    def _file(self, model_id: str, name: str, behind_redirect: bool) -> None:
+        directory = self._model(model_id)
+        if directory is None:
+            return
+        if self.server.behaviour == "gated" and name not in OPEN_FILES:
+            status = 403 if self._has_token() else 401
+            return self._refuse(status, "GatedRepo", f"Access to model {model_id} is restricted.")
+        if name not in _names(directory):
+            return self._refuse(404, "EntryNotFound", "Entry not found")
+        content = (directory / name).read_bytes()
+        if name.endswith(LARGE) and not behind_redirect:
+            digest = hashlib.sha256(content).hexdigest()
+            return self._send(
+                302,
+                b"Found",
+                {
+                    "Location": f"{self.server.endpoint}/cdn/{model_id}/resolve/{COMMIT}/{name}",
+                    "X-Repo-Commit": COMMIT,
+                    "X-Linked-Etag": f'"{digest}"',
+                    "X-Linked-Size": str(len(content)),
+                },
+            )
+        self._send_range(content, {"ETag": f'"{_blob_id(content)}"', "X-Repo-Commit": COMMIT}, name.endswith(LARGE))
+
+    # Datasets
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer_dataset(self, path: str, body: bytes) -> None:
+        server = self.server
+        if match := re.fullmatch(r"/lfs/(\w+)", path):
+            server.large_files[match[1]] = body
+            return self._send(200, b"", {})
+        if not self._has_token():
+            return self._refuse(401, "RepoNotFound", "Invalid username or password.")
+        if path == "/api/repos/create":
+            return self._create(json.loads(body))
+        match = re.fullmatch(r"(?:/api)?/datasets/([\w-]+/[\w-]+)(?:\.git/info)?/?(\w*)/?([^/]*)/?(.*)", path)
+        dataset = server.datasets.get(match[1]) if match else None
+        if match is None or dataset is None or server.behaviour == "not_found":
+            return self._refuse(404, "RepoNotFound", "Repository not found")
+        repo, what, revision, name = match.groups()
+        if what == "preupload":
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if server.large_datasets else "regular",
+                    "shouldIgnore": False,
+                    "oid": _content_id(dataset.files[file["path"]], server) if file["path"] in dataset.files else None,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            self._send_json({"files": files})
+        elif what == "lfs":
+            (wanted,) = json.loads(body)["objects"]
+            upload = {"href": f"{server.endpoint}/lfs/{wanted['oid']}"}
+            self._send_json({"transfer": "basic", "objects": [{**wanted, "actions": {"upload": upload}}]})
+        elif what == "commit":
+            self._commit_dataset(repo, dataset, [json.loads(line) for line in body.splitlines()])
+        elif what == "resolve":
+            self._dataset_file(dataset, repo, revision, name)
+        else:
+            siblings = [_sibling(name, content, server) for name, content in dataset.files.items()]
+            self._send_json({"id": repo, "sha": dataset.head, "private": True, "siblings": siblings})
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        repo = f"{wanted['organization']}/{wanted['name']}"
+        if self.server.behaviour == "read_only":
+            return self._refuse(403, "", "You don't have the rights to create a dataset under this namespace")
+        if repo in self.server.datasets:
+            return self._refuse(409, "", "You already created this dataset repo")
+        self.server.datasets[repo] = Dataset(wanted["visibility"])
+        self._send_json({"url": f"{self.server.endpoint}/datasets/{repo}"})
+
+    def _commit_dataset(self, repo: str, dataset: Dataset, lines: list[dict[str, Any]]) -> None:
+        self.server.before_commit()
+        if self.server.behaviour == "refuses_commits":
+            return self._refuse(500, "InternalError", "Internal error")
+        if self.server.behaviour == "read_only":
+            return self._refuse(403, "", "You don't have the rights to write to this dataset")
+        header, *files = lines
+        if header["value"].get("parentCommit", dataset.head) != dataset.head:
+            return self._refuse(412, "", "A commit has happened since. Please refresh and try again.")
+        for line in files:
+            value = line["value"]
+            if line["key"] == "lfsFile":
+                content = self.server.large_files[value["oid"]]
+            else:
+                content = base64.b64decode(value["content"])
+            dataset.add({**dataset.files, value["path"]: content})
+        if self.server.behaviour == "loses_answers":
+            self.close_connection = True
+            return
+        url = f"{self.server.endpoint}/datasets/{repo}/commit/{dataset.head}"
+        self._send_json({"commitOid": dataset.head, "commitUrl": url})
+
+    def _dataset_file(self, dataset: Dataset, repo: str, revision: str, name: str) -> None:
+        commit = dataset.head if revision == "main" else revision
+        if name not in dataset.commits.get(commit, {}):
+            return self._refuse(404, "EntryNotFound", "Entry not found")
+        content = dataset.commits[commit][name]
+        etag = {"ETag": f'"{_content_id(content, self.server)}"', "X-Repo-Commit": commit}
+        self._send_range(content, etag, large=self.server.large_datasets)
+
+    # Sending
+
+    def _send_range(self, content: bytes, headers: dict[str, str], large: bool) -> None:
+        start = 0
+        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            start = int(match[1])
+        end = min(len(content), max(self.server.cut_after, start)) if self._cuts(large) else len(content)
+        status = 206 if start else 200
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self._send(status, content[start:end], headers, length=len(content) - start, large=large)
+        if end < len(content):
+            self.close_connection = True
+
+    def _cuts(self, large: bool) -> bool:
+        return large and self.server.behaviour == "cut_off"
+
+    def _send_json(self, value: Any) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        headers = {"X-Error-Code": code, "X-Error-Message": message, "Content-Type": "application/json"}
+        self._send(status, json.dumps({"error": message}).encode(), headers)
+
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str], length: int | None = None, large: bool = False
+    ) -> None:
+        try:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+            self.end_headers()
+            if self.command != "HEAD":
+                self._send_body(body, large)
+        except OSError:  # the client has gone
+            self.close_connection = True
+
+    def _send_body(self, body: bytes, large: bool) -> None:
+        behaviour = self.server.behaviour
+        trickles = behaviour == "trickling" or (behaviour == "trickling_weights" and large)
+        piece, pause = (1, 0.2) if trickles else (PIECE, 0.0)
+        if large and not trickles and self.server.bytes_per_second:
+            pause = PIECE / self.server.bytes_per_second
+        for start in range(0, len(body), piece):
+            self.wfile.write(body[start : start + piece])
+            if pause and self.server.stopping.wait(pause):
+                self.close_connection = True
+                return
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+
+
+def _blob_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _tree_entry(directory: Path, name: str) -> dict[str, Any]:
+    content = (directory / name).read_bytes()
+    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _blob_id(content)}
+    if name.endswith(LARGE):
+        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+    return entry
+
+
+def _commit_id(number: int) -> str:
+    return hashlib.sha1(str(number).encode()).hexdigest()
+
+
+def _content_id(content: bytes, server: HubServer) -> str:
+    return hashlib.sha256(content).hexdigest() if server.large_datasets else _blob_id(content)
+
+
+def _sibling(name: str, content: bytes, server: HubServer) -> dict[str, Any]:
+    entry: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": _blob_id(content)}
+    if server.large_datasets:
+        # The blob of a large file is a pointer to it, which has a hash of its own.
+        digest = hashlib.sha256(content).hexdigest()
+        entry |= {
+            "blobId": _blob_id(digest.encode()),
+            "lfs": {"sha256": digest, "size": len(content), "pointerSize": 1},
+        }
+    return entry

@@ -1,0 +1,222 @@
+"""Model versions over HTTP: list, promote, roll back, download."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services import Services
+from storage.label_store import now
+from storage.records import ModelVersion
+from tests.conftest import make_settings
+from tests.serving import assert_error, eventually, serving
+
+FIELDS = {"version", "name", "active", "base", "created_at", "labels", "metrics"}
+QUERY = "how long is the old bridge"
+TEXTS = ["the bridge is long", "music in the city", "rain and sun"]
+
+
+@pytest.fixture
+def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
+    """Adds a version, made as training makes them, and returns its name."""
+
+    def make() -> str:
+        name = services.registry.next_name()
+        shutil.copytree(other_model_dir, services.registry.models_dir / name)
+        base = services.registry.active().version.version
+        figures = {"ndcg@10": 0.5}
+        services.model_store.add_version(
+            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, figures, now())
+        )
+        return name
+
+    return make
+
+
+def active(client: httpx.Client) -> str:
+    eventually(lambda: client.get("/health").json()["status"] == "ok", "the model is loaded")
+    (version,) = [item["version"] for item in client.get("/v1/models").json() if item["active"]]
+    assert client.get("/health").json()["model"]["version"] == version
+    return version
+
+
+def scores(client: httpx.Client, model: str | None = None) -> dict[int, float]:
+    answer = client.post("/v1/rerank", json={"query": QUERY, "documents": TEXTS, "model": model}).json()
+    return {result["index"]: result["relevance_score"] for result in answer["results"]}
+
+
+def unpacked(response: httpx.Response, path: Path) -> Path:
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        assert all(not name.startswith("/") and ".." not in name for name in archive.namelist())
+        archive.extractall(path)
+    return path
+
+
+def test_the_models_are_listed(client: httpx.Client, add_version: Callable[[], str]) -> None:
+    base = active(client)
+    new = add_version()
+    response = client.get("/v1/models")
+    assert response.status_code == 200
+    models = response.json()
+    assert all(set(model) == FIELDS for model in models)
+    assert [(model["version"], model["active"], model["base"], model["labels"]) for model in models] == [
+        (new, False, base, 12),
+        (base, True, None, 0),
+    ]
+    assert models[0]["metrics"] == {"ndcg@10": 0.5}
+
+
+def test_promote_and_roll_back(client: httpx.Client, add_version: Callable[[], str]) -> None:
+    base, first, second = active(client), add_version(), add_version()
+    before = scores(client)
+
+    response = client.post(f"/v1/models/{first}/promote")
+    assert response.status_code == 200
+    assert set(response.json()) == FIELDS
+    assert (response.json()["version"], response.json()["active"]) == (first, True)
+    assert active(client) == first
+    assert scores(client) != pytest.approx(before, abs=1e-3)
+    client.post(f"/v1/models/{second}/promote").raise_for_status()
+
+    for expected in (first, base):
+        response = client.post("/v1/models/rollback")
+        assert response.status_code == 200
+        assert set(response.json()) == FIELDS
+        assert (response.json()["version"], response.json()["active"]) == (expected, True)
+        assert active(client) == expected
+    assert scores(client) == pytest.approx(before, abs=1e-6)
+    assert_error(client.post("/v1/models/rollback"), 409, "conflict")
+    assert active(client) == base
+
+
+def test_promoting_the_active_version_changes_nothing(client: httpx.Client) -> None:
+    base = active(client)
+    response = client.post(f"/v1/models/{base}/promote")
+    assert (response.status_code, response.json()["version"]) == (200, base)
+    assert_error(client.post("/v1/models/rollback"), 409, "conflict")
+
+
+def test_nothing_to_roll_back_to_is_a_conflict(client: httpx.Client) -> None:
+    assert "nothing to roll back" in assert_error(client.post("/v1/models/rollback"), 409, "conflict")
+
+
+def test_the_active_version_survives_a_restart(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    base, new = active(client), add_version()
+    client.post(f"/v1/models/{new}/promote").raise_for_status()
+    with serving(Services.build(services.settings)) as restarted:
+        assert active(restarted) == new
+        assert restarted.post("/v1/models/rollback").json()["version"] == base
+
+
+def test_a_version_that_is_not_active_can_be_asked(client: httpx.Client, add_version: Callable[[], str]) -> None:
+    base, new = active(client), add_version()
+    ours, theirs = scores(client), scores(client, new)
+    assert ours != pytest.approx(theirs, abs=1e-3)
+    assert active(client) == base
+    answer = client.post("/v1/rerank", json={"query": QUERY, "documents": TEXTS, "model": new}).json()
+    assert answer["model"] == new
+
+
+def test_a_version_whose_files_are_gone_is_not_promoted(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    base, new = active(client), add_version()
+    shutil.rmtree(services.registry.models_dir / new)
+    assert_error(client.post(f"/v1/models/{new}/promote"), 404, "not_found")
+    assert_error(client.get(f"/v1/models/{new}/download"), 404, "not_found")
+    assert_error(client.post("/v1/rerank", json={"query": QUERY, "documents": TEXTS, "model": new}), 404, "not_found")
+    assert active(client) == base
+
+
+def test_a_version_with_damaged_weights_is_not_promoted(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    base, new = active(client), add_version()
+    (services.registry.models_dir / new / "model.safetensors").write_bytes(b"not weights")
+    before = scores(client)
+    assert_error(client.post(f"/v1/models/{new}/promote"), 409, "unusable_model")
+    assert active(client) == base
+    assert scores(client) == pytest.approx(before, abs=1e-6)
+
+
+NAMES_OUT_OF_THE_FOLDER = [
+    "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e%2f%2e%2e%2fetc", "..", "%2e%2e", "%2fetc", "..%5c..%5cetc",
+    ".", "%00", "v1%00.zip", "~",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES_OUT_OF_THE_FOLDER)
+def test_names_lead_nowhere_out_of_the_models_folder(shared_client: httpx.Client, name: str) -> None:
+    for method, call in (("GET", "download"), ("POST", "promote")):
+        # http.client sends the path as it is; httpx would tidy it up.
+        connection = http.client.HTTPConnection("127.0.0.1", shared_client.base_url.port)
+        connection.request(method, f"/v1/models/{name}/{call}")
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        assert (answer.status, body["error"]["code"]) == (404, "not_found")
+        connection.close()
+
+
+@pytest.mark.parametrize("which", ["base", "trained"])
+def test_a_download_gives_the_same_scores(
+    client: httpx.Client, add_version: Callable[[], str], tmp_path: Path, which: str
+) -> None:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    version = active(client) if which == "base" else add_version()
+    response = client.get(f"/v1/models/{version}/download")
+    assert f'filename="{version}.zip"' in response.headers["content-disposition"]
+    model = CrossEncoder(str(unpacked(response, tmp_path / "unpacked")), activation_fn=torch.nn.Sigmoid())
+    theirs = model.predict([(QUERY, text) for text in TEXTS]).tolist()
+    assert scores(client, version) == pytest.approx(dict(enumerate(theirs)), abs=1e-5)
+
+
+def test_a_download_holds_only_what_belongs_to_the_model(tmp_path: Path, model_dir: Path) -> None:
+    mixed = shutil.copytree(model_dir, tmp_path / "mixed")
+    belongs = {str(path.relative_to(model_dir)) for path in model_dir.rglob("*") if path.is_file()}
+    (mixed / ".git").mkdir()
+    for name in (".env", "id_rsa", "labels.db", "pytorch_model.bin", ".git/config.json", "notes.csv"):
+        (mixed / name).write_text("secret")
+    with serving(Services.build(make_settings(tmp_path / "data", mixed))) as client:
+        files = unpacked(client.get(f"/v1/models/{active(client)}/download"), tmp_path / "unpacked")
+    assert {str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()} == belongs
+
+
+def test_unknown_versions_are_not_found(shared_client: httpx.Client) -> None:
+    requests: list[Any] = [("POST", "/v1/models/v99/promote"), ("GET", "/v1/models/v99/download")]
+    for method, path in requests:
+        assert "v99" in assert_error(shared_client.request(method, path), 404, "not_found")
+
+
+def test_a_promoted_version_outlasts_other_settings_and_their_model_can_be_chosen(
+    tmp_path: Path, model_dir: Path, other_model_dir: Path
+) -> None:
+    with serving(Services.build(make_settings(tmp_path, model_dir))) as client:
+        first = active(client)
+    with serving(Services.build(make_settings(tmp_path, other_model_dir))) as client:
+        second = active(client)
+        client.post(f"/v1/models/{first}/promote").raise_for_status()
+    new_model = shutil.copytree(model_dir, tmp_path / "new")
+    with serving(Services.build(make_settings(tmp_path, new_model))) as client:
+        assert active(client) == first
+        names = eventually(
+            lambda: {item["version"] for item in client.get("/v1/models").json()} - {first, second}, "it is listed"
+        )
+        (name,) = names
+        client.post(f"/v1/models/{name}/promote").raise_for_status()
+        assert active(client) == name

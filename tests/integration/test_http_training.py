@@ -1,0 +1,176 @@
+"""Training runs over HTTP, with real training of a tiny model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services import Services
+from storage.records import TrainingRun
+from tests.conftest import make_settings
+from tests.serving import assert_error, ended, eventually, label, serving
+
+RUN_FIELDS = {
+    "id", "status", "progress", "step", "total_steps", "loss", "metrics", "model_version", "promoted", "error",
+}  # fmt: skip
+ACCEPTED_FIELDS = {"id", "status"}
+
+
+def label_queries(client: httpx.Client, count: int) -> None:
+    """Label two passages of each of these queries, one relevant and one not."""
+    queries = [f"query {number} bridge" for number in range(count)]
+    label(client, *((query, f"{query} answer", 1) for query in queries), *((query, "rain", 0) for query in queries))
+
+
+def start(client: httpx.Client, **body: Any) -> str:
+    response = client.post("/v1/training-runs", json=body)
+    assert response.status_code == 202, response.text
+    run = response.json()
+    assert set(run) == ACCEPTED_FIELDS
+    assert run["status"] in ("queued", "running")
+    return run["id"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[tuple[httpx.Client, dict[str, Any]]]:
+    """A server on which one run has ended: with enough queries to measure on, and promoted."""
+    with serving(Services.build(make_settings(tmp_path_factory.mktemp("trained"), model_dir))) as client:
+        label_queries(client, 60)
+        before = client.post("/rerank", json={"query": "query 1 bridge", "texts": ["rain", "answer"]}).json()
+        run = ended(client, start(client, epochs=2, learning_rate=1e-3, promote="always"))
+        yield client, {"run": run, "before": before}
+
+
+# What is refused
+
+
+def test_without_labels_there_is_nothing_to_train_on(shared_client: httpx.Client) -> None:
+    for sent in ({"json": {}}, {}, {"json": {"recipe": "classic"}}):
+        assert "no labels" in assert_error(shared_client.post("/v1/training-runs", **sent), 422, "invalid_input")
+
+
+@pytest.mark.parametrize(("value", "word"), [(1, "relevant"), (0, "not relevant")])
+def test_labels_of_one_kind_do_not_train(client: httpx.Client, value: int, word: str) -> None:
+    label(client, ("a", "b", value), ("c", "d", value))
+    message = assert_error(client.post("/v1/training-runs", json={}), 422, "invalid_input")
+    assert f"are {word}." in message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"recipe": "magic"}, {"recipe": ""}, {"recipe": 1}, {"base": 1}, {"base": "x" * 301},
+{"base": "\ud800"}, {"epochs": 0}, {"epochs": 101}, {"epochs": 1.5}, {"epochs": "3"},
+        {"epochs": True}, {"learning_rate": 0}, {"learning_rate": 1}, {"learning_rate": "fast"},
+        {"learning_rate": math.nan}, {"learning_rate": math.inf}, {"batch_size": 0}, {"batch_size": 513}, {"seed": -1},
+        {"seed": 2**32}, {"promote": "yes"}, {"promote": True}, {"epoch": 3}, {"\ud800": 1}, [], "classic", 5,
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_bad_configurations_are_refused(trained: tuple[httpx.Client, Any], body: Any) -> None:
+    client, _ = trained
+    sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+    assert_error(client.post("/v1/training-runs", **sent), 422, "invalid_input")
+
+
+@pytest.mark.parametrize("base", ["v99", "", "../../etc/passwd", "..%2f..%2fetc%2fpasswd"])
+def test_an_unknown_base_is_not_found(trained: tuple[httpx.Client, Any], base: str) -> None:
+    client, _ = trained
+    assert_error(client.post("/v1/training-runs", json={"base": base}), 404, "not_found")
+
+
+@pytest.mark.parametrize("run_id", ["nothing", "..%2f..%2fetc%2fpasswd", "%00", "%F0%9F%8C%89", "x" * 5_000])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_unknown_runs_are_not_found(shared_client: httpx.Client, method: str, run_id: str) -> None:
+    assert_error(shared_client.request(method, f"/v1/training-runs/{run_id}"), 404, "not_found")
+
+
+# What a run does
+
+
+def test_a_run_reports_how_it_ended(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
+    client, seen = trained
+    run = seen["run"]
+    assert set(run) == RUN_FIELDS
+    assert (run["status"], run["progress"], run["error"]) == ("succeeded", 1.0, None)
+    assert run["step"] == run["total_steps"] > 0
+    assert run["loss"] > 0
+    assert run["promoted"] is True
+    assert set(run["metrics"]) == {"champion", "challenger"}
+    for metrics in run["metrics"].values():
+        assert {"ndcg@10", "mrr@10", "map"} <= set(metrics)
+        assert all(0 <= metrics[name] <= 1 for name in ("ndcg@10", "mrr@10", "map"))
+    assert client.get(f"/v1/training-runs/{run['id']}").json() == run
+
+
+def test_a_promoted_run_answers_without_a_restart(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
+    client, seen = trained
+    model = client.get("/health").json()["model"]
+    assert model["version"] == seen["run"]["model_version"]
+    assert model["source"] == "trained"
+    texts = {"query": "query 1 bridge", "texts": ["rain", "answer"]}
+    after = {rank["index"]: rank["score"] for rank in client.post("/rerank", json=texts).json()}
+    before = {rank["index"]: rank["score"] for rank in seen["before"]}
+    assert all(abs(after[index] - before[index]) > 1e-3 for index in before)
+    answer = client.post("/v1/rerank", json={"query": "q", "documents": ["a"]}).json()
+    assert answer["model"] == seen["run"]["model_version"]
+
+
+def test_a_run_leaves_a_version(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
+    client, seen = trained
+    version = next(item for item in client.get("/v1/models").json() if item["version"] == seen["run"]["model_version"])
+    assert version["active"] is True
+    assert version["base"] in [item["version"] for item in client.get("/v1/models").json()]
+    assert 2 <= version["labels"] < 120, "some queries are held back"
+    assert version["metrics"] == seen["run"]["metrics"]["challenger"]
+
+
+def test_a_run_that_ended_cannot_be_cancelled(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
+    client, seen = trained
+    message = assert_error(client.delete(f"/v1/training-runs/{seen['run']['id']}"), 409, "conflict")
+    assert "succeeded" in message
+    assert client.get(f"/v1/training-runs/{seen['run']['id']}").json() == seen["run"]
+
+
+def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Client) -> None:
+    label_queries(client, 12)
+    models = client.get("/v1/models").json()
+    run_id = start(client, epochs=100, batch_size=1)
+    assert "under way" in assert_error(client.post("/v1/training-runs", json={}), 409, "conflict")
+
+    # It is cancelled in the middle of the training.
+    eventually(lambda: client.get(f"/v1/training-runs/{run_id}").json()["step"] > 0, "the training has begun")
+    during = client.get(f"/v1/training-runs/{run_id}").json()
+    assert set(during) == RUN_FIELDS
+    assert (during["status"], during["model_version"], during["promoted"]) == ("running", None, False)
+    assert 0 < during["progress"] < 1
+    assert during["total_steps"] == 24 * 100
+
+    response = client.delete(f"/v1/training-runs/{run_id}")
+    assert response.status_code == 202
+    assert set(response.json()) == ACCEPTED_FIELDS
+    run = ended(client, run_id)
+    assert (run["status"], run["model_version"], run["promoted"]) == ("cancelled", None, False)
+    assert client.get("/v1/models").json() == models
+
+    again = start(client, epochs=1, promote="never")
+    run = ended(client, again)
+    assert (run["status"], run["promoted"]) == ("succeeded", False)
+    assert client.get("/health").json()["model"]["version"] != run["model_version"]
+    assert {item["version"]: item["active"] for item in client.get("/v1/models").json()}[run["model_version"]] is False
+
+
+def test_a_run_whose_loss_overflowed_can_be_read(services: Services, client: httpx.Client) -> None:
+    services.model_store.add_run(
+        TrainingRun("overflowed", "failed", {}, "2026-01-01T00:00:00+00:00", loss=math.inf, seconds_left=math.inf)
+    )
+    response = client.get("/v1/training-runs/overflowed")
+    assert response.status_code == 200
+    run = json.loads(response.text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (run["status"], run["loss"]) == ("failed", None)

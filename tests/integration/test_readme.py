@@ -1,0 +1,73 @@
+"""What README.md says is so: its commands run, its table names every setting, and it makes this repository a Space."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+from gradio_client import Client
+
+from settings import Settings
+from tests.serving import ROOT, AppProcess, ended
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FRONT_MATTER = yaml.safe_load(README.split("---")[1])
+# Set by the Space itself, not by whoever configures the app.
+NOT_SETTINGS = {"ON_SPACE", "SIGN_IN"}
+
+
+def http_section() -> str:
+    """The bash block that shows the HTTP calls."""
+    return re.search(r"^## HTTP\n.*?```bash\n(.*?)```", README, re.DOTALL | re.MULTILINE)[1]  # type: ignore[index]
+
+
+def test_every_http_line_runs(app_process: AppProcess) -> None:
+    url = str(app_process.client.base_url).rstrip("/")
+    script = http_section().replace("http://127.0.0.1:7860", url).replace("curl -s", "curl -sS --fail-with-body")
+    before, _, roll_back = script.strip().rpartition("\n")
+    done = subprocess.run(
+        ["bash", "-euc", f"{before}\necho; echo $RUN"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"relevance_score"' in done.stdout
+    run = ended(app_process.client, done.stdout.split()[-1])
+    assert run["promoted"]
+    rolled_back = subprocess.run(["bash", "-euc", roll_back], capture_output=True, text=True, timeout=300, check=True)
+    assert json.loads(rolled_back.stdout)["active"]
+
+
+def test_gradios_own_client_sees_the_same_things(app_process: AppProcess) -> None:
+    client = Client(str(app_process.client.base_url), verbose=False)
+    ranked = client.predict("a query", ["one passage", "another one"], api_name="/rerank")
+    assert sorted(result["index"] for result in ranked) == [0, 1]
+    assert client.predict("a query", "one passage", 1, "ada", api_name="/label") == {"saved": 1, "changed": 0}
+    assert client.predict("a query", "another one", 0, "ada", api_name="/label") == {"saved": 1, "changed": 0}
+    run = client.predict("classic", None, 1, None, None, None, "always", api_name="/train")
+    assert ended(app_process.client, run["id"])["promoted"]
+    versions = client.predict(api_name="/models")
+    assert [version["version"] for version in versions][0] == "v1"
+    assert client.predict(api_name="/rollback")["version"] == versions[1]["version"]
+
+
+def test_the_table_names_every_setting(tmp_path: Path) -> None:
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    known = set(re.findall(r"\b([A-Z_]+)=", Settings.from_env({"DATA_DIR": str(tmp_path)}).describe()))
+    assert documented == known - NOT_SETTINGS
+
+
+def test_the_front_matter_makes_it_a_space() -> None:
+    pinned = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
+    assert FRONT_MATTER["sdk"] == "gradio"
+    assert FRONT_MATTER["sdk_version"] == pinned["gradio"]
+    assert (ROOT / FRONT_MATTER["app_file"]).is_file()
+    assert FRONT_MATTER["python_version"] == "3.11"
+    assert FRONT_MATTER["models"] == ["cross-encoder/ms-marco-MiniLM-L6-v2"]
+
+
+def test_every_file_that_it_shows_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

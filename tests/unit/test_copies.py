@@ -1,0 +1,329 @@
+"""Copies of the store: the same bytes for the same content, and two that grew apart brought together without a loss."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage import copies, database
+from storage.label_store import LabelStore, now
+from storage.model_store import ModelStore
+from storage.records import Candidate, Judgment, ModelEvent, ModelVersion, TrainingRun, text_id
+
+BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")
+RAIN = Judgment("when does it rain", "in spring", 0, "bo")
+VERSION = ModelVersion("base", "base", "starter", None, None, None, 0, {}, "2025-01-01")
+RUN = TrainingRun("abc", "succeeded", {}, "2025-01-01", finished_at="2025-01-02")
+
+
+def new_store(path: Path, *judgments: Judgment) -> LabelStore:
+    database.create(path)
+    store = LabelStore(path)
+    store.save(judgments)
+    return store
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[LabelStore, LabelStore]:
+    """Two stores that were one when anna had judged the bridge."""
+    one = new_store(tmp_path / "one.db", BRIDGE)
+    copies.take(one.path, tmp_path / "two.db")
+    return one, LabelStore(tmp_path / "two.db")
+
+
+def merge(one: LabelStore, two: LabelStore) -> None:
+    """Bring the second into the first, and leave the second as it is."""
+    copy = one.path.with_name("copy.db")
+    shutil.copy(two.path, copy)
+    copies.merge(one.path, copy)
+    copy.unlink()
+
+
+def rows(store: LabelStore, sql: str) -> list[tuple]:
+    with database.read(store.path) as db:
+        return db.conn.execute(sql).fetchall()
+
+
+def labels(store: LabelStore) -> dict[tuple[str, str], int]:
+    return {(label.query, label.annotator): label.label for label in store.labels()}
+
+
+def content(path: Path) -> bytes:
+    copy = path.with_name("content.db")
+    copies.take(path, copy)
+    taken = copy.read_bytes()
+    copy.unlink()
+    return taken
+
+
+# Taking and checking
+
+
+def test_a_copy_has_all_that_was_committed_and_is_sound(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store.db", BRIDGE)
+    with database.write(store.path) as db:
+        db.conn.execute("DELETE FROM labels")  # not committed yet when the copy is taken
+        copies.take(store.path, tmp_path / "copy.db")
+    assert copies.is_sound(tmp_path / "copy.db")
+    assert labels(LabelStore(tmp_path / "copy.db")) == {(BRIDGE.query, "anna"): 1}
+
+
+def test_a_copy_is_the_same_bytes_until_something_changes(tmp_path: Path) -> None:
+    store, models = new_store(tmp_path / "store.db", BRIDGE), ModelStore(tmp_path / "store.db")
+    models.add_version(VERSION)
+    before = content(store.path)
+    models.add_version(VERSION)  # as every start does
+    assert content(store.path) == before
+    restored = tmp_path / "restored.db"
+    restored.write_bytes(before)
+    database.create(restored)
+    assert content(restored) == before
+    store.save([RAIN])
+    assert content(store.path) != before
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "torn", "another database"])
+def test_what_is_not_a_sound_store_is_told(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "store.db"
+    new_store(path, *(replace(BRIDGE, query=f"query {number}") for number in range(500)))
+    whole = content(path)
+    path.with_name("store.db-wal").unlink(missing_ok=True)
+    if damage == "another database":
+        path.unlink()
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE t (a)")
+        db.close()
+    else:
+        torn = whole[:8192] + b"\x5a" * (len(whole) - 8192)
+        path.write_bytes({"empty": b"", "text": b"<html>Not here</html>", "cut": whole[:50_000], "torn": torn}[damage])
+    assert not copies.is_sound(path)
+    with pytest.raises(copies.CannotMerge):
+        copies.merge(new_store(tmp_path / "other.db", RAIN).path, path)
+
+
+# Merging
+
+
+def test_what_either_store_has_is_in_both_afterwards(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    one.save([RAIN])
+    other.save([replace(RAIN, annotator="cy", label=1), replace(BRIDGE, query="is it old")])
+    other.add_candidates([Candidate("not judged", "yet", rank=3)])
+    everything = {
+        (BRIDGE.query, "anna"): 1, (RAIN.query, "bo"): 0, (RAIN.query, "cy"): 1, ("is it old", "anna"): 1,
+    }  # fmt: skip
+    merge(one, other)
+    assert labels(one) == everything
+    merge(other, one)
+    assert labels(other) == everything
+    for store in two:
+        assert store.next_task("dee", "top").query == "not judged"  # type: ignore[union-attr]
+        assert rows(store, "SELECT count(*) FROM candidates") == [(4,)]
+        assert rows(store, "SELECT count(*) FROM label_events") == [(4,)]
+        assert rows(store, "PRAGMA foreign_key_check") == []
+
+
+def test_stores_that_never_were_one_are_merged(tmp_path: Path) -> None:
+    one, other = new_store(tmp_path / "one.db", RAIN), new_store(tmp_path / "two.db", BRIDGE)
+    merge(one, other)
+    assert labels(one) == {(BRIDGE.query, "anna"): 1, (RAIN.query, "bo"): 0}
+
+
+def test_merging_again_changes_nothing(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    one.save([RAIN])
+    other.save([replace(BRIDGE, label=0)])
+    other.undo("anna")
+    merge(one, other)
+    before = content(one.path)
+    merge(one, other)
+    merge(one, one)
+    assert content(one.path) == before
+
+
+def test_the_latest_judgment_counts_whichever_store_has_it(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    one.save([replace(BRIDGE, label=0), RAIN])
+    other.save([RAIN])
+    other.save([replace(RAIN, label=1, note="I was wrong")])
+    other.save([replace(BRIDGE, query="another")])
+    one.save([replace(BRIDGE, query="another", label=0)])
+    merge(one, other)
+    merge(other, one)
+    for store in two:
+        assert labels(store) == {(BRIDGE.query, "anna"): 0, (RAIN.query, "bo"): 1, ("another", "anna"): 0}
+        assert "I was wrong" in [label.note for label in store.labels()]
+
+
+@pytest.mark.parametrize("into", [0, 1])
+def test_a_label_that_was_withdrawn_later_stays_withdrawn(two: tuple[LabelStore, LabelStore], into: int) -> None:
+    one, other = two
+    other.skip(text_id(BRIDGE.query), text_id(BRIDGE.passage), "anna", "cannot_tell", 2.0)
+    merge(two[into], two[1 - into])
+    assert labels(two[into]) == {}
+    assert rows(two[into], "SELECT reason FROM skips") == [("cannot_tell",)]
+
+
+def test_a_flag_on_one_side_does_not_hide_a_label_on_the_other(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    one.save([replace(BRIDGE, label=0)])
+    other.toggle_flag(text_id(BRIDGE.query), text_id(BRIDGE.passage), "anna")
+    merge(one, other)
+    merge(other, one)
+    for store in two:
+        assert labels(store) == {(BRIDGE.query, "anna"): 0}
+        assert rows(store, "SELECT count(*) FROM flags") == [(1,)]
+
+
+def test_undoing_goes_back_through_both_in_the_order_of_time(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    queries = [f"query {number}" for number in range(6)]
+    for number, query in enumerate(queries):
+        two[number % 2].save([replace(BRIDGE, query=query)])
+    other.undo("anna")
+    merge(one, other)
+    undone = [one.undo("anna") for _ in range(6)]
+    expected = [*reversed(queries[:5]), BRIDGE.query]
+    assert undone == [(text_id(query), text_id(BRIDGE.passage)) for query in expected]
+    assert one.undo("anna") is None
+    assert labels(one) == {}
+
+
+def test_what_both_have_undone_is_undone_once(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    one.undo("anna")
+    other.undo("anna")
+    merge(one, other)
+    assert labels(one) == {}
+    assert rows(one, "SELECT action, undoes FROM label_events ORDER BY id") == [
+        ("label", None), ("undo", 1), ("undo", None),
+    ]  # fmt: skip
+    assert one.undo("anna") is None
+
+
+def test_the_later_adjudication_counts(two: tuple[LabelStore, LabelStore]) -> None:
+    decision = {"query_id": text_id(BRIDGE.query), "passage_id": text_id(BRIDGE.passage), "decided_by": "ed"}
+    for store, label in zip(two, (0, 1), strict=True):
+        with database.write(store.path) as db:
+            db["adjudications"].insert({**decision, "label": label, "created_at": now()})
+    merge(*two)
+    merge(*reversed(two))
+    for store in two:
+        assert rows(store, "SELECT label FROM adjudications") == [(1,)]
+
+
+def test_the_split_of_a_query_stays_what_it_is(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    other.save([RAIN])
+    one.assign_splits({text_id(BRIDGE.query): "test"})
+    other.assign_splits({text_id(BRIDGE.query): "train", text_id(RAIN.query): "dev"})
+    merge(one, other)
+    assert one.splits() == {text_id(BRIDGE.query): "test", text_id(RAIN.query): "dev"}
+
+
+def add_training(store: LabelStore, run: TrainingRun, version: str) -> None:
+    models = ModelStore(store.path)
+    models.add_version(VERSION)
+    models.add_run(run)
+    models.add_events(run.id, [{"step": 1}, {"step": 2}])
+    models.add_evaluation(run.id, version, "test", {"map": 0.5}, {})
+    models.add_version(replace(VERSION, version=version, source="trained", run_id=run.id))
+    models.add_model_event(ModelEvent(version, "base", "promote", "better", now()))
+
+
+def test_training_runs_come_along_as_history(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    add_training(other, RUN, "v1")
+    merge(one, other)
+    merge(one, other)
+    models = ModelStore(one.path)
+    assert [run.id for run in models.runs()] == ["abc"]
+    assert models.events("abc") == [{"step": 1}, {"step": 2}]
+    assert {version.version for version in models.versions()} == {"base", "v1"}
+    assert [event.version for event in models.model_events()] == ["v1"]
+    assert rows(one, "SELECT run_id, version FROM evaluations") == [("abc", "v1")]
+
+
+def test_versions_and_the_active_one_of_this_store_stay(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    add_training(one, replace(RUN, id="here"), "v1")
+    add_training(other, replace(RUN, id="there"), "v1")
+    add_training(other, replace(RUN, id="there too"), "v2")
+    merge(one, other)
+    models = ModelStore(one.path)
+    assert {run.id for run in models.runs()} == {"here", "there", "there too"}
+    assert (models.version("v1").run_id, models.version("v2").run_id) == ("here", "there too")
+    assert [event.version for event in models.model_events()] == ["v1"]
+
+
+def test_a_run_that_is_under_way_elsewhere_is_not_taken_over(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    add_training(other, replace(RUN, status="running", finished_at=None), "v1")
+    merge(one, other)
+    assert ModelStore(one.path).runs() == []
+    assert rows(one, "SELECT count(*) FROM training_events") == [(0,)]
+    ModelStore(one.path).add_run(replace(RUN, id="mine", status="running", finished_at=None))
+
+
+def test_every_table_is_merged(two: tuple[LabelStore, LabelStore]) -> None:
+    """A table that a later migration adds has to be thought of here too."""
+    one, other = two
+    pair = (text_id(BRIDGE.query), text_id(BRIDGE.passage))
+    other.save([RAIN])
+    other.skip(*pair, "cy", "later", None)
+    other.toggle_flag(*pair, "cy")
+    other.assign_splits({pair[0]: "test"})
+    with database.write(other.path) as db:
+        db["adjudications"].insert(
+            {"query_id": pair[0], "passage_id": pair[1], "label": 1, "decided_by": "ed", "created_at": now()}
+        )
+    add_training(other, RUN, "v1")
+    merge(one, other)
+    tables = [name for (name,) in rows(other, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert "labels" in tables
+    for table in tables:
+        if table != "_sqlite_migrations":
+            count = rows(other, f"SELECT count(*) FROM {table}")
+            assert count != [(0,)], f"Put a row into {table} here"
+            assert rows(one, f"SELECT count(*) FROM {table}") == count, table
+
+
+def test_a_copy_of_a_newer_version_is_refused_and_nothing_changes(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    other.save([RAIN])
+    with database.write(other.path) as db:
+        db.conn.execute("ALTER TABLE labels ADD COLUMN confidence REAL")
+    with pytest.raises(copies.CannotMerge, match="another version"):
+        merge(one, other)
+    assert labels(one) == {(BRIDGE.query, "anna"): 1}
+
+
+def test_rows_that_do_not_go_together_are_refused_and_nothing_changes(two: tuple[LabelStore, LabelStore]) -> None:
+    one, other = two
+    other.save([RAIN])
+    connection = sqlite3.connect(other.path)
+    connection.execute("DELETE FROM passages WHERE id = ?", [text_id(RAIN.passage)])
+    connection.commit()
+    connection.close()
+    before = content(one.path)
+    with pytest.raises(copies.CannotMerge, match="do not go together"):
+        merge(one, other)
+    assert content(one.path) == before
+
+
+def test_many_judgments_are_merged_in_seconds(tmp_path: Path) -> None:
+    judgments = [Judgment(f"query {n % 2_000}", f"passage {n}", n % 2, "anna") for n in range(20_000)]
+    one = new_store(tmp_path / "one.db", *judgments)
+    copies.take(one.path, tmp_path / "two.db")
+    other = LabelStore(tmp_path / "two.db")
+    other.save([RAIN])
+    before = time.monotonic()
+    merge(one, other)
+    # Comparing each with each would take minutes.
+    assert time.monotonic() - before < 20
+    assert rows(one, "SELECT count(*) FROM labels") == [(20_001,)]

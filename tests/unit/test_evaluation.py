@@ -1,0 +1,151 @@
+"""The figures of a ranking against values worked out by hand, and the comparison of two models."""
+
+from __future__ import annotations
+
+from math import log2
+
+import pytest
+
+from reranker.dataset import JudgedQuery
+from reranker.evaluation import Evaluation, compare, evaluate, query_metrics
+
+
+def falling(count: int) -> list[float]:
+    """Scores that rank passages in the order in which they stand."""
+    return [float(-place) for place in range(count)]
+
+
+def with_ndcg(*values: float) -> Evaluation:
+    """An evaluation in which the queries have these nDCGs."""
+    return Evaluation({}, {f"q{place}": {"ndcg@10": value} for place, value in enumerate(values)})
+
+
+# One ranking
+
+
+def test_a_perfect_ranking_has_the_highest_figures() -> None:
+    assert query_metrics([1, 1, 0, 0], falling(4)) == {"ndcg@10": 1.0, "mrr@10": 1.0, "map": 1.0}
+
+
+def test_relevant_first_and_third() -> None:
+    # DCG 1 + 1/log2(4) = 1.5; ideal 1 + 1/log2(3); precision 1/1 and 2/3 at the relevant ones.
+    figures = query_metrics([1, 0, 1], falling(3))
+    assert figures["ndcg@10"] == pytest.approx(1.5 / (1 + 1 / log2(3)))
+    assert figures["mrr@10"] == 1.0
+    assert figures["map"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_only_relevant_passage_in_fourth_place() -> None:
+    figures = query_metrics([0, 0, 0, 1], falling(4))
+    assert figures["ndcg@10"] == pytest.approx(1 / log2(5))
+    assert figures["mrr@10"] == pytest.approx(1 / 4)
+    assert figures["map"] == pytest.approx(1 / 4)
+
+
+def test_the_order_of_the_input_does_not_matter() -> None:
+    assert query_metrics([1, 0, 0, 1], [0.1, 0.4, 0.3, 0.2]) == pytest.approx(query_metrics([0, 0, 1, 1], falling(4)))
+
+
+def test_what_stands_below_the_tenth_place_does_not_count() -> None:
+    figures = query_metrics([0] * 10 + [1], falling(11))
+    assert (figures["ndcg@10"], figures["mrr@10"]) == (0.0, 0.0)
+    assert figures["map"] == pytest.approx(1 / 11)
+
+
+def test_the_ideal_ranking_is_cut_off_as_well() -> None:
+    # Twelve relevant of thirteen, the first place wrong: nine hits in the places 2 to 10, of ten possible.
+    figures = query_metrics([0] + [1] * 12, falling(13))
+    ideal = sum(1 / log2(place + 1) for place in range(1, 11))
+    assert figures["ndcg@10"] == pytest.approx((ideal - 1) / ideal)
+    assert figures["mrr@10"] == pytest.approx(1 / 2)
+
+
+def test_ties_are_worth_their_average() -> None:
+    # The one relevant passage is in first or second place, with equal chances.
+    figures = query_metrics([1, 0], [0.5, 0.5])
+    assert figures["ndcg@10"] == pytest.approx((1 + 1 / log2(3)) / 2)
+    assert figures == pytest.approx({**query_metrics([0, 1], [0.5, 0.5]), "mrr@10": figures["mrr@10"]})
+
+
+def test_logits_of_any_size_and_sign_are_ranked() -> None:
+    assert query_metrics([1, 0, 0], [-11.2, -11.3, -900.0])["ndcg@10"] == 1.0
+
+
+# One model
+
+
+def test_the_figures_of_a_model_are_means_over_the_queries() -> None:
+    queries = [
+        JudgedQuery("a", "first", ["x", "y"], [1, 0]),
+        JudgedQuery("b", "second", ["x", "y", "z", "w"], [0, 0, 0, 1]),
+    ]
+    evaluation = evaluate(queries, [falling(2), falling(4)])
+    assert evaluation.per_query == {
+        "a": query_metrics([1, 0], falling(2)),
+        "b": query_metrics([0, 0, 0, 1], falling(4)),
+    }
+    assert evaluation.metrics == pytest.approx(
+        {"ndcg@10": (1 + 1 / log2(5)) / 2, "mrr@10": (1 + 1 / 4) / 2, "map": (1 + 1 / 4) / 2, "queries": 2}
+    )
+
+
+def test_no_queries_have_no_figures() -> None:
+    assert evaluate([], []) == Evaluation({}, {})
+
+
+def test_scores_have_to_be_as_many_as_queries() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        evaluate([JudgedQuery("a", "first", ["x", "y"], [1, 0])], [])
+
+
+# Two models
+
+
+def test_queries_that_got_better_and_worse_are_counted() -> None:
+    comparison = compare(with_ndcg(0.5, 0.5, 0.5, 1.0), with_ndcg(0.7, 0.6, 0.5, 0.6))
+    assert (comparison.queries, comparison.better, comparison.equal, comparison.worse) == (4, 2, 1, 1)
+    assert comparison.gain == pytest.approx((0.2 + 0.1 + 0.0 - 0.4) / 4)
+
+
+def test_the_order_of_the_queries_does_not_matter() -> None:
+    champion = with_ndcg(0.1, 0.9)
+    challenger = Evaluation({}, dict(reversed(with_ndcg(0.2, 0.8).per_query.items())))
+    assert compare(champion, challenger) == compare(champion, with_ndcg(0.2, 0.8))
+
+
+def test_the_p_value_of_few_queries_is_exact() -> None:
+    # Of the 32 ways to give five equal gains a sign, two are as far from zero as this one.
+    comparison = compare(with_ndcg(*[0.25] * 5), with_ndcg(*[0.5] * 5))
+    assert comparison.p_value == pytest.approx(2 / 32)
+
+
+def test_the_p_value_counts_both_directions() -> None:
+    worse = compare(with_ndcg(*[0.5] * 5), with_ndcg(*[0.25] * 5))
+    assert worse.gain == pytest.approx(-0.25)
+    assert worse.p_value == pytest.approx(2 / 32)
+
+
+def test_equal_models_have_a_p_value_of_one() -> None:
+    comparison = compare(with_ndcg(0.3, 0.6, 0.9), with_ndcg(0.3, 0.6, 0.9))
+    assert (comparison.gain, comparison.equal, comparison.p_value) == (0.0, 3, 1.0)
+
+
+def test_a_clear_gain_on_many_queries_is_significant_and_noise_is_not() -> None:
+    champion = [0.5 + 0.01 * (place % 7) for place in range(40)]
+    assert (compare(with_ndcg(*champion), with_ndcg(*[value + 0.1 for value in champion])).p_value or 1) < 0.001
+    noise = [value + (0.05 if place % 2 else -0.05) for place, value in enumerate(champion)]
+    assert (compare(with_ndcg(*champion), with_ndcg(*noise)).p_value or 0) > 0.5
+
+
+def test_the_p_value_is_the_same_each_time() -> None:
+    champion = with_ndcg(*[0.01 * place for place in range(30)])
+    challenger = with_ndcg(*[0.01 * place + (0.03 if place % 3 else -0.04) for place in range(30)])
+    first = compare(champion, challenger)
+    assert first.p_value is not None and 0 < first.p_value < 1
+    assert compare(champion, challenger) == first
+
+
+@pytest.mark.parametrize("values", [(), (0.5,)])
+def test_fewer_than_two_queries_have_no_p_value(values: tuple[float, ...]) -> None:
+    comparison = compare(with_ndcg(*values), with_ndcg(*values))
+    assert (comparison.queries, comparison.gain, comparison.p_value) == (len(values), 0.0, None)

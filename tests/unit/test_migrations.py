@@ -1,0 +1,138 @@
+"""The schema: made from nothing, made again without harm, and strict about what it takes."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from storage import database
+from storage.label_store import LabelStore
+from storage.migrations import migrations
+from storage.records import Judgment
+
+TABLES = {
+    "queries", "passages", "candidates", "labels", "label_events", "skips", "flags", "adjudications", "splits",
+    "training_runs", "training_events", "model_versions", "model_events", "evaluations",
+}  # fmt: skip
+FIRST = "m001_create_tables"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "workbench.db"
+    database.create(path)
+    return path
+
+
+def schema(path: Path) -> str:
+    with database.read(path) as db:
+        return db.schema
+
+
+def own_tables(db: Database) -> set[str]:
+    return {name for name in db.table_names() if not name.startswith(("sqlite_", "_sqlite_"))}
+
+
+def pragma(path: Path, name: str) -> Any:
+    with database.read(path) as db:
+        return db.conn.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def applied(db: Database) -> list[str]:
+    return [migration.name for migration in migrations.applied(db)]
+
+
+def test_the_first_migration_makes_the_schema_from_nothing() -> None:
+    db = Database(memory=True)
+    assert [migration.name for migration in migrations.pending(db)][0] == FIRST
+    migrations.apply(db)
+    assert own_tables(db) >= TABLES
+    assert applied(db)[0] == FIRST
+    assert list(migrations.pending(db)) == []
+
+
+def test_a_fresh_store_is_made_with_its_directory(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "workbench.db"
+    database.create(path)
+    with database.read(path) as db:
+        assert own_tables(db) >= TABLES
+
+
+def test_making_the_store_twice_changes_nothing(path: Path) -> None:
+    LabelStore(path).save([Judgment("query", "passage", 1, "anna")])
+    before, labels = schema(path), list(LabelStore(path).labels())
+    database.create(path)
+    assert schema(path) == before
+    assert list(LabelStore(path).labels()) == labels
+    with database.read(path) as db:
+        names = applied(db)
+    assert len(names) == len(set(names))
+
+
+def test_every_table_is_strict(path: Path) -> None:
+    with database.read(path) as db:
+        strict = {row["name"]: row["strict"] for row in db.query("PRAGMA table_list") if row["type"] == "table"}
+        assert {name for name in own_tables(db) if not strict[name]} == set()
+
+
+def test_a_wrong_type_is_refused(path: Path) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="TEXT value in INTEGER column"), database.write(path) as db:
+        db.conn.execute(
+            "INSERT INTO candidates (query_id, passage_id, source, rank, created_at) VALUES ('q', 'p', 's', 'best', '')"
+        )
+
+
+def test_foreign_keys_are_on(path: Path) -> None:
+    assert pragma(path, "foreign_keys") == 1
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), database.write(path) as db:
+        db["labels"].insert(
+            {"query_id": "q", "passage_id": "p", "annotator": "anna", "label": 1, "note": None, "updated_at": ""}
+        )
+
+
+def test_a_commit_is_durable_before_it_returns(path: Path) -> None:
+    assert pragma(path, "journal_mode") == "wal"
+    assert pragma(path, "synchronous") == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("skips", {"reason": "no idea", "created_at": ""}),
+        ("labels", {"label": 2, "updated_at": ""}),
+        ("label_events", {"action": "shrug", "created_at": ""}),
+    ],
+)
+def test_values_outside_the_vocabulary_are_refused(path: Path, table: str, row: dict[str, Any]) -> None:
+    LabelStore(path).save([Judgment("query", "passage", 1, "anna")])
+    with database.read(path) as db:
+        query_id, passage_id = db.execute("SELECT query_id, passage_id FROM candidates").fetchone()
+    key = {"query_id": query_id, "passage_id": passage_id, "annotator": "bo"}
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"), database.write(path) as db:
+        db[table].insert({**key, **row})
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "in the way.db"
+    with database.read(path) as db:
+        # The last table of the first migration is there already, so the migration fails at its end.
+        db.conn.execute("CREATE TABLE evaluations (id INTEGER)")
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        database.create(path)
+    with database.read(path) as db:
+        assert own_tables(db) == {"evaluations"}
+        assert applied(db) == []
+
+
+def test_an_error_inside_a_write_rolls_back_all_of_it(path: Path) -> None:
+    with pytest.raises(RuntimeError), database.write(path) as db:
+        db["queries"].insert({"id": "q", "text": "query", "created_at": ""})
+        db["passages"].insert_all([{"id": "p", "text": "passage", "created_at": ""}])
+        db["queries"].upsert({"id": "q", "text": "changed", "created_at": ""}, pk="id")
+        raise RuntimeError
+    with database.read(path) as db:
+        assert (db["queries"].count, db["passages"].count) == (0, 0)

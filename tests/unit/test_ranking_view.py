@@ -1,0 +1,26 @@
+"""What the Rerank tab remembers of a ranking."""
+
+from __future__ import annotations
+
+from reranker.model import RankedPassage
+from reranker.ranking_view import RankingView
+
+
+def ranking(*passages: tuple[str, int, int]) -> RankingView:
+    """A ranking of (text, tokens of the pair, characters read), for a model that reads 512 tokens."""
+    ranked = [
+        RankedPassage(place, place, text, 0.0, 0.5, tokens, read) for place, (text, tokens, read) in enumerate(passages)
+    ]
+    return RankingView("query", ranked, "v1", 512, 0.1)
+
+
+def test_a_label_is_that_of_every_passage_of_the_same_text() -> None:
+    view = ranking(("same", 9, 4), ("other", 9, 5), ("same", 9, 4))
+    assert view.with_label(0, 1).labels == {0: 1, 2: 1}
+    assert view.with_label(0, 1).with_label(2, 0).labels == {0: 0, 2: 0}
+
+
+def test_a_query_is_cut_where_a_pair_is_too_long_and_its_passage_is_not() -> None:
+    assert ranking(("short", 600, 5)).query_is_cut
+    assert not ranking(("a long one", 600, 3)).query_is_cut
+    assert not ranking(("short", 512, 5)).query_is_cut

@@ -1,0 +1,57 @@
+"""What counts as a usable query, passage or name, wherever it comes from: the page, a file or the HTTP interface."""
+
+from __future__ import annotations
+
+import re
+
+from errors import InvalidInput, TooLarge
+
+MAX_PASSAGES = 1_000
+MAX_CHARACTERS = 100_000
+MAX_NAME_CHARACTERS = 100
+
+# Characters that no text holds on purpose, and that files of another kind are full of.
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def check_text(text: str, what: str) -> str:
+    """Return `text` if it can be scored and stored; `what` names it in the message ("The query", "Passage 3").
+
+    Raises InvalidInput for text that is empty, blank or not text, TooLarge past MAX_CHARACTERS.
+    """
+    if not text.strip():
+        raise InvalidInput(f"{what} is empty. Type or paste some text.")
+    if bad := _NOT_TEXT.search(text):
+        name = "a NUL character" if bad[0] == "\x00" else "half of a surrogate pair"
+        raise InvalidInput(
+            f"{what} has {name} at position {bad.start() + 1}, which is not text. Remove it and try again."
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise TooLarge(
+            f"{what} has {len(text):,} characters; at most {MAX_CHARACTERS:,} can be taken. "
+            "The model reads only the first few thousand: cut the text into passages."
+        )
+    return text
+
+
+def check_passages(passages: list[str]) -> list[str]:
+    """Return `passages` if they can be ranked together. Raises InvalidInput or TooLarge naming the one at fault."""
+    if not passages:
+        raise InvalidInput("There are no passages. Paste some, one to a line, or open a file.")
+    if len(passages) > MAX_PASSAGES:
+        raise TooLarge(
+            f"These are {len(passages):,} passages; at most {MAX_PASSAGES:,} can be ranked at once. "
+            "Send them in parts, or keep the best ones of your first stage."
+        )
+    return [check_text(passage, f"Passage {place}") for place, passage in enumerate(passages, start=1)]
+
+
+def check_name(name: str, what: str = "The annotator's name") -> str:
+    """Return the name without the spaces around it. Raises InvalidInput or TooLarge."""
+    name = check_text(name.strip(), what)
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise TooLarge(f"{what} has {len(name):,} characters; at most {MAX_NAME_CHARACTERS} can be taken.")
+    if _CONTROL.search(name):
+        raise InvalidInput(f"{what} holds a line break or another control character. Use plain text.")
+    return name
