@@ -22,6 +22,14 @@ SHOWN_JS = """(session, strategy, annotator, shown) => {
   const task = document.querySelector('#task [data-query]');
   return [session, strategy, annotator, task ? `${task.dataset.query} ${task.dataset.passage}` : ''];
 }"""
+# A pair is judged once: two presses within one round trip may reach the server in either order, so the second is sent
+# as one that is about no pair. After a second the pair can be judged again, in case the first press got lost.
+SHOWN_ONCE_JS = """(session, strategy, annotator, shown) => {
+  const task = document.querySelector('#task [data-query]');
+  if (!task || Date.now() - Number(task.dataset.judged || 0) < 1000) return [session, strategy, annotator, ''];
+  task.dataset.judged = Date.now();
+  return [session, strategy, annotator, `${task.dataset.query} ${task.dataset.passage}`];
+}"""
 
 
 class LabelTab:
@@ -59,21 +67,21 @@ class LabelTab:
 
     def _connect(self) -> None:
         inputs = [self.session, self.strategy, self.annotator, self.shown]
-        for button, act, about_task in (
-            (self.relevant, lambda session, strategy: self._judge(session, strategy, 1), True),
-            (self.not_relevant, lambda session, strategy: self._judge(session, strategy, 0), True),
-            (self.cannot_tell, lambda session, strategy: self._skip(session, strategy, "cannot_tell"), True),
-            (self.later, lambda session, strategy: self._skip(session, strategy, "later"), True),
-            (self.flag, lambda session, strategy: self._flag(session), True),
-            (self.back, lambda session, strategy: self._move(session, strategy, -1), False),
-            (self.forward, lambda session, strategy: self._move(session, strategy, +1), False),
-            (self.undo, lambda session, strategy: self._undo(session), False),
+        for button, act, about in (
+            (self.relevant, lambda session, strategy: self._judge(session, strategy, 1), "once"),
+            (self.not_relevant, lambda session, strategy: self._judge(session, strategy, 0), "once"),
+            (self.cannot_tell, lambda session, strategy: self._skip(session, strategy, "cannot_tell"), "once"),
+            (self.later, lambda session, strategy: self._skip(session, strategy, "later"), "once"),
+            (self.flag, lambda session, strategy: self._flag(session), "shown"),
+            (self.back, lambda session, strategy: self._move(session, strategy, -1), "any"),
+            (self.forward, lambda session, strategy: self._move(session, strategy, +1), "any"),
+            (self.undo, lambda session, strategy: self._undo(session), "any"),
         ):
             button.click(
-                shown_to_people(self._press(act, about_task)),
+                shown_to_people(self._press(act, about_task=about != "any")),
                 inputs,
                 self.outputs,
-                js=SHOWN_JS,
+                js=SHOWN_ONCE_JS if about == "once" else SHOWN_JS,
                 show_progress="hidden",
                 # One after the other, so that each finds the session as the one before left it.
                 concurrency_limit=1,

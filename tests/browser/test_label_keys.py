@@ -135,6 +135,16 @@ def test_a_press_counts_for_the_pair_on_the_screen_or_for_nothing(
     assert labels_of(shared_app, judge) == {"First passage": 1}
 
 
+def test_a_press_that_got_lost_on_the_way_can_be_made_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+    answer = {"status": 200, "content_type": "application/json", "body": '{"event_id": "lost"}'}
+    page.route("**/queue/join*", lambda route: route.fulfill(**answer), times=1)
+    page.keyboard.press("1")
+    page.wait_for_timeout(1100)
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    assert labels_of(shared_app, judge) == {"First passage": 0}
+
+
 def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: str, shared_app: AppProcess) -> None:
     label = {"query": "the query", "passage": "First passage", "label": 0, "annotator": judge}
     shared_app.client.post("/v1/labels", json=label).raise_for_status()
