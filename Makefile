@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint starter clean
+.PHONY: run test test-slow lint starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -23,6 +23,10 @@ lint: .venv/tests-installed
 # Makes the built-in model again. TEACHER is a directory with the cross-encoder to learn from, DATA one with the sets.
 starter: .venv/tests-installed
 	$(BIN)/python -m distillation --teacher $(TEACHER) --data $(DATA) --out reranker/starter
+
+# How good and how fast the built-in model is, beside BM25, a bi-encoder and its teacher.
+starter-report: .venv/tests-installed
+	$(BIN)/python -m benchmarks.starter_report --teacher $(TEACHER) --data $(DATA)
 
 .venv/app-installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

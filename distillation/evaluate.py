@@ -1,15 +1,35 @@
-"""Measure a model: correlation with the teacher, and nDCG@10 of reranking a first stage's list."""
+"""Measure rerankers: correlation with the teacher, and nDCG@10 of reranking a first stage's lists, side by side."""
 
-from collections import defaultdict
+import hashlib
+import logging
+import random
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import log2
 from pathlib import Path
 
 import numpy as np
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.util import pairwise_cos_sim
 
-from distillation.pairs import read_jsonl
+from distillation.judged import BM25, JudgedQuery, read_judged
 
-Score = Callable[[list[tuple[str, str]]], Sequence[float]]
+log = logging.getLogger(__name__)
+SETS = (
+    "trec_dl21",
+    "squad_dev",
+    "medquad_liveqa",
+    "tatqa_dev",
+    "stackfaq",
+    "med",
+    "cisi",
+    "quepid_haystack_products",
+)
+SPEED_PAIRS = 400
+SPEED_ROUNDS = 5
+Score = Callable[[list[tuple[str, str]]], np.ndarray]
 
 
 def correlation(scores: Sequence[float], teacher: Sequence[float]) -> float:
@@ -30,30 +50,142 @@ def ndcg(ranked: Sequence[int], ideal: Sequence[int], k: int = 10) -> float:
     return dcg(ranked) / best if best else 0.0
 
 
-def read_table(path: Path) -> list[list[str]]:
-    """Return the fields of each line of a tab-separated file."""
-    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def rerank_ndcg(folder: Path, score: Score | None = None) -> float:
-    """Return the mean nDCG@10 of `folder`'s bm25_top100.tsv, in its own order or reranked by `score`.
-
-    Passages without a judgment count as grade 0; the ideal is that of qrels_full.tsv, where there is one.
-    """
-    queries = {row["id"]: row["text"] for row in read_jsonl(folder / "queries.jsonl")}
-    passages = {row["id"]: row["text"] for row in read_jsonl(folder / "corpus.jsonl")}
-    full = folder / "qrels_full.tsv"
-    grades: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for query_id, passage_id, grade in read_table(full if full.exists() else folder / "qrels.tsv"):
-        grades[query_id][passage_id] = int(grade)
-    listed: defaultdict[str, list[str]] = defaultdict(list)
-    for query_id, passage_id, _, _ in sorted(read_table(folder / "bm25_top100.tsv"), key=lambda row: int(row[2])):
-        listed[query_id].append(passage_id)
+def mean_ndcg(queries: Sequence[JudgedQuery], scores: Sequence[np.ndarray] | None = None) -> float:
+    """Return the mean nDCG@10 of the first stage's order, or of that of `scores`, one array for each query."""
     values = []
-    for query_id, judged in grades.items():
-        candidates = listed[query_id]
-        if score is not None:
-            scores = score([(queries[query_id], passages[passage_id]) for passage_id in candidates])
-            candidates = [candidates[at] for at in np.argsort(-np.asarray(scores), kind="stable")]
-        values.append(ndcg([judged.get(passage_id, 0) for passage_id in candidates], list(judged.values())))
+    for number, query in enumerate(queries):
+        grades = query.grades
+        if scores is not None:
+            grades = [grades[at] for at in np.argsort(-scores[number], kind="stable")]
+        values.append(ndcg(grades, query.judged))
     return float(np.mean(values))
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A reranker under measurement. `identity` changes when its scores may: they are kept under it."""
+
+    name: str
+    identity: str
+    score: Score
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Return a hash of a model's weights and their precision."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def by_length(pairs: Sequence[tuple[str, str]], score: Score) -> np.ndarray:
+    """Score pairs in the order of their length, so that little is padded."""
+    order = sorted(range(len(pairs)), key=lambda number: len(pairs[number][1]))
+    scores = np.zeros(len(pairs), np.float32)
+    scores[order] = score([pairs[number] for number in order])
+    return scores
+
+
+def cross_encoder(name: str, path: str, dtype: torch.dtype, batch_size: int = 8) -> Reranker:
+    """Return a cross-encoder loaded as any user would, in `dtype`."""
+    model = CrossEncoder(path, device="cpu", model_kwargs={"dtype": dtype})
+
+    def score(pairs: list[tuple[str, str]]) -> np.ndarray:
+        return model.predict(pairs, batch_size=batch_size, show_progress_bar=False).astype(np.float32)
+
+    return Reranker(name, weights_digest(model), lambda pairs: by_length(pairs, score))
+
+
+def bi_encoder(name: str, path: str, dtype: torch.dtype, batch_size: int = 8) -> Reranker:
+    """Return a bi-encoder: the cosine of query and passage. Nothing is embedded beforehand, as for the others."""
+    model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        unique = list(dict.fromkeys(texts))
+        vectors = model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+        row = {text: number for number, text in enumerate(unique)}
+        return vectors[[row[text] for text in texts]].float()
+
+    def score(pairs: list[tuple[str, str]]) -> np.ndarray:
+        queries, passages = zip(*pairs, strict=True)
+        return pairwise_cos_sim(embed(list(queries)), embed(list(passages))).numpy()
+
+    return Reranker(name, weights_digest(model), score)
+
+
+def bm25_scores(pairs: list[tuple[str, str]]) -> np.ndarray:
+    """Score pairs by BM25 over an index of just their passages: what the first stage costs, for the speed's column."""
+    queries, passages = zip(*pairs, strict=True)
+    index = BM25(list(passages))
+    known = {query: index.scores(query) for query in dict.fromkeys(queries)}
+    return np.array([known[query][number] for number, query in enumerate(queries)])
+
+
+def scores_of(reranker: Reranker, queries: Sequence[JudgedQuery], work: Path) -> list[np.ndarray]:
+    """Return the scores of each query's passages, kept in `work` from one run to the next."""
+    work.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(repr((reranker.identity, queries)).encode()).hexdigest()[:16]
+    file = work / f"judged-{key}.npy"
+    if not file.exists():
+        partial = file.with_suffix(".partial.npy")
+        pairs = [(query.text, passage) for query in queries for passage in query.passages]
+        np.save(partial, reranker.score(pairs))
+        partial.rename(file)
+    ends = np.cumsum([len(query.passages) for query in queries])
+    return np.split(np.load(file), ends[:-1])
+
+
+def pairs_per_second(rerankers: Sequence[Reranker], queries: Sequence[JudgedQuery]) -> dict[str, float]:
+    """Return each one's speed: the median of SPEED_ROUNDS rounds over the same pairs, taking turns."""
+    pairs = [(query.text, passage) for query in queries for passage in query.passages]
+    pairs = random.Random(42).sample(pairs, min(SPEED_PAIRS, len(pairs)))
+    seconds: dict[str, list[float]] = {reranker.name: [] for reranker in rerankers}
+    for _ in range(SPEED_ROUNDS):
+        for reranker in rerankers:
+            started = time.perf_counter()
+            reranker.score(pairs)
+            seconds[reranker.name].append(time.perf_counter() - started)
+    return {name: len(pairs) / float(np.median(times)) for name, times in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """nDCG@10 by set and reranker, BM25 first, and pairs per second by reranker."""
+
+    ndcg: dict[str, dict[str, float]]
+    queries: dict[str, int]
+    speed: dict[str, float]
+
+    def mean(self, name: str) -> float:
+        """Return a reranker's mean over the sets."""
+        return float(np.mean([row[name] for row in self.ndcg.values()]))
+
+    def gain_kept(self, student: str, teacher: str) -> float:
+        """Return the student's share of the teacher's mean gain over BM25."""
+        return (self.mean(student) - self.mean("BM25")) / (self.mean(teacher) - self.mean("BM25"))
+
+    def markdown(self) -> str:
+        """Return the table, a row for each set, then the means and the speeds."""
+        names = list(self.speed)
+        lines = [f"| nDCG@10 | queries | {' | '.join(names)} |", "| --- | ---: |" + " ---: |" * len(names)]
+        for folder, row in self.ndcg.items():
+            lines.append(f"| {folder} | {self.queries[folder]} | {' | '.join(f'{row[name]:.4f}' for name in names)} |")
+        lines.append(f"| **mean** | | {' | '.join(f'**{self.mean(name):.4f}**' for name in names)} |")
+        lines.append(f"| pairs per second | | {' | '.join(f'{self.speed[name]:,.0f}' for name in names)} |")
+        return "\n".join(lines)
+
+
+def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_queries: int | None, work: Path) -> Report:
+    """Rerank the first stage's lists of all sets with all rerankers, and time them on a sample of the pairs."""
+    table, counts, everything = {}, {}, []
+    for folder in folders:
+        queries = read_judged(folder, most_queries)
+        table[folder.name] = {"BM25": mean_ndcg(queries)}
+        for reranker in rerankers:
+            table[folder.name][reranker.name] = mean_ndcg(queries, scores_of(reranker, queries, work))
+            log.info("%s: %s %.4f", folder.name, reranker.name, table[folder.name][reranker.name])
+        counts[folder.name] = len(queries)
+        everything += queries
+    speed = pairs_per_second([Reranker("BM25", "BM25", bm25_scores), *rerankers], everything)
+    return Report(table, counts, speed)

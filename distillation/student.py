@@ -1,36 +1,38 @@
 """Build the student from the teacher's own weights.
 
 The student is a standard `ElectraForSequenceClassification`: as wide as its BERT teacher, with fewer layers (copies of
-some of the teacher's) and factorised embeddings, which is where a small BERT keeps half of its weights. Two parts have
-no counterpart in the teacher and are fitted alone, in about a minute, before any training:
-
-- the embedding block, to the teacher's embedding output, starting from the principal directions of its word vectors;
-- the head, to the teacher's logits, fed with the teacher's own last [CLS] states: ELECTRA's has a gelu where BERT's
-  pooler has a tanh.
+some of the teacher's, less the feed-forward neurons that say least) and factorised embeddings, which is where a small
+BERT keeps half of its weights. The embedding block has no counterpart in the teacher, so it is fitted alone, in about
+a minute, before any training: to the teacher's embedding output, from the principal directions of its word vectors.
+The head starts as the teacher's pooler and classifier.
 """
 
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import BertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification
+
+from distillation.teacher import pad
 
 log = logging.getLogger(__name__)
 EMBEDDING_BATCH_TOKENS = 8192
 
 
-def target_layers(teacher_layers: int, student_layers: int) -> tuple[int, ...]:
-    """Return, counting from 1, the teacher layer after which its states are what each student layer should give."""
-    return tuple(round((layer + 1) * teacher_layers / student_layers) for layer in range(student_layers))
-
-
 def build_student(
-    teacher: BertForSequenceClassification, init_layers: Sequence[int], embedding_size: int
+    teacher: BertForSequenceClassification,
+    init_layers: Sequence[int],
+    embedding_size: int,
+    intermediate_size: int,
+    rows: Sequence[dict[str, list[int]]],
 ) -> ElectraForSequenceClassification:
-    """Return a student whose layers are copies of the teacher's `init_layers` (counted from 0). No dropout in it."""
+    """Return a student whose layers are copies of the teacher's `init_layers` (counted from 0). No dropout in it.
+
+    Of each layer's feed-forward neurons it keeps the `intermediate_size` that say most on `rows` (tokenized pairs).
+    """
     config = teacher.config
+    loudness = neuron_loudness(teacher, rows)
     student = ElectraForSequenceClassification(
         ElectraConfig(
             vocab_size=config.vocab_size,
@@ -38,7 +40,7 @@ def build_student(
             hidden_size=config.hidden_size,
             num_hidden_layers=len(init_layers),
             num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.intermediate_size,
+            intermediate_size=intermediate_size,
             hidden_act=config.hidden_act,
             max_position_embeddings=config.max_position_embeddings,
             type_vocab_size=config.type_vocab_size,
@@ -50,11 +52,40 @@ def build_student(
         )
     )
     for layer, source in zip(student.electra.encoder.layer, init_layers, strict=True):
-        layer.load_state_dict(teacher.bert.encoder.layer[source].state_dict())
+        kept = loudness[source].topk(intermediate_size).indices.sort().values
+        state = dict(teacher.bert.encoder.layer[source].state_dict())
+        for name in ("intermediate.dense.weight", "intermediate.dense.bias"):
+            state[name] = state[name][kept]
+        state["output.dense.weight"] = state["output.dense.weight"][:, kept]
+        layer.load_state_dict(state)
     student.classifier.dense.load_state_dict(teacher.bert.pooler.dense.state_dict())
     student.classifier.out_proj.load_state_dict(teacher.classifier.state_dict())
     project_embeddings(student, teacher)
     return student
+
+
+@torch.inference_mode()
+def neuron_loudness(teacher: BertForSequenceClassification, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
+    """Return how much each feed-forward neuron adds to its layer's output over `rows`, (layers, intermediate size).
+
+    It is the mean square of the neuron's activation, times the squared length of the weights that lead out of it.
+    """
+    layers = teacher.bert.encoder.layer
+    squares = torch.zeros(len(layers), teacher.config.intermediate_size)
+
+    def record(number: int, activation: torch.Tensor) -> None:
+        squares[number] += activation[0].square().sum(0)
+
+    hooks = [
+        layer.intermediate.register_forward_hook(lambda _, __, out, number=number: record(number, out))
+        for number, layer in enumerate(layers)
+    ]
+    # One at a time, so that no padding is counted.
+    for row in rows:
+        teacher(**pad([row]))
+    for hook in hooks:
+        hook.remove()
+    return squares * torch.stack([layer.output.dense.weight.square().sum(0) for layer in layers])
 
 
 @torch.no_grad()
@@ -112,26 +143,3 @@ def fit_embeddings(
         unexplained.append(float(loss.detach() / wanted.var(1).mean()))
     log.info("embeddings: %.3f of the variance unexplained at first, %.3f at last", unexplained[0], unexplained[-1])
     return unexplained[-1]
-
-
-def fit_head(
-    student: ElectraForSequenceClassification,
-    cls_states: np.ndarray,
-    logits: np.ndarray,
-    steps: int,
-    learning_rate: float = 1e-3,
-) -> float:
-    """Fit the head to (N,) teacher logits from the teacher's (N, H) last [CLS] states; return the last mean error."""
-    states, wanted = torch.from_numpy(cls_states).float(), torch.from_numpy(logits)
-    optimizer = torch.optim.Adam(student.classifier.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=steps)
-    loss = torch.zeros(())
-    for _ in range(steps):
-        at = torch.randint(len(states), (512,))
-        loss = nn.functional.mse_loss(student.classifier(states[at, None, :])[:, 0], wanted[at])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    log.info("head: mean squared error %.3f on the teacher's own states", loss.item())
-    return loss.item()

@@ -1,12 +1,10 @@
-"""Train the student on the teacher's outputs.
+"""Train the student on the teacher's scores.
 
-A batch is some whole queries with all of their pairs. Three terms make the loss, each a mean square over the batch:
+A batch is some whole queries with all of their pairs. Two terms make the loss, each a mean square over the batch:
 
 - the error of the logit;
 - the error's deviation from its mean within the query: equal to the error of the margins between all pairs of the
-  same query, it is what the ranking depends on;
-- the distance of the student's hidden states from the teacher's at the kept tokens, over the teacher's variance. Its
-  weight falls to nothing over the training: at the end the score alone counts.
+  same query, it is what the ranking depends on.
 
 A forward pass takes micro-batches of similar length, so that padding is little and queries still stay whole.
 """
@@ -23,14 +21,16 @@ from torch import nn
 from transformers import ElectraForSequenceClassification, get_linear_schedule_with_warmup
 
 from distillation.pairs import Pair
-from distillation.teacher import TeacherOutputs, batches_by_length, gather_states, pad
+from distillation.teacher import batches_by_length, pad
 
 log = logging.getLogger(__name__)
+MICRO_BATCH_TOKENS = 1536
+LOG_STEPS = 50
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """`steps` batches of `queries_per_batch` whole queries; the weights scale the loss terms beside the logit's."""
+    """`steps` batches of `queries_per_batch` whole queries; `margin_weight` scales the margins' term."""
 
     steps: int
     queries_per_batch: int = 8
@@ -38,7 +38,6 @@ class TrainSettings:
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     margin_weight: float = 1.0
-    state_weight: float = 4.0
     seed: int = 42
 
 
@@ -50,20 +49,14 @@ def rows_by_query(pairs: Sequence[Pair]) -> list[list[int]]:
     return list(found.values())
 
 
-def forward(
-    student: ElectraForSequenceClassification, rows: Sequence[dict[str, list[int]]], positions: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (B,) logits and (B, L, S, H) states at (B, S) positions, fp32, of tokenized pairs, in bfloat16 inside."""
-    order, logits, states = [], [], []
+def forward(student: ElectraForSequenceClassification, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
+    """Return the (B,) fp32 logits of tokenized pairs, computed in bfloat16."""
+    order, logits = [], []
     with torch.autocast("cpu", torch.bfloat16):
-        for batch in batches_by_length(rows, batch_tokens=1536):
-            out = student(**pad([rows[number] for number in batch]), output_hidden_states=True)
+        for batch in batches_by_length(rows, batch_tokens=MICRO_BATCH_TOKENS):
             order += batch
-            logits.append(out.logits[:, 0].float())
-            kept = [gather_states(state, positions[batch]) for state in out.hidden_states[1:]]
-            states.append(torch.stack(kept, 1).float())
-    back = torch.argsort(torch.tensor(order))
-    return torch.cat(logits)[back], torch.cat(states)[back]
+            logits.append(student(**pad([rows[number] for number in batch])).logits[:, 0].float())
+    return torch.cat(logits)[torch.argsort(torch.tensor(order))]
 
 
 def within_query(error: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
@@ -77,14 +70,12 @@ def train(
     student: ElectraForSequenceClassification,
     pairs: Sequence[Pair],
     rows: Sequence[dict[str, list[int]]],
-    teacher: TeacherOutputs,
+    teacher: np.ndarray,
     settings: TrainSettings,
 ) -> list[float]:
-    """Train `student` in place on all pairs; return the loss of each step."""
+    """Train `student` in place on (N,) teacher logits of N tokenized pairs; return the loss of each step."""
     rng = random.Random(settings.seed)
     queries = rows_by_query(pairs)
-    # (1, L, 1, 1): layers differ in size, and each should count alike.
-    scale = torch.from_numpy(teacher.states[:2000].astype(np.float32)).var((0, 2)).mean(-1)[None, :, None, None]
     decayed = [p for p in student.parameters() if p.ndim > 1]
     others = [p for p in student.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -99,23 +90,18 @@ def train(
         chosen, waiting = waiting[: settings.queries_per_batch], waiting[settings.queries_per_batch :]
         batch = [number for query in chosen for number in query]
         query = torch.tensor([column for column, numbers in enumerate(chosen) for _ in numbers])
-        logits, states = forward(student, [rows[n] for n in batch], torch.from_numpy(teacher.positions[batch]))
-        error = logits - torch.from_numpy(teacher.logits[batch])
-        distance = (states - torch.from_numpy(teacher.states[batch]).float()).square() / scale
+        error = forward(student, [rows[n] for n in batch]) - torch.from_numpy(teacher[batch])
         logit_loss, margin_loss = error.square().mean(), within_query(error, query).square().mean()
-        state_weight = settings.state_weight * (1 - step / settings.steps)
-        loss = logit_loss + settings.margin_weight * margin_loss + state_weight * distance.mean()
+        loss = logit_loss + settings.margin_weight * margin_loss
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if step % 50 == 0 or step == settings.steps:
+        if step % LOG_STEPS == 0 or step == settings.steps:
             rate = step * len(batch) / (time.monotonic() - started)
-            log.info(
-                "step %d of %d: logit %.3f, margin %.3f, states %.3f; %.0f pairs a second",
-                step, settings.steps, logit_loss.item(), margin_loss.item(), distance.mean().item(), rate,
-            )  # fmt: skip
+            mean = np.mean(losses[-LOG_STEPS:])
+            log.info("step %d of %d: loss %.3f; %.0f pairs a second", step, settings.steps, mean, rate)
     student.eval()
     return losses

