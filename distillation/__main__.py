@@ -34,7 +34,7 @@ class Sizes:
     """How much of everything: what a test makes small. Layers count from 0, `queries` are of each measured set."""
 
     pairs: int = 69_600
-    steps: int = 4_000
+    steps: int = 3_400
     embedding_steps: int = 1_000
     embedding_size: int = 144
     intermediate_size: int = 1088

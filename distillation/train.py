@@ -38,7 +38,7 @@ class TrainSettings:
 
     steps: int
     queries_per_batch: int = 4
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     margin_weight: float = 1.0

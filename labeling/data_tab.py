@@ -62,8 +62,7 @@ def build_data_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox)
         if path is None:
             raise InvalidInput("Choose a file first.")
         pairs = read_pairs(Path(path), annotator.strip() or IMPORTER)
-        added = services.labeling.add_candidates(pairs.candidates)
-        saved, changed = services.labeling.judge(pairs.judgments)
+        added, (saved, changed) = services.labeling.import_pairs(pairs.candidates, pairs.judgments)
         done = (
             f"Imported: {saved} labels, of which {changed} changed an earlier one; {added.candidates} new pairs to be "
             f"judged, and {added.duplicates} that were there already."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from errors import InvalidInput, NotFound
+from errors import InvalidInput, NotFound, TooLarge
 from labeling.queue import order_of
 from storage.label_store import LabelStore
 from storage.records import AddedCandidates, Candidate, Judgment, Progress, SkipReason, Task
@@ -20,15 +20,27 @@ class LabelingService:
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
-        checked = [_check_candidate(candidate, place) for place, candidate in enumerate(candidates, start=1)]
-        return self.store.add_candidates(checked)
+        return self.store.add_candidates(_checked_candidates(candidates))
 
     def judge(self, judgments: Iterable[Judgment]) -> tuple[int, int]:
         """Store these judgments durably: all, or none when one is unusable.
 
         Returns (how many were stored, how many replaced a different label of the same annotator).
         """
-        return self.store.save([_check_judgment(judgment, place) for place, judgment in enumerate(judgments, start=1)])
+        return self.store.save(_checked_judgments(judgments))
+
+    def import_pairs(
+        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
+    ) -> tuple[AddedCandidates, tuple[int, int]]:
+        """Take in a file's pairs and judgments, all or none; returns what `add_candidates` and `judge` return."""
+        return self.store.import_pairs(_checked_candidates(candidates), _checked_judgments(judgments))
+
+    def labels_of(self, query: str, annotator: str) -> dict[str, int]:
+        """What this annotator has said of a query so far, by the passage's text. Nothing where the name is no name."""
+        try:
+            return self.store.labels_of(query, check_name(annotator))
+        except (InvalidInput, TooLarge):
+            return {}
 
     def next_task(self, annotator: str, strategy: str | None = None) -> Task | None:
         """The next pair for this annotator; None when nothing is left."""
@@ -58,6 +70,14 @@ class LabelingService:
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""
         return self.store.progress(annotator)
+
+
+def _checked_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return [_check_candidate(candidate, place) for place, candidate in enumerate(candidates, start=1)]
+
+
+def _checked_judgments(judgments: Iterable[Judgment]) -> list[Judgment]:
+    return [_check_judgment(judgment, place) for place, judgment in enumerate(judgments, start=1)]
 
 
 def _check_candidate(candidate: Candidate, place: int) -> Candidate:

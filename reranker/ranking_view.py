@@ -10,7 +10,7 @@ from reranker.model import RankedPassage
 
 @dataclass(frozen=True)
 class RankingView:
-    """A ranking on the page, and the labels that were given to its passages there (by their index in the input)."""
+    """A ranking on the page, and the labels of its passages, by their index in the input."""
 
     query: str
     ranked: list[RankedPassage]
@@ -23,6 +23,11 @@ class RankingView:
     def passage(self, index: int) -> RankedPassage:
         """The passage that was number `index` (from 0) in the input."""
         return next(passage for passage in self.ranked if passage.index == index)
+
+    def with_labels(self, given: dict[str, int]) -> RankingView:
+        """The same ranking with the labels that were given to these texts before."""
+        labels = {passage.index: given[passage.text] for passage in self.ranked if passage.text in given}
+        return replace(self, labels=labels)
 
     def with_label(self, index: int, label: int) -> RankingView:
         """The same ranking with one more label, which all passages of the same text have."""

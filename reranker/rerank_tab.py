@@ -89,7 +89,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
 
     @shown_to_people
-    def rank(query: str, passages: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
+    def rank(query: str, passages: str, name: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
         query = check_text(query.strip(), "The query")
         texts = check_passages(split_pasted(passages))
         progress(0, desc="Waiting for the model")
@@ -100,7 +100,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
         )
         view = RankingView(
             query, ranked, active.version.version, active.reranker.max_tokens, time.perf_counter() - started
-        )
+        ).with_labels(services.labeling.labels_of(query, name))
         return view, render("ranking.html", view=view), gr.update(visible=True)
 
     @shown_to_people
@@ -142,7 +142,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
     gr.on(
         [rerank.click, query.submit],
         rank,
-        [query, passages],
+        [query, passages, annotator],
         [state, results, queue],
         show_progress_on=results,
         api_visibility="private",
@@ -165,7 +165,13 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             [query, passages],
             show_progress="hidden",
             api_visibility="private",
-        ).then(rank, [query, passages], [state, results, queue], show_progress_on=results, api_visibility="private")
+        ).then(
+            rank,
+            [query, passages, annotator],
+            [state, results, queue],
+            show_progress_on=results,
+            api_visibility="private",
+        )
 
 
 def _empty() -> str:

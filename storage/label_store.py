@@ -82,15 +82,8 @@ class LabelStore:
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Add pairs to be judged. Pairs that are there already are counted as duplicates and left as they are."""
-        queries = passages = added = duplicates = 0
         with database.write(self.path) as db:
-            for candidate in candidates:
-                new_query, new_passage, new_pair = _add_pair(db, candidate)
-                queries += new_query
-                passages += new_passage
-                added += new_pair
-                duplicates += not new_pair
-        return AddedCandidates(queries, passages, added, duplicates)
+            return _add_pairs(db, candidates)
 
     def next_task(self, annotator: str, order: Order = "oldest") -> Task | None:
         """The next candidate that this annotator has neither judged nor put aside.
@@ -122,13 +115,15 @@ class LabelStore:
 
         Returns (how many were stored, how many of them replaced a different label of the same annotator).
         """
-        saved = changed = 0
         with database.write(self.path) as db:
-            for judgment in judgments:
-                _add_pair(db, Candidate(judgment.query, judgment.passage, judgment.source, judgment.rank))
-                changed += _judge(db, judgment)
-                saved += 1
-        return saved, changed
+            return _judge_all(db, judgments)
+
+    def import_pairs(
+        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
+    ) -> tuple[AddedCandidates, tuple[int, int]]:
+        """Add pairs and store judgments, all or none; returns what `add_candidates` and `save` return."""
+        with database.write(self.path) as db:
+            return _add_pairs(db, candidates), _judge_all(db, judgments)
 
     def skip(self, query_id: str, passage_id: str, annotator: str, reason: SkipReason, seconds: float | None) -> None:
         """Put a candidate aside without a label. A label that this annotator gave it before is withdrawn."""
@@ -197,6 +192,15 @@ class LabelStore:
                 for row in rows:
                     yield StoredLabel(*row)
 
+    def labels_of(self, query: str, annotator: str) -> dict[str, int]:
+        """This annotator's labels of a query, by the passage's text."""
+        sql = """
+            SELECT p.text, l.label FROM labels l JOIN passages p ON p.id = l.passage_id
+            WHERE l.query_id = ? AND l.annotator = ?
+        """
+        with database.read(self.path) as db:
+            return dict(db.conn.execute(sql, (text_id(query), annotator)))
+
     def latest_labels(self, limit: int) -> list[StoredLabel]:
         """The labels that were given last, newest first."""
         with database.read(self.path) as db:
@@ -235,6 +239,26 @@ def _add_pair(db: Database, candidate: Candidate) -> tuple[bool, bool, bool]:
         (query_id, passage_id, candidate.source, candidate.rank, moment),
     ).rowcount
     return bool(new_query), bool(new_passage), bool(new_pair)
+
+
+def _add_pairs(db: Database, candidates: Iterable[Candidate]) -> AddedCandidates:
+    queries = passages = added = duplicates = 0
+    for candidate in candidates:
+        new_query, new_passage, new_pair = _add_pair(db, candidate)
+        queries += new_query
+        passages += new_passage
+        added += new_pair
+        duplicates += not new_pair
+    return AddedCandidates(queries, passages, added, duplicates)
+
+
+def _judge_all(db: Database, judgments: Iterable[Judgment]) -> tuple[int, int]:
+    saved = changed = 0
+    for judgment in judgments:
+        _add_pair(db, Candidate(judgment.query, judgment.passage, judgment.source, judgment.rank))
+        changed += _judge(db, judgment)
+        saved += 1
+    return saved, changed
 
 
 def _judge(db: Database, judgment: Judgment) -> bool:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import box, open_tab, say_name
+from tests.browser.conftest import box, open_tab, rerank, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -143,6 +143,16 @@ def test_a_press_that_got_lost_on_the_way_can_be_made_again(page: Page, judge: s
     page.keyboard.press("0")
     expect(page.locator("#task")).to_contain_text("Second passage")
     assert labels_of(shared_app, judge) == {"First passage": 0}
+
+
+def test_what_i_said_on_one_tab_stands_on_the_other(page: Page, judge: str) -> None:
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    open_tab(page, "Rerank")
+    rerank(page, "the query", "First passage\nSecond passage")
+    judged = page.locator(".result", has_text="First passage")
+    expect(judged.get_by_role("button", name="✗ Not relevant")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator('.judge button[aria-pressed="true"]')).to_have_count(1)
 
 
 def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: str, shared_app: AppProcess) -> None:

@@ -20,6 +20,12 @@ def test_a_label_is_that_of_every_passage_of_the_same_text() -> None:
     assert view.with_label(0, 1).with_label(2, 0).labels == {0: 0, 2: 0}
 
 
+def test_labels_given_before_are_found_by_their_text() -> None:
+    view = ranking(("same", 9, 4), ("other", 9, 5), ("same", 9, 4))
+    assert view.with_labels({"same": 0, "not here": 1}).labels == {0: 0, 2: 0}
+    assert view.with_labels({"same": 0}).with_label(1, 1).labels == {0: 0, 1: 1, 2: 0}
+
+
 def test_a_query_is_cut_where_a_pair_is_too_long_and_its_passage_is_not() -> None:
     assert ranking(("short", 600, 5)).query_is_cut
     assert not ranking(("a long one", 600, 3)).query_is_cut

@@ -332,6 +332,16 @@ def test_an_error_while_candidates_come_in_leaves_none_of_them(store: LabelStore
     assert (count(path, "queries"), count(path, "candidates")) == (0, 0)
 
 
+def test_a_file_comes_in_whole_or_not_at_all(store: LabelStore, path: Path) -> None:
+    candidates, label = [Candidate(QUERY, "a"), Candidate(QUERY, "b")], Judgment(QUERY, "b", 1, "anna")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.import_pairs(candidates, [label, replace(label, label=7)])
+    assert [count(path, table) for table in ("queries", "passages", "candidates", "labels")] == [0, 0, 0, 0]
+    added, (saved, changed) = store.import_pairs(candidates, [label, replace(label, passage="c")])
+    assert (added.candidates, added.duplicates, saved, changed) == (2, 0, 2, 0)
+    assert count(path, "candidates") == 3
+
+
 def test_a_skip_of_an_unknown_pair_is_refused_whole(store: LabelStore, path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         skip(store, "nowhere", "later")
@@ -352,6 +362,17 @@ def test_progress_counts_pairs_and_mine(store: LabelStore) -> None:
     assert (mine.candidates, mine.judged, mine.relevant, mine.annotators) == (4, 2, 1, 2)
     assert (mine.mine, mine.mine_left) == (1, 2)
     assert (store.progress("cy").mine, store.progress("cy").mine_left) == (0, 4)
+
+
+def test_my_labels_of_a_query(store: LabelStore) -> None:
+    judge(store, "a", 1)
+    judge(store, "b", 0)
+    judge(store, "c", 1, annotator="bo")
+    add(store, "d")
+    skip(store, "d", "later")
+    store.save([Judgment("another query", "a", 0, "anna")])
+    assert store.labels_of(QUERY, "anna") == {"a": 1, "b": 0}
+    assert store.labels_of("an unknown query", "anna") == store.labels_of(QUERY, "nobody") == {}
 
 
 def test_labels_come_oldest_first_and_a_changed_one_counts_as_new(store: LabelStore) -> None:
