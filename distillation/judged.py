@@ -91,8 +91,11 @@ def passage_text(row: Mapping[str, str]) -> str:
     return f"{row['title']} {row['text']}".strip()
 
 
-def read_judged(folder: Path, most_queries: int | None = None, seed: int = 42) -> list[JudgedQuery]:
-    """Read a judged set in a shuffled order of its queries, the same in every run; at most the first `most_queries`."""
+def read_judged(folder: Path, most_pairs: int | None = None, seed: int = 42) -> list[JudgedQuery]:
+    """Read a judged set in a shuffled order of its queries, the same in every run.
+
+    With `most_pairs` only as many of the first queries as have so many passages in their lists, but at least one.
+    """
     queries = {row["id"]: row["text"] for row in read_jsonl(folder / "queries.jsonl")}
     passages = {row["id"]: passage_text(row) for row in read_jsonl(folder / "corpus.jsonl")}
     # The ideal ranking is that of all judgments, also of passages whose text is absent.
@@ -100,14 +103,19 @@ def read_judged(folder: Path, most_queries: int | None = None, seed: int = 42) -
     grades = read_grades(full if full.exists() else folder / "qrels.tsv")
     query_ids = sorted(query_id for query_id in grades if query_id in queries and any(grades[query_id].values()))
     random.Random(seed).shuffle(query_ids)
-    query_ids = query_ids[:most_queries]
-    listed = first_stage(folder, query_ids, queries)
-    return [
-        JudgedQuery(
-            queries[query_id],
-            tuple(passages[passage_id] for passage_id in listed[query_id]),
-            tuple(grades[query_id].get(passage_id, 0) for passage_id in listed[query_id]),
-            tuple(grades[query_id].values()),
+    # No more queries than pairs are needed, and to search for each of ten thousand would take minutes.
+    listed = first_stage(folder, query_ids[:most_pairs], queries)
+    judged, pairs = [], 0
+    for query_id in query_ids:
+        pairs += len(listed[query_id])
+        if judged and most_pairs is not None and pairs > most_pairs:
+            break
+        judged.append(
+            JudgedQuery(
+                queries[query_id],
+                tuple(passages[passage_id] for passage_id in listed[query_id]),
+                tuple(grades[query_id].get(passage_id, 0) for passage_id in listed[query_id]),
+                tuple(grades[query_id].values()),
+            )
         )
-        for query_id in query_ids
-    ]
+    return judged

@@ -168,7 +168,13 @@ def test_end_to_end(teacher: Path, dataset: Path, tmp_path: Path, monkeypatch: p
     out.mkdir()
     (out / "stale.txt").write_text("of the model before")
     small = Sizes(
-        pairs=240, steps=20, embedding_steps=50, embedding_size=16, intermediate_size=48, init_layers=(0, 1), queries=9
+        pairs=240,
+        steps=20,
+        embedding_steps=50,
+        embedding_size=16,
+        intermediate_size=48,
+        init_layers=(0, 1),
+        judged_pairs=75,
     )
     monkeypatch.setattr("distillation.__main__.Sizes", lambda: small)
     arguments = ["--teacher", str(teacher), "--data", str(dataset.parent), "--out", str(out), "--seed", "3"]
@@ -201,7 +207,7 @@ def test_rerankers_are_compared_on_the_same_lists(teacher: Path, dataset: Path, 
         return np.array([float(query.split()[-1][:-1] in text) for query, text in pairs])
 
     rerankers = [Reranker("perfect", "perfect", perfect), cross_encoder("random", str(teacher), torch.float32)]
-    report = compare(rerankers, [dataset], 10, tmp_path)
+    report = compare(rerankers, [dataset], 80, tmp_path)
     assert report.queries == {"tiny": 10}
     assert report.ndcg["tiny"]["perfect"] == 1.0
     assert report.ndcg["tiny"]["BM25"] < 1.0
@@ -212,7 +218,7 @@ def test_rerankers_are_compared_on_the_same_lists(teacher: Path, dataset: Path, 
     assert "| tiny | 10 |" in report.markdown()
     # A reranker's scores are kept: the same lists are not scored again.
     asked.clear()
-    queries = read_judged(dataset, 10)
+    queries = read_judged(dataset, 80)
     assert mean_ndcg(queries, scores_of(rerankers[0], queries, tmp_path)) == 1.0
     assert asked == []
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from sentence_transformers import CrossEncoder
 
+from distillation.evaluate import SETS
 from reranker.sources import STARTER_DIR
 
 
@@ -38,3 +39,17 @@ def test_it_gives_logits_and_ranks_the_answer_first(starter: CrossEncoder) -> No
     assert [place["corpus_id"] for place in ranking] == [1, 0]
     # Logits lie on both sides of 0; a sigmoid would not.
     assert ranking[0]["score"] > 0 > ranking[1]["score"]
+
+
+def test_its_card_says_how_it_was_made_and_how_good_it_is() -> None:
+    card = (STARTER_DIR / "README.md").read_text(encoding="utf-8")
+    assert "python -m distillation --teacher DIR" in card
+    assert all(f"\n| {name} | " in card for name in SETS)
+    assert "{" not in card.partition("```python")[0]
+
+
+def test_it_is_small_beside_its_teacher() -> None:
+    config = json.loads((STARTER_DIR / "config.json").read_text())
+    assert config["architectures"] == ["ElectraForSequenceClassification"]
+    assert config["vocab_size"] == 30_522
+    assert sum(path.stat().st_size for path in STARTER_DIR.iterdir()) <= 25e6
