@@ -61,8 +61,8 @@ def distil(teacher: str, folders: Sequence[Path], out: Path, work: Path, sizes: 
         model, sizes.init_layers, sizes.embedding_size, sizes.intermediate_size, rows[: sizes.pruning_pairs]
     )
     fit_embeddings(student, model, rows, sizes.embedding_steps)
-    seen = np.array([number for number, pair in enumerate(pairs) if not held_out(pair)])
-    kept = np.array([number for number, pair in enumerate(pairs) if held_out(pair)])
+    is_held_out = np.array([held_out(pair) for pair in pairs])
+    seen, kept = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
     settings = TrainSettings(steps=sizes.steps, seed=seed)
     train(student, [pairs[n] for n in seen], [rows[n] for n in seen], logits[seen], settings)
     save_student(student, tokenizer, out)

@@ -178,12 +178,13 @@ def test_end_to_end(teacher: Path, dataset: Path, tmp_path: Path, monkeypatch: p
     )
     monkeypatch.setattr("distillation.__main__.Sizes", lambda: small)
     arguments = ["--teacher", str(teacher), "--data", str(dataset.parent), "--out", str(out), "--seed", "3"]
-    main([*arguments, "--train", dataset.name, "--measure", dataset.name, "--pairs", "200"])
+    main([*arguments, "--train", dataset.name, "--measure", dataset.name, "--pairs", "480"])
     assert not (out / "stale.txt").exists()
     assert all(file.stat().st_size <= 9.5e6 for file in out.iterdir())
     assert not any(str(tmp_path) in file.read_text(encoding="utf-8") for file in out.glob("*.json"))
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "--pairs 200 --steps 20 --seed 3" in card
+    assert "teacher's is nan" not in card, "some queries are held out"
+    assert "--pairs 480 --steps 20 --seed 3" in card
     assert "| tiny | 9 |" in card
     assert str(tmp_path) not in card
     model = CrossEncoder(str(out), device="cpu")
