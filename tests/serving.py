@@ -50,6 +50,12 @@ def assert_error(response: httpx.Response, status: int, code: str) -> str:
     return body["error"]["message"]
 
 
+def loaded_version(client: httpx.Client) -> str:
+    """The version of the active model, once it is loaded: a server answers before."""
+    eventually(lambda: client.get("/health").json()["status"] == "ok", "the model is loaded")
+    return client.get("/health").json()["model"]["version"]
+
+
 def ended(client: httpx.Client, run_id: str) -> dict[str, Any]:
     """A training run once it has ended."""
 

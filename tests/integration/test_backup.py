@@ -22,7 +22,7 @@ from storage.model_store import ModelStore
 from storage.records import Judgment, ModelVersion
 from tests.conftest import make_settings
 from tests.integration.hub_server import Behaviour, Dataset, HubServer, serve, unused_endpoint
-from tests.serving import app_running, eventually, label, serving
+from tests.serving import app_running, eventually, label, loaded_version, serving
 
 REPO = "acme/labels"
 BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")
@@ -429,7 +429,7 @@ def test_a_version_whose_files_were_not_backed_up_does_not_break_the_start(
 ) -> None:
     settings = make_settings(tmp_path / "data", model_dir, BACKUP_REPO=REPO)
     with serving(Services.build(settings)) as client:
-        base = client.get("/health").json()["model"]["version"]
+        base = loaded_version(client)
         shutil.copytree(other_model_dir, settings.models_dir / "v1")
         models = ModelStore(settings.database_path)
         models.add_version(ModelVersion("v1", "v1", "trained", None, base, None, 2, {}, now()))
@@ -439,7 +439,7 @@ def test_a_version_whose_files_were_not_backed_up_does_not_break_the_start(
     shutil.rmtree(settings.data_dir)
     services = Services.build(settings)
     with serving(services) as client:
-        assert client.get("/health").json()["model"]["version"] == base
+        assert loaded_version(client) == base
         assert client.post("/v1/rerank", json={"query": "a", "documents": ["b"]}).json()["model"] == base
         assert "v1" in services.registry.status().message
         assert "no longer there" in services.registry.status().message
