@@ -47,6 +47,12 @@ class TokenRequired(WorkbenchError):
     code = "token_required"
 
 
+class UnusableModel(WorkbenchError):
+    """A model directory or Hub id that does not hold a cross-encoder this app can use."""
+
+    code = "unusable_model"
+
+
 class ModelNotReady(WorkbenchError):
     """The model is still loading, or could not be loaded."""
 

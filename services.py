@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from labeling.service import LabelingService
 from reranker.jobs import TrainingJobs
+from reranker.model import Reranker
 from reranker.registry import ModelRegistry
+from reranker.scoring_queue import ScoringQueue
 from server.access import Access
 from settings import Settings
 from storage import database
@@ -37,7 +40,10 @@ class Services:
         database.create(settings.database_path)
         label_store = LabelStore(settings.database_path)
         model_store = ModelStore(settings.database_path)
-        registry = ModelRegistry(model_store, settings.models_dir, settings.reranker_model)
+        load = functools.partial(
+            Reranker, queue=ScoringQueue(), engine=settings.engine, conversions=settings.conversions_dir
+        )
+        registry = ModelRegistry(model_store, settings.models_dir, settings.reranker_model, load)
         return cls(
             settings=settings,
             access=Access(settings),

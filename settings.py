@@ -13,6 +13,19 @@ from pathlib import Path
 from errors import InvalidInput
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+# Ways to score: see reranker/loading.py.
+ENGINES = (
+    "auto",
+    "openvino",
+    "torch",
+    "openvino-float32",
+    "openvino-bfloat16",
+    "openvino-int8",
+    "torch-float32",
+    "torch-bfloat16",
+    "torch-float16",
+    "sentence-transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Settings:
     port: int
     data_dir: Path
     reranker_model: str
+    engine: str
     api_token: str | None
     admin_users: tuple[str, ...]
     backup_repo: str | None
@@ -42,6 +56,7 @@ class Settings:
             port=_port(env.get("PORT", "").strip() or "7860"),
             data_dir=_data_dir(env.get("DATA_DIR", "").strip()),
             reranker_model=env.get("RERANKER_MODEL", "").strip() or DEFAULT_MODEL,
+            engine=_one_of(ENGINES, "ENGINE", env.get("ENGINE", "").strip().lower() or "auto"),
             api_token=_api_token(env.get("API_TOKEN")),
             admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
             backup_repo=_repo_id(env.get("BACKUP_REPO", "").strip()),
@@ -62,6 +77,11 @@ class Settings:
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
 
+    @property
+    def conversions_dir(self) -> Path:
+        """Where models are kept as they were converted for scoring; may be deleted at any time."""
+        return self.data_dir / "engines"
+
     def describe(self) -> str:
         """One line with every setting, secrets masked."""
         shown = []
@@ -81,6 +101,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise InvalidInput(f"PORT is {text!r}, but it has to be a whole number from 0 to 65535.")
     return int(text)
+
+
+def _one_of(choices: tuple[str, ...], name: str, value: str) -> str:
+    if value not in choices:
+        raise InvalidInput(f"{name} is {value!r}, but it has to be one of: {', '.join(choices)}.")
+    return value
 
 
 def _api_token(text: str | None) -> str | None:

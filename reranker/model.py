@@ -1,31 +1,31 @@
 """A cross-encoder that ranks passages for a query.
 
 Scores are raw logits, as CrossEncoder.predict gives them with the identity activation; the probability is their
-sigmoid. torch and sentence-transformers are imported when the first model is loaded: the page is up by then.
+sigmoid. A pair that was scored before is not scored again, and of equal pairs in a request only one is: so the same
+text always has the same score, whatever else is ranked with it.
 """
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import InvalidInput, WorkbenchError
+import numpy as np
+from cachetools import LRUCache
 
-# Pairs scored under one hold of the lock. Requests take turns after so many, so a long one does not hold up a short.
-PAIRS_PER_TURN = 32
-BATCH_SIZE = 8
+from errors import InvalidInput, UnusableModel
+from reranker.loading import AUTO, LoadedModel, load_model
+from reranker.scoring_queue import ScoringQueue
 
-_scoring = threading.Lock()
+# Pairs whose scores are remembered: about 30 MB.
+CACHED_PAIRS = 100_000
+SECONDS_BETWEEN_LOOKS = 0.1
 
-
-class UnusableModel(WorkbenchError):
-    """A model directory or Hub id that does not hold a cross-encoder this app can use."""
-
-    code = "unusable_model"
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,94 +50,170 @@ class RankedPassage:
         return self.read_characters < len(self.text)
 
 
+@dataclass(frozen=True)
+class PairScore:
+    """The logit of a pair, and how much of it the model read (see RankedPassage)."""
+
+    score: float
+    tokens: int
+    read_characters: int
+
+
 class Reranker:
     """A loaded cross-encoder with one output."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        queue: ScoringQueue | None = None,
+        engine: str = AUTO,
+        conversions: Path | None = None,
+    ) -> None:
         """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
 
-        Raises UnusableModel with the reason where it cannot be used.
+        `queue` is where its pairs wait to be scored, one of its own where none is given; for `engine` and
+        `conversions` see `load_model`. Raises UnusableModel with the reason where it cannot be used.
         """
-        import torch
-        from sentence_transformers import CrossEncoder
+        self.loaded: LoadedModel = load_model(path, engine, conversions)
+        self.max_tokens = self.loaded.tokenizer.max_tokens
+        self._queue = queue or ScoringQueue()
+        self._known: LRUCache[bytes, PairScore] = LRUCache(CACHED_PAIRS)
+        self._knowing = threading.Lock()
 
-        try:
-            self.cross_encoder = CrossEncoder(
-                str(path),
-                local_files_only=True,
-                activation_fn=torch.nn.Identity(),
-                model_kwargs={"use_safetensors": True},
-            )
-        except Exception as error:  # transformers raises a dozen kinds for a damaged or foreign directory
-            raise UnusableModel(f"The model in {path.name!r} cannot be loaded: {_first_line(error)}") from error
-        if self.cross_encoder.num_labels != 1:
-            raise UnusableModel(
-                f"The model in {path.name!r} has {self.cross_encoder.num_labels} outputs; a reranker has one."
-            )
-        self.max_tokens: int = self.cross_encoder.max_seq_length or 512
-        # A tokenizer is not safe to use from two threads, and counting must not wait for the scoring of others.
-        self._tokenizer = copy.deepcopy(self.cross_encoder.tokenizer)
-        self._counting = threading.Lock()
-
-    def rank(
-        self, query: str, passages: Sequence[str], on_progress: Callable[[int, int], None] | None = None
-    ) -> list[RankedPassage]:
+    def rank(self, query: str, passages: Sequence[str], on_progress: OnProgress | None = None) -> list[RankedPassage]:
         """Rank `passages` for `query`, best first; equal scores keep the order of the input.
 
         `on_progress(done, total)` is called as pairs are scored; what it raises ends the scoring.
         """
-        scores = self.scores([(query, passage) for passage in passages], on_progress)
-        lengths = self._lengths(query, passages)
-        order = sorted(range(len(passages)), key=lambda index: -scores[index])
-        return [
-            RankedPassage(rank, index, passages[index], scores[index], sigmoid(scores[index]), *lengths[index])
-            for rank, index in enumerate(order)
-        ]
+        return self.start(query, passages).finish(on_progress)
 
-    def scores(
-        self, pairs: Sequence[tuple[str, str]], on_progress: Callable[[int, int], None] | None = None
-    ) -> list[float]:
-        """The logit of each (query, passage) pair, in the order given."""
-        # By length, so that a batch holds pairs of about the same length and little of it is padding.
-        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][1]))
-        scores = [0.0] * len(pairs)
-        for start in range(0, len(order), PAIRS_PER_TURN):
-            turn = order[start : start + PAIRS_PER_TURN]
-            with _scoring:
-                logits = self.cross_encoder.predict(
-                    [pairs[index] for index in turn], batch_size=BATCH_SIZE, show_progress_bar=False
-                )
-            for index, logit in zip(turn, logits.tolist(), strict=True):
-                if not math.isfinite(logit):
-                    raise UnusableModel("The model gave a score that is not a number: its weights are damaged.")
-                scores[index] = logit
-            if on_progress:
-                on_progress(start + len(turn), len(pairs))
-        return scores
+    def start(self, query: str, passages: Sequence[str]) -> Ranking:
+        """Begin to rank `passages` for `query`, and return at once."""
+        return Ranking(self, query, passages)
+
+    def scores(self, pairs: Sequence[tuple[str, str]], on_progress: OnProgress | None = None) -> list[float]:
+        """The logit of each (query, passage) pair, in the order given; `on_progress` as for `rank`."""
+        return [pair.score for pair in PairScores(self, pairs).finish(on_progress)]
 
     def smoke_test(self) -> None:
         """Score two pairs of different length. Raises UnusableModel when the model cannot."""
+        self.scores([("what is a reranker", "It orders passages by relevance."), ("a", "b " * 600)])
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
+        """What is remembered of these pairs."""
+        with self._knowing:
+            return {key: known for key in keys if (known := self._known.get(key)) is not None}
+
+    def remember(self, scores: dict[bytes, PairScore]) -> None:
+        """Remember the scores of pairs, and forget those that nobody has asked for longest."""
+        with self._knowing:
+            self._known.update(scores)
+
+
+class PairScores:
+    """The scores of some pairs, as they are worked out."""
+
+    def __init__(self, reranker: Reranker, pairs: Sequence[tuple[str, str]]) -> None:
+        """Look up what is known already, and put the rest in line."""
+        self.reranker = reranker
+        self.keys = [_key(*pair) for pair in pairs]
+        self.total = len(pairs)
+        self._scores = reranker.known(self.keys)
+        missing = {key: pair for key, pair in zip(self.keys, pairs, strict=True) if key not in self._scores}
+        self._missing = list(missing)
+        encoded = reranker.loaded.tokenizer.encode(list(missing.values()))
+        self._job = reranker._queue.submit(reranker.loaded.engine, encoded)
+
+    @property
+    def done(self) -> int:
+        """How many of the pairs have a score by now; of equal ones, which are scored once, only one counts before."""
+        left = len(self._missing) - self._job.done
+        return self.total - left if left else self.total
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until all is scored, or that long; returns whether there is nothing left to wait for."""
+        return self._job.wait(seconds)
+
+    def cancel(self) -> None:
+        """Give up what is not scored yet."""
+        self._job.cancel()
+
+    def result(self) -> list[PairScore]:
+        """The scores in the order of the pairs; waits for them.
+
+        Raises Cancelled, or UnusableModel where the model gives what is not a number.
+        """
         try:
-            self.scores([("what is a reranker", "It orders passages by relevance."), ("a", "b " * 600)])
-        except WorkbenchError:
+            scores = self._job.result()
+        finally:
+            # Also of what was given up: who asks again goes on from there.
+            self._take(self._job.scored.nonzero()[0].tolist())
+        if not np.isfinite(scores).all():
+            raise UnusableModel("The model gave a score that is not a number: its weights are damaged.")
+        return [self._scores[key] for key in self.keys]
+
+    def _take(self, places: Sequence[int]) -> None:
+        """Take over the scores of these places of the job, and have them remembered."""
+        new = {}
+        for place in places:
+            pair, score = self._job.pairs[place], float(self._job.scores[place])
+            if math.isfinite(score):
+                new[self._missing[place]] = PairScore(score, pair.tokens, pair.read_characters)
+        self._scores.update(new)
+        self.reranker.remember(new)
+
+    def finish(self, on_progress: OnProgress | None = None) -> list[PairScore]:
+        """`result`, telling `on_progress` how far it has come meanwhile; what that raises cancels the scoring."""
+        try:
+            while on_progress and not self.wait(SECONDS_BETWEEN_LOOKS):
+                on_progress(self.done, self.total)
+            scores = self.result()
+            if on_progress:
+                on_progress(self.total, self.total)
+            return scores
+        except BaseException:
+            self.cancel()
             raise
-        except Exception as error:
-            raise UnusableModel(f"The model loads but cannot score: {_first_line(error)}") from error
 
-    def _lengths(self, query: str, passages: Sequence[str]) -> list[tuple[int, int]]:
-        """For each passage, the tokens of its pair with the query, and the characters of it that the model reads."""
-        with self._counting:
-            return [self._length(query, passage) for passage in passages]
 
-    def _length(self, query: str, passage: str) -> tuple[int, int]:
-        tokens = len(self._tokenizer(query, passage, truncation=False, verbose=False)["input_ids"])
-        if tokens <= self.max_tokens:
-            return tokens, len(passage)
-        kept = self._tokenizer(
-            query, passage, truncation="longest_first", max_length=self.max_tokens, return_offsets_mapping=True
-        )
-        offsets = zip(kept["offset_mapping"], kept.sequence_ids(), strict=True)
-        return tokens, max((end for (_, end), sequence in offsets if sequence == 1), default=0)
+class Ranking:
+    """A ranking that is being worked out: `done` of `total` passages have their score."""
+
+    def __init__(self, reranker: Reranker, query: str, passages: Sequence[str]) -> None:
+        self.passages = passages
+        self._scores = PairScores(reranker, [(query, passage) for passage in passages])
+        self.wait = self._scores.wait
+        self.cancel = self._scores.cancel
+
+    @property
+    def done(self) -> int:
+        return self._scores.done
+
+    @property
+    def total(self) -> int:
+        return self._scores.total
+
+    def finish(self, on_progress: OnProgress | None = None) -> list[RankedPassage]:
+        """The passages, best first; see `Reranker.rank`. Raises Cancelled."""
+        scores = self._scores.finish(on_progress)
+        order = sorted(range(len(scores)), key=lambda index: -scores[index].score)
+        return [
+            RankedPassage(
+                rank,
+                index,
+                self.passages[index],
+                scores[index].score,
+                sigmoid(scores[index].score),
+                scores[index].tokens,
+                scores[index].read_characters,
+            )
+            for rank, index in enumerate(order)
+        ]
+
+
+def _key(query: str, passage: str) -> bytes:
+    """A short name for a pair. The query's length tells ("ab", "c") from ("a", "bc")."""
+    return hashlib.blake2b(f"{len(query)} {query}{passage}".encode(), digest_size=16).digest()
 
 
 def sigmoid(logit: float) -> float:
@@ -155,7 +231,3 @@ def check_model_directory(path: Path) -> None:
         raise InvalidInput(f"{str(path)!r} has no config.json, so it holds no model.")
     if not any(path.glob("*.safetensors")):
         raise InvalidInput(f"{str(path)!r} has no .safetensors file. Weights in another format are not loaded.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

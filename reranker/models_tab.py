@@ -44,7 +44,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     outputs = [table, roll_back]
 
     def show() -> tuple:
-        active = registry.status().version
+        status = registry.status()
+        active = status.version
         previous = registry.can_roll_back_to()
         versions = services.model_store.versions()
         html = render(
@@ -56,6 +57,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
                 if version.run_id
             },
             active=active.version if active else None,
+            engine=status.engine,
+            engine_reason=status.engine_reason,
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
         text = f"Roll back to {previous}" if previous else "Nothing to roll back to"

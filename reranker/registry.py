@@ -10,10 +10,12 @@ import hashlib
 import logging
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchError
+from reranker.engine import Plan
 from reranker.model import Reranker
 from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
 from storage.label_store import now
@@ -35,19 +37,30 @@ class ActiveModel:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """What the page and /health say about the model. `message` is empty when there is nothing to add."""
+    """What the page and /health say about the model. `message` is empty when there is nothing to add.
+
+    `engine` is how the active model's pairs are scored, and `engine_reason` says why that way.
+    """
 
     loading: bool
     message: str
     version: ModelVersion | None
+    engine: Plan | None
+    engine_reason: str
 
 
 class ModelRegistry:
     """Model versions by name, and the active one."""
 
-    def __init__(self, store: ModelStore, models_dir: Path, wanted: str) -> None:
-        """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version."""
+    def __init__(
+        self, store: ModelStore, models_dir: Path, wanted: str, load: Callable[[Path], Reranker] = Reranker
+    ) -> None:
+        """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version.
+
+        `load` makes a model directory ready to score.
+        """
         self.store = store
+        self._load_directory = load
         self.models_dir = models_dir
         self.wanted = wanted
         self._active: ActiveModel | None = None
@@ -112,7 +125,7 @@ class ModelRegistry:
         return "The built-in starter model answers, by choice." if version.source == "starter" else ""
 
     def _try(self, path: Path) -> Reranker:
-        reranker = Reranker(path)
+        reranker = self._load_directory(path)
         reranker.smoke_test()
         return reranker
 
@@ -143,7 +156,10 @@ class ModelRegistry:
     def status(self) -> ModelStatus:
         """Whether the model is there yet, and what is to be said about it."""
         active = self._active
-        return ModelStatus(not self._loaded.is_set(), self._message, active.version if active else None)
+        if active is None:
+            return ModelStatus(not self._loaded.is_set(), self._message, None, None, "")
+        loaded = active.reranker.loaded
+        return ModelStatus(not self._loaded.is_set(), self._message, active.version, loaded.engine.plan, loaded.reason)
 
     def directory(self, version: ModelVersion) -> Path:
         """Where the files of a version are. Raises NotFound when they are gone."""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput
+from errors import InvalidInput, WorkbenchError
 from page.notices import shown_to_people
-from page.render import render
+from page.render import duration, render
+from reranker.model import Ranking
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
 from reranker.ranking_view import RankingView
+from reranker.scoring_queue import Cancelled
 from services import Services
 from storage.records import Candidate, Judgment
 from texts import check_passages, check_text
 
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text(encoding="utf-8"))
+
+# A ranking that takes longer than this shows how far it has come, and is asked again as often.
+SECONDS_BETWEEN_LOOKS = 0.3
 
 # Sends a press of a label button to the server. The list is drawn anew after each label, so the focus and the passages
 # that were opened are put back.
@@ -61,6 +68,8 @@ watch('value', () => {
 def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
     """Build the tab; `annotator` is the box that holds the name of whoever judges."""
     state = gr.State(None)
+    # The ranking that is being worked out, for the button that stops it.
+    under_way = gr.State(None)
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(scale=2, min_width=320):
             query = gr.Textbox(
@@ -75,6 +84,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             )
             with gr.Row():
                 rerank = gr.Button("Rerank", variant="primary", elem_id="rerank", scale=2)
+                stop = gr.Button("Stop", variant="stop", elem_id="stop-rerank", scale=1, visible=False)
                 upload = gr.UploadButton(
                     "Open a file", file_types=list(FILE_TYPES), elem_id="open-passages", size="md", scale=1
                 )
@@ -89,19 +99,65 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
 
     @shown_to_people
-    def rank(query: str, passages: str, name: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
+    def rank(query: str, passages: str, name: str, shown: RankingView | None) -> Iterator[dict]:
         query = check_text(query.strip(), "The query")
         texts = check_passages(split_pasted(passages))
-        progress(0, desc="Waiting for the model")
-        active = services.registry.active()
-        started = time.perf_counter()
-        ranked = active.reranker.rank(
-            query, texts, lambda done, total: progress((done, total), desc="Scoring", unit="passages")
-        )
+        try:
+            if services.registry.status().loading:
+                waiting = render("scoring.html", what="Waiting for the model", done=0, total=0, left="")
+                yield {results: waiting, queue: gr.update(visible=False)}
+            active = services.registry.active()
+            started = time.perf_counter()
+            ranking = active.reranker.start(query, texts)
+            yield from _watch(ranking, started)
+            ranked = ranking.finish()
+        except (WorkbenchError, Cancelled) as error:
+            # What was shown before comes back in place of the progress.
+            yield {
+                results: render("ranking.html", view=shown) if shown else _empty(),
+                queue: gr.update(visible=shown is not None),
+                under_way: None,
+                stop: gr.update(visible=False),
+            }
+            if isinstance(error, Cancelled):
+                gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
+                return
+            raise
         view = RankingView(
             query, ranked, active.version.version, active.reranker.max_tokens, time.perf_counter() - started
         ).with_labels(services.labeling.labels_of(query, name))
-        return view, render("ranking.html", view=view), gr.update(visible=True)
+        yield {
+            state: view,
+            results: render("ranking.html", view=view),
+            queue: gr.update(visible=True),
+            under_way: None,
+            stop: gr.update(visible=False),
+        }
+
+    def _watch(ranking: Ranking, started: float) -> Iterator[dict]:
+        """Show how far a ranking has come until it is done. A page that is left meanwhile gives it up."""
+        try:
+            while not ranking.wait(SECONDS_BETWEEN_LOOKS):
+                elapsed = time.perf_counter() - started
+                left = elapsed / ranking.done * (ranking.total - ranking.done) if ranking.done else None
+                yield {
+                    results: render(
+                        "scoring.html",
+                        what="Scoring",
+                        done=ranking.done,
+                        total=ranking.total,
+                        left=duration(left),
+                    ),
+                    queue: gr.update(visible=False),
+                    under_way: ranking,
+                    stop: gr.update(visible=True),
+                }
+        finally:
+            ranking.cancel()
+
+    def stop_ranking(ranking: Ranking | None) -> None:
+        if ranking is not None:
+            ranking.cancel()
 
     @shown_to_people
     def judge(view: RankingView | None, name: str, event: gr.EventData) -> tuple:
@@ -139,14 +195,15 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))
 
-    gr.on(
-        [rerank.click, query.submit],
-        rank,
-        [query, passages, annotator],
-        [state, results, queue],
-        show_progress_on=results,
-        api_visibility="private",
-    )
+    ranks: dict[str, Any] = {
+        "fn": rank,
+        "inputs": [query, passages, annotator, state],
+        "outputs": [state, results, queue, under_way, stop],
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    gr.on([rerank.click, query.submit], **ranks)
+    stop.click(stop_ranking, under_way, None, show_progress="hidden", api_visibility="private")
     results.judge(
         judge,
         [state, annotator],
@@ -165,13 +222,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             [query, passages],
             show_progress="hidden",
             api_visibility="private",
-        ).then(
-            rank,
-            [query, passages, annotator],
-            [state, results, queue],
-            show_progress_on=results,
-            api_visibility="private",
-        )
+        ).then(**ranks)
 
 
 def _empty() -> str:

@@ -88,17 +88,22 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
     async def ranked_by(query: str, passages: list[str], model: str | None) -> tuple[ModelVersion, list[RankedPassage]]:
         return await to_thread.run_sync(_rank, services, query, passages, model, limiter=threads)
 
-    @app.get("/health", tags=["rerank"])
+    @app.get("/health", tags=["rerank"], response_model_exclude_unset=True)
     async def health() -> schemas.HealthResponse:
         """Whether a model answers yet, and which."""
         status = services.registry.status()
         version = status.version
-        return schemas.HealthResponse(
+        health = schemas.HealthResponse(
             status="loading" if version is None else "ok",
             model=schemas.HealthModel(
                 version=version and version.version, name=version and version.name, source=version and version.source
             ),
         )
+        if status.engine is not None:
+            health.engine = schemas.HealthEngine(
+                backend=status.engine.backend, precision=status.engine.precision, reason=status.engine_reason
+            )
+        return health
 
     answers = errors.responses(404, 409, 413, 422, 503)
 

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import errors
-from reranker.model import UnusableModel
 from server.schemas import TAG, ErrorBody
 from texts import MAX_PASSAGES
 
@@ -28,7 +27,7 @@ STATUS: dict[type[errors.WorkbenchError], int] = {
     errors.TokenRequired: 401,
     errors.ModelNotReady: 503,
     errors.InvalidInput: 422,
-    UnusableModel: 409,
+    errors.UnusableModel: 409,
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 

@@ -239,8 +239,17 @@ class HealthModel(BaseModel):
     source: str | None
 
 
+class HealthEngine(BaseModel):
+    """How the model's pairs are scored, and in a few sentences why that way."""
+
+    backend: str
+    precision: str
+    reason: str
+
+
 class HealthResponse(BaseModel):
-    """`status` is "loading" until a model answers."""
+    """`status` is "loading" until a model answers; from then on there is an `engine`."""
 
     status: Literal["ok", "loading"]
     model: HealthModel
+    engine: HealthEngine | None = None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +114,14 @@ class AppProcess:
         self.process.wait()
 
 
+@cache
+def _shared_conversions() -> Path:
+    """Where all apps of this test process keep converted models, so that each is converted once."""
+    directory = Path(tempfile.mkdtemp(prefix="engines-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 @contextmanager
 def app_running(data_dir: Path, model_dir: Path, **environment: str) -> Iterator[AppProcess]:
     """`python app.py` on a free port and this DATA_DIR, from when its model answers until the end of the block."""
@@ -117,12 +129,14 @@ def app_running(data_dir: Path, model_dir: Path, **environment: str) -> Iterator
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / "engines").exists():
+        (data_dir / "engines").symlink_to(_shared_conversions())
     log = data_dir / "app.log"
     settings = {
         "HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir),
         "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", **environment,
     }  # fmt: skip
-    ours = ("API_TOKEN", "ADMIN_USERS", "SPACE_ID", "BACKUP_REPO")
+    ours = ("ENGINE", "API_TOKEN", "ADMIN_USERS", "SPACE_ID", "BACKUP_REPO")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     with log.open("ab") as output:
         process = subprocess.Popen(

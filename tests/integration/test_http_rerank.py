@@ -54,7 +54,10 @@ def body(key: str, passages: Any = TEXTS, **changes: Any) -> dict[str, Any]:
 def test_health_names_the_model(reader: httpx.Client) -> None:
     health = reader.get("/health").json()
     version = health["model"]["version"]
-    assert health == {"status": "ok", "model": {"version": version, "name": "tiny", "source": "directory"}}
+    assert set(health) == {"status", "model", "engine"}
+    assert health["status"] == "ok"
+    assert health["model"] == {"version": version, "name": "tiny", "source": "directory"}
+    assert health["engine"]["backend"] == "torch" and "orders are the same" in health["engine"]["reason"]
     assert version.startswith("tiny")
 
 

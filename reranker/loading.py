@@ -1,0 +1,313 @@
+"""Loads a model directory and chooses the engine that scores with it.
+
+The ways to score are tried in order, the fastest for this machine first. Each is checked once on real pairs against
+what plain sentence-transformers gives in float32; one whose ranks differ, or that cannot be built, is passed over with
+a reason. A model that OpenVINO scores is kept as it was converted, with the outcome of the check, so that the next
+start needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from errors import UnusableModel
+from reranker import engine as engines
+from reranker.engine import Engine, InputFormat, LibraryEngine, OpenVINOEngine, Plan, TorchEngine
+from reranker.tokens import PairTokenizer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+PLAIN = Plan("torch", "float32")
+LAST_RESORT = Plan("sentence-transformers", "float32")
+# What the setting ENGINE may name besides AUTO: a library, or the precision too.
+LIBRARIES = ("openvino", "torch")
+PLANS = {
+    "openvino-float32": Plan("openvino", "float32"),
+    "openvino-bfloat16": Plan("openvino", "bfloat16"),
+    "openvino-int8": Plan("openvino", "int8"),
+    "torch-float32": PLAIN,
+    "torch-bfloat16": Plan("torch", "bfloat16"),
+    "torch-float16": Plan("torch", "float16"),
+    "sentence-transformers": LAST_RESORT,
+}
+
+# How alike the ranks have to be. Passages whose scores are closer than TIE standard deviations of all scores count as
+# tied: a cross-encoder gives nearly the same low score to everything that has nothing to do with the query.
+TIE = 0.05
+LEAST_CONCORDANCE = 0.98
+# Converted models on the disk: those that were used last. Another one is made again when it is needed.
+KEPT_CONVERSIONS = 4
+FORMAT = 1
+# A tokenizer without a limit of its own says so with a number beyond all bounds.
+LONGEST_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to score, and in a sentence for people why this engine scores with it."""
+
+    tokenizer: PairTokenizer
+    engine: Engine
+    reason: str
+
+
+def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) -> LoadedModel:
+    """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
+
+    `wanted` is AUTO, one of LIBRARIES or one of PLANS; `conversions` a directory for converted models, None to keep
+    none. Raises UnusableModel with the reason where the model cannot be used.
+    """
+    kept = _Conversion.of(path, wanted, conversions) if conversions else None
+    if kept and (loaded := kept.load()):
+        return loaded
+    cross_encoder = _load_cross_encoder(path)
+    tokenizer = _tokenizer_of(cross_encoder, path)
+    inputs = InputFormat(tuple(cross_encoder.tokenizer.model_input_names), cross_encoder.tokenizer.pad_token_id or 0)
+    builder = _Builder(cross_encoder, tokenizer, inputs)
+    notes: list[str] = []
+    for plan in _plans(wanted, cross_encoder.device.type, notes):
+        try:
+            engine = builder.build(plan)
+            agreement = builder.check(engine)
+        except Exception as error:  # converting and compiling fail in a dozen ways, all of which mean: take another
+            if plan == LAST_RESORT:
+                raise UnusableModel(f"The model loads but cannot score: {first_line(error)}") from error
+            log.warning("%s is not used for %s: %s", plan, path.name, first_line(error))
+            notes.append(f"{plan} is not used: {first_line(error).rstrip('.')}.")
+            continue
+        loaded = LoadedModel(tokenizer, engine, " ".join([*notes, agreement]))
+        log.info("%s is scored by %s. %s", path.name, plan, loaded.reason)
+        if kept and builder.converted is not None and plan.backend == "openvino":
+            kept.save(builder.converted, loaded, inputs)
+        return loaded
+    raise AssertionError("the last plan either works or raises")
+
+
+class RanksDiffer(Exception):
+    """An engine ranks the passages of the check in another way than plain sentence-transformers does."""
+
+
+def compare_ranks(expected: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> str:
+    """Compare an engine's scores with the expected ones, an array (N,) for each query; returns a sentence about it.
+
+    Raises RanksDiffer when of all two passages of a query that are not tied, fewer than LEAST_CONCORDANCE are in the
+    right order, or a passage comes first that is not tied with the best.
+    """
+    tie = TIE * float(np.concatenate(expected).std())
+    right_orders = orders = 0
+    for right, given in zip(expected, scores, strict=True):
+        if not np.isfinite(given).all():
+            raise RanksDiffer("It gives scores that are not numbers")
+        better = right[:, None] - right[None, :] > tie
+        orders += int(better.sum())
+        right_orders += int((better & (given[:, None] > given[None, :])).sum())
+        if right.max() - right[np.argmax(given)] > tie:
+            raise RanksDiffer("It puts another passage first than float32 does")
+    if right_orders < LEAST_CONCORDANCE * orders:
+        raise RanksDiffer(f"It puts {orders - right_orders} of {orders} passages in another order than float32 does")
+    largest = max(float(np.abs(right - given).max()) for right, given in zip(expected, scores, strict=True))
+    return (
+        f"Checked against plain sentence-transformers on {sum(map(len, scores))} pairs: {right_orders} of {orders} "
+        f"orders are the same, and scores differ by at most {largest:.4f}."
+    )
+
+
+def check_lists() -> list[list[tuple[str, str]]]:
+    """The pairs of the check, a list for each query: each example's query with the passages of all of them.
+
+    In the first list is also one that is too long for any model.
+    """
+    examples = json.loads((Path(__file__).parent / "examples.json").read_text(encoding="utf-8"))
+    passages = [passage for example in examples for passage in example["passages"]]
+    lists = [[(example["query"], passage) for passage in passages] for example in examples]
+    lists[0].append((examples[0]["query"], " ".join(passages)))
+    return lists
+
+
+def _plans(wanted: str, device: str, notes: list[str]) -> list[Plan]:
+    """The ways to score, in the order to try them; `notes` gets what has to be said about the choice."""
+    if wanted in PLANS:
+        notes.append("Asked for by the setting ENGINE.")
+        return list(dict.fromkeys([PLANS[wanted], PLAIN, LAST_RESORT]))
+    if device == "cuda":
+        return [Plan("torch", "float16"), PLAIN, LAST_RESORT]
+    if device != "cpu":
+        return [PLAIN, LAST_RESORT]
+    fast = cpu_precision()
+    if fast == "float32":
+        notes.append("This processor does not multiply in bfloat16.")
+    libraries = [wanted] if wanted in LIBRARIES else [name for name in LIBRARIES if importlib.util.find_spec(name)]
+    wishes = [Plan(library, precision) for library in libraries for precision in (fast, "float32")]
+    return list(dict.fromkeys([*wishes, PLAIN, LAST_RESORT]))
+
+
+def cpu_precision() -> engines.Precision:
+    """The precision in which this machine's processor is fastest without ranking differently."""
+    import torch
+
+    has = torch.cpu.get_capabilities()
+    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
+
+
+class _Builder:
+    """Builds engines for one loaded cross-encoder, and checks them."""
+
+    def __init__(self, cross_encoder: CrossEncoder, tokenizer: PairTokenizer, inputs: InputFormat) -> None:
+        self.cross_encoder = cross_encoder
+        self.inputs = inputs
+        self.lists = [tokenizer.encode(pairs) for pairs in check_lists()]
+        self.expected: list[np.ndarray] | None = None
+        self.converted: Any = None
+
+    def build(self, plan: Plan) -> Engine:
+        model = self.cross_encoder.model
+        if plan.backend == "sentence-transformers":
+            return LibraryEngine(self.cross_encoder)
+        if plan.backend == "torch":
+            # A copy where the precision is another: what is compared with stays as it is.
+            return TorchEngine(
+                model if plan.precision == "float32" else copy.deepcopy(model), self.inputs, plan.precision
+            )
+        self.converted = self.converted or engines.convert(model.eval(), self.inputs, self.lists[0][:2])
+        if plan.precision == "int8":
+            pairs = [pair for pairs in self.lists for pair in pairs]
+            self.converted = engines.quantize(self.converted, self.inputs, pairs)
+        return OpenVINOEngine(self.converted, self.inputs, plan.precision)
+
+    def check(self, engine: Engine) -> str:
+        """Compare the engine's ranks with the library's. Raises RanksDiffer."""
+        if isinstance(engine, LibraryEngine):
+            if not np.isfinite(engine.score(self.lists[0])).all():
+                raise UnusableModel("It gives scores that are not numbers: its weights are damaged.")
+            return "Nothing faster works for this model."
+        if self.expected is None:
+            library = LibraryEngine(self.cross_encoder)
+            self.expected = [library.score(pairs) for pairs in self.lists]
+        return compare_ranks(self.expected, [engine.score(pairs) for pairs in self.lists])
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    """A converted model on the disk: `model.xml` with `model.bin`, `tokenizer.json` and `engine.json`."""
+
+    directory: Path
+    made_for: dict[str, Any]
+
+    @classmethod
+    def of(cls, model_path: Path, wanted: str, root: Path) -> _Conversion | None:
+        """Where the conversion of a model would be; None where OpenVINO is not installed."""
+        if not importlib.util.find_spec("openvino"):
+            return None
+        import openvino
+
+        made_for = {
+            "format": FORMAT,
+            "wanted": wanted,
+            "openvino": openvino.__version__,
+            "processor": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
+            "capabilities": engines.capabilities(),
+        }
+        return cls(root / _digest(model_path), made_for)
+
+    def load(self) -> LoadedModel | None:
+        """The model as it was kept; None where there is none, or it was made for another machine or setting."""
+        try:
+            facts = json.loads((self.directory / "engine.json").read_text(encoding="utf-8"))
+            if facts["made_for"] != self.made_for:
+                return None
+            inputs = InputFormat(tuple(facts["inputs"]["names"]), facts["inputs"]["pad_id"])
+            engine = OpenVINOEngine(self.directory / "model.xml", inputs, facts["precision"])
+            definition = (self.directory / "tokenizer.json").read_text(encoding="utf-8")
+            (self.directory / "engine.json").touch()
+            return LoadedModel(PairTokenizer(definition, facts["max_tokens"]), engine, facts["reason"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever is wrong with a kept conversion, it can be made again
+            log.warning("A converted model cannot be used and is made again: %s", first_line(error))
+            return None
+
+    def save(self, converted: Any, loaded: LoadedModel, inputs: InputFormat) -> None:
+        """Keep a conversion, in one step. What goes wrong is only logged: the model is loaded already."""
+        import openvino
+
+        try:
+            self.directory.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(dir=self.directory.parent))
+            openvino.save_model(converted, unfinished / "model.xml", compress_to_fp16=False)
+            (unfinished / "tokenizer.json").write_text(loaded.tokenizer.definition, encoding="utf-8")
+            facts = {
+                "made_for": self.made_for,
+                "precision": loaded.engine.plan.precision,
+                "inputs": asdict(inputs),
+                "max_tokens": loaded.tokenizer.max_tokens,
+                "reason": loaded.reason,
+            }
+            (unfinished / "engine.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            shutil.rmtree(self.directory, ignore_errors=True)
+            unfinished.rename(self.directory)
+            _forget_oldest(self.directory.parent)
+        except OSError as error:
+            log.warning("The converted model could not be kept: %s", error)
+
+
+def _forget_oldest(root: Path) -> None:
+    kept = sorted(root.glob("*/engine.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in kept[KEPT_CONVERSIONS:]:
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    """A name for what a model directory holds: other weights, configuration or tokenizer give another."""
+    digest = hashlib.sha256()
+    for file in sorted([*path.glob("*.json"), *path.glob("*.txt"), *path.glob("*.safetensors")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _load_cross_encoder(path: Path) -> CrossEncoder:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    try:
+        cross_encoder = CrossEncoder(
+            str(path),
+            local_files_only=True,
+            activation_fn=torch.nn.Identity(),
+            model_kwargs={"use_safetensors": True},
+        )
+    except Exception as error:  # transformers raises a dozen kinds for a damaged or foreign directory
+        raise UnusableModel(f"The model in {path.name!r} cannot be loaded: {first_line(error)}") from error
+    if cross_encoder.num_labels != 1:
+        raise UnusableModel(f"The model in {path.name!r} has {cross_encoder.num_labels} outputs; a reranker has one.")
+    return cross_encoder
+
+
+def _tokenizer_of(cross_encoder: CrossEncoder, path: Path) -> PairTokenizer:
+    backend = getattr(cross_encoder.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UnusableModel(f"The model in {path.name!r} has a tokenizer of a kind that is not read.")
+    limit = cross_encoder.max_seq_length or 512
+    return PairTokenizer(backend.to_str(), min(limit, LONGEST_LIMIT))
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

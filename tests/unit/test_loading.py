@@ -1,0 +1,213 @@
+"""Which engine scores, that it scores right, and what is kept of it from one start to the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from errors import UnusableModel
+from reranker import loading
+from reranker.engine import Plan
+from reranker.loading import LAST_RESORT, PLANS, RanksDiffer, check_lists, compare_ranks, load_model
+from reranker.model import Reranker
+from reranker.sources import STARTER_DIR
+from settings import ENGINES
+
+ROOT = Path(__file__).parents[2]
+PAIRS = [
+    ("what crosses a river", "A bridge crosses a river."),
+    ("what crosses a river", "The best music for a winter garden. " * 80),
+    ("summer", ""),
+    ("how high is the old stone bridge", "It has stood since 1566 and is 24 metres high."),
+]
+
+
+def plain_scores(path: Path) -> np.ndarray:
+    model = CrossEncoder(str(path), activation_fn=torch.nn.Identity(), local_files_only=True)
+    return model.predict(PAIRS, show_progress_bar=False)
+
+
+def test_the_setting_names_what_there_is() -> None:
+    assert set(ENGINES) == {loading.AUTO, *loading.LIBRARIES, *PLANS}
+
+
+@pytest.mark.parametrize("engine", ["openvino-float32", "torch-float32", "sentence-transformers"])
+@pytest.mark.parametrize("model", ["tiny", "starter"])
+def test_scores_are_those_of_plain_sentence_transformers(engine: str, model: str, model_dir: Path) -> None:
+    path = model_dir if model == "tiny" else STARTER_DIR
+    reranker = Reranker(path, engine=engine)
+    assert reranker.loaded.engine.plan == PLANS[engine]
+    assert reranker.scores(PAIRS) == pytest.approx(plain_scores(path).tolist(), abs=1e-4)
+
+
+def test_half_precision_ranks_as_float32_does() -> None:
+    reranker = Reranker(STARTER_DIR, engine="torch-bfloat16")
+    assert reranker.loaded.engine.plan == PLANS["torch-bfloat16"]
+    assert "orders are the same" in reranker.loaded.reason
+    assert reranker.scores(PAIRS) == pytest.approx(plain_scores(STARTER_DIR).tolist(), abs=0.3)
+
+
+def test_the_choice_is_explained(model_dir: Path) -> None:
+    loaded = load_model(model_dir)
+    assert loaded.engine.plan.backend == "openvino"
+    assert "Checked against plain sentence-transformers on 43 pairs" in loaded.reason
+
+
+def test_without_openvino_torch_scores(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = loading.importlib.util.find_spec
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
+    assert load_model(model_dir).engine.plan.backend == "torch"
+
+
+def test_an_engine_that_cannot_be_built_is_passed_over_with_the_reason(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("this operation is not supported\nand much more")
+
+    monkeypatch.setattr(loading.engines, "convert", fail)
+    loaded = load_model(model_dir)
+    assert loaded.engine.plan.backend == "torch"
+    assert "OpenVINO in float32 is not used: this operation is not supported." in loaded.reason
+    assert "this operation is not supported" in caplog.text and "much more" not in caplog.text
+
+
+def test_an_engine_that_ranks_differently_is_passed_over(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(loading.OpenVINOEngine):
+        """Gives each pair the score that another should have."""
+
+        def score(self, pairs) -> np.ndarray:  # noqa: ANN001
+            return -super().score(pairs)
+
+    monkeypatch.setattr(loading, "OpenVINOEngine", Wrong)
+    loaded = load_model(model_dir)
+    assert loaded.engine.plan.backend == "torch"
+    assert "It puts another passage first than float32 does" in loaded.reason
+
+
+def test_a_damaged_model_is_no_model(model_dir: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(model_dir, damaged)
+    weights = load_file(damaged / "model.safetensors")
+    weights["classifier.weight"][:] = float("nan")
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnusableModel, match="not numbers"):
+        load_model(damaged)
+
+
+# Conversions that are kept
+
+
+def test_a_kept_conversion_scores_without_torch(model_dir: Path, tmp_path: Path) -> None:
+    first = Reranker(model_dir, conversions=tmp_path / "engines")
+    script = f"""
+import json, sys
+from pathlib import Path
+from reranker.model import Reranker
+reranker = Reranker(Path({str(model_dir)!r}), conversions=Path({str(tmp_path / "engines")!r}))
+scores = reranker.scores({PAIRS!r})
+heavy = sorted({{"torch", "transformers", "sentence_transformers"}} & set(sys.modules))
+print(json.dumps([scores, heavy, reranker.loaded.reason, reranker.max_tokens]))
+"""
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    scores, heavy, reason, max_tokens = json.loads(process.stdout)
+    assert heavy == []
+    assert scores == pytest.approx(first.scores(PAIRS), abs=1e-5)
+    assert (reason, max_tokens) == (first.loaded.reason, first.max_tokens)
+
+
+@pytest.mark.parametrize("damage", ["weights", "facts", "tokenizer"])
+def test_a_damaged_conversion_is_made_again(model_dir: Path, tmp_path: Path, damage: str) -> None:
+    first = Reranker(model_dir, conversions=tmp_path)
+    name = {"weights": "model.xml", "facts": "engine.json", "tokenizer": "tokenizer.json"}[damage]
+    [kept] = tmp_path.glob(f"*/{name}")
+    kept.write_text("{", encoding="utf-8")
+    again = Reranker(model_dir, conversions=tmp_path)
+    assert again.scores(PAIRS) == first.scores(PAIRS)
+    assert kept.read_text(encoding="utf-8") != "{"
+
+
+def test_a_conversion_for_another_setting_or_machine_is_not_used(model_dir: Path, tmp_path: Path) -> None:
+    load_model(model_dir, conversions=tmp_path)
+    [kept] = tmp_path.glob("*/engine.json")
+    facts = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**facts, "reason": "kept"}))
+    assert load_model(model_dir, conversions=tmp_path).reason == "kept"
+    assert load_model(model_dir, "openvino-float32", tmp_path).reason != "kept"
+    kept.write_text(json.dumps({**facts, "reason": "kept", "made_for": {**facts["made_for"], "processor": "other"}}))
+    assert load_model(model_dir, conversions=tmp_path).reason != "kept"
+
+
+def test_other_weights_are_another_conversion(model_dir: Path, other_model_dir: Path, tmp_path: Path) -> None:
+    one = Reranker(model_dir, conversions=tmp_path).scores(PAIRS)
+    other = Reranker(other_model_dir, conversions=tmp_path).scores(PAIRS)
+    assert one != other
+    assert Reranker(model_dir, conversions=tmp_path).scores(PAIRS) == one
+    assert len(list(tmp_path.glob("*/engine.json"))) == 2
+
+
+def test_only_the_conversions_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "engine.json").write_text("{}")
+        os.utime(tmp_path / str(number) / "engine.json", (number, number))
+    loading._forget_oldest(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
+
+
+# The check
+
+
+def test_the_check_has_dozens_of_pairs_and_one_that_is_too_long() -> None:
+    lists = check_lists()
+    assert sum(map(len, lists)) >= 36
+    assert max(len(passage.split()) for pairs in lists for _, passage in pairs) > 380
+
+
+def test_ranks_that_agree() -> None:
+    right = [np.array([3.0, 1.0, 2.0]), np.array([0.1, 0.2])]
+    sentence = compare_ranks(right, [right[0] + 0.01, right[1]])
+    assert "5 pairs: 4 of 4 orders" in sentence and "at most 0.0100" in sentence
+
+
+def test_passages_that_score_alike_may_change_places() -> None:
+    right, given = np.array([5.0, -11.20, -11.21, -11.22]), np.array([5.0, -11.22, -11.21, -11.20])
+    assert "3 of 3 orders" in compare_ranks([right], [given])
+
+
+@pytest.mark.parametrize("given", [[4.0, 1.0, 2.0, 3.0], [4.0, 3.0, float("nan"), 1.0], [1.0, 1.0, 1.0, 1.0]])
+def test_ranks_that_do_not(given: list[float]) -> None:
+    with pytest.raises(RanksDiffer):
+        compare_ranks([np.array([4.0, 3.0, 2.0, 1.0])], [np.array(given)])
+
+
+def test_one_list_that_differs_is_enough() -> None:
+    right = np.arange(20.0)
+    with pytest.raises(RanksDiffer, match="another passage first"):
+        compare_ranks([right, right], [right, right[::-1]])
+
+
+def test_the_top_alone_is_not_enough() -> None:
+    right = np.arange(20.0)
+    with pytest.raises(RanksDiffer, match="of 190 passages in another order"):
+        compare_ranks([right], [np.array([*right[:19][::-1], 19.0])])
+
+
+def test_a_model_that_gives_all_passages_the_same_score_may_be_scored_by_any_engine() -> None:
+    assert "0 of 0 orders" in compare_ranks([np.ones(5)], [np.ones(5)])
+
+
+def test_the_last_resort_is_the_library_itself() -> None:
+    assert Plan("sentence-transformers", "float32") == LAST_RESORT
