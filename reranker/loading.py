@@ -77,7 +77,7 @@ def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) 
     if kept and (loaded := kept.load()):
         return loaded
     cross_encoder = _load_cross_encoder(path)
-    tokenizer = _tokenizer_of(cross_encoder, path)
+    tokenizer = tokenizer_of(cross_encoder)
     inputs = InputFormat(tuple(cross_encoder.tokenizer.model_input_names), cross_encoder.tokenizer.pad_token_id or 0)
     builder = _Builder(cross_encoder, tokenizer, inputs)
     notes: list[str] = []
@@ -300,10 +300,11 @@ def _load_cross_encoder(path: Path) -> CrossEncoder:
     return cross_encoder
 
 
-def _tokenizer_of(cross_encoder: CrossEncoder, path: Path) -> PairTokenizer:
+def tokenizer_of(cross_encoder: CrossEncoder) -> PairTokenizer:
+    """What tokenizes as this cross-encoder does. Raises UnusableModel for a tokenizer of an old, slow kind."""
     backend = getattr(cross_encoder.tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise UnusableModel(f"The model in {path.name!r} has a tokenizer of a kind that is not read.")
+        raise UnusableModel("The model has a tokenizer of a kind that is not read.")
     limit = cross_encoder.max_seq_length or 512
     return PairTokenizer(backend.to_str(), min(limit, LONGEST_LIMIT))
 

@@ -12,7 +12,7 @@ from errors import Conflict
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
-from reranker.recipe import CLASSIC, RECIPES, TrainingConfig
+from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from services import Services
 from storage.records import TrainingRun
 
@@ -38,7 +38,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
         with gr.Column(scale=2, min_width=320):
             with gr.Row():
                 recipe = gr.Dropdown(
-                    list(RECIPES), value=CLASSIC.name, label="Recipe", info=CLASSIC.description, elem_id="recipe"
+                    list(RECIPES), value=DEFAULT.name, label="Recipe", info=DEFAULT.description, elem_id="recipe"
                 )
                 base = gr.Dropdown(
                     [ACTIVE],
@@ -48,14 +48,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
                     elem_id="base",
                 )
             with gr.Row():
-                epochs = gr.Number(CLASSIC.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
+                epochs = gr.Number(DEFAULT.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
                 batch_size = gr.Number(
-                    CLASSIC.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
+                    DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
                 )
                 learning_rate = gr.Textbox(
-                    f"{CLASSIC.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
+                    f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
                 )
-                seed = gr.Number(CLASSIC.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
+                seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
             promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", elem_id="promote")
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")

@@ -1,0 +1,81 @@
+"""Training in parts, held against the plain trainer: the same losses and the same weights, up to rounding."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reranker import trainer as trainer_module
+from reranker.dataset import LabelledPair
+from reranker.train import Reporter, train
+
+PAIRS = [
+    LabelledPair(f"q{number}", f"query {number} river", "a bridge and the rain " * (1 + 7 * number % 23), number % 2)
+    for number in range(40)
+]
+
+
+@pytest.fixture(scope="module")
+def still_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without dropout, so that the same pairs give the same loss however they are grouped."""
+    path = tmp_path_factory.mktemp("still") / "model"
+    shutil.copytree(model_dir, path)
+    config = json.loads((path / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def trained(recipe: str, base: Path, out: Path, **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The loss of each step, and the weights at the end."""
+    config = {"recipe": recipe, "base_path": str(base), "base_name": "tiny", "base_on_hub": False}
+    config |= {"batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "seed": 42} | changes
+    stream = io.StringIO()
+    train(config, PAIRS, out / "model", Reporter(stream, 1))
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [event["loss"] for event in events if "loss" in event], load_file(out / "model" / "model.safetensors")
+
+
+def test_parts_learn_what_the_whole_batch_would(
+    still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "MICRO_BATCH_TOKENS", 256)
+    plain_losses, plain = trained("classic", still_model, tmp_path / "plain")
+    losses, weights = trained("default", still_model, tmp_path / "parts")
+    assert len(losses) == 6
+    assert losses == pytest.approx(plain_losses, abs=2e-4)
+    for name, weight in weights.items():
+        assert torch.allclose(weight, plain[name], atol=2e-3), name
+
+
+def test_the_batches_are_cut_into_parts(still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "MICRO_BATCH_TOKENS", 256)
+    sizes: list[int] = []
+    loss = trainer_module.CrossEncoderTrainer.compute_loss
+
+    def counted(self, model, inputs, *args: Any, **options: Any) -> Any:  # noqa: ANN001
+        sizes.append(len(inputs["sentence_0"]))
+        return loss(self, model, inputs, *args, **options)
+
+    monkeypatch.setattr(trainer_module.CrossEncoderTrainer, "compute_loss", counted)
+    trained("default", still_model, tmp_path, epochs=1)
+    assert sum(sizes) == len(PAIRS)
+    assert len(sizes) > 6 and max(sizes) < 16
+
+
+def test_a_batch_of_one_is_a_part(still_model: Path, tmp_path: Path) -> None:
+    losses, _ = trained("default", still_model, tmp_path, epochs=1, batch_size=1)
+    assert len(losses) == len(PAIRS)
+
+
+def test_the_same_run_gives_the_same_weights(model_dir: Path, tmp_path: Path) -> None:
+    _, first = trained("default", model_dir, tmp_path / "first", epochs=1)
+    _, second = trained("default", model_dir, tmp_path / "second", epochs=1)
+    assert all(torch.equal(first[name], second[name]) for name in first)
