@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint starter starter-report clean
+.PHONY: run test test-slow lint bench starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -19,6 +19,13 @@ test-slow: .venv/tests-installed $(CHROMIUM)
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check .
+
+# How fast the app starts, scores and trains, beside its peers. TEACHER and DATA are those of `make starter`.
+bench: .venv/tests-installed .venv-peers/installed
+	$(BIN)/python -m benchmarks.machine
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.scoring_speed --teacher $(TEACHER) --data $(DATA)
+	$(BIN)/python -m benchmarks.training_speed --data $(DATA)
 
 # Makes the built-in model again. TEACHER is a directory with the cross-encoder to learn from, DATA one with the sets.
 starter: .venv/tests-installed
@@ -38,6 +45,11 @@ starter-report: .venv/tests-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ .venv/app-installed
 
+.venv-peers/installed: requirements-peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	touch $@
+
 # The browser tests need a Chromium; Debian and Ubuntu have it as a package.
 $(CHROMIUM):
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -49,4 +61,4 @@ $(CHROMIUM):
 	fi
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers

@@ -20,6 +20,9 @@ SECONDS_TO_FINISH_REQUESTS = 5
 
 def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only when the settings are right
     """The whole application, page and HTTP interface, ready to be served."""
+    from page.quick_import import skip_type_stubs
+
+    skip_type_stubs()
     import gradio as gr
     from fastapi import FastAPI
 
