@@ -14,7 +14,7 @@ import pytest
 from services import Services
 from storage.records import TrainingRun
 from tests.conftest import make_settings
-from tests.serving import assert_error, ended, eventually, label, serving
+from tests.serving import assert_error, ended, eventually, label, loaded_version, serving
 
 RUN_FIELDS = {
     "id", "status", "progress", "step", "total_steps", "loss", "metrics", "model_version", "promoted", "error",
@@ -140,6 +140,7 @@ def test_a_run_that_ended_cannot_be_cancelled(trained: tuple[httpx.Client, dict[
 
 def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Client) -> None:
     label_queries(client, 12)
+    loaded_version(client)
     models = client.get("/v1/models").json()
     run_id = start(client, epochs=100, batch_size=1)
     assert "under way" in assert_error(client.post("/v1/training-runs", json={}), 409, "conflict")
