@@ -4,6 +4,9 @@ The ways to score are tried in order, the fastest for this machine first. Each i
 what plain sentence-transformers gives in float32; one whose ranks differ, or that cannot be built, is passed over with
 a reason. A model that OpenVINO scores is kept as it was converted, with the outcome of the check, so that the next
 start needs neither torch nor transformers.
+
+Converting and checking take some seconds. Where somebody waits for the first model, `load_at_once` has one that scores
+plainly until then.
 """
 
 from __future__ import annotations
@@ -67,6 +70,24 @@ class LoadedModel:
     reason: str
 
 
+def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None) -> tuple[LoadedModel, bool]:
+    """What can score soonest, and whether that is already what `load_model` would return. Arguments as there.
+
+    That is a kept conversion, or a model that torch scores in float32 as transformers loads it; of a model that is no
+    plain sequence classifier, nothing comes sooner than what `load_model` returns.
+    """
+    kept = _Conversion.of(path, wanted, conversions) if conversions else None
+    if kept and (loaded := kept.load()):
+        return loaded, True
+    if PLANS.get(wanted) in (PLAIN, LAST_RESORT) or not _is_plain_classifier(path):
+        return load_model(path, wanted, conversions), True
+    try:
+        return _load_plainly(path), False
+    except Exception as error:  # what is wrong with it, the library says best
+        log.info("%s is not loaded plainly: %s", path.name, first_line(error))
+        return load_model(path, wanted, conversions), True
+
+
 def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) -> LoadedModel:
     """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
 
@@ -78,7 +99,7 @@ def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) 
         return loaded
     cross_encoder = _load_cross_encoder(path)
     tokenizer = tokenizer_of(cross_encoder)
-    inputs = InputFormat(tuple(cross_encoder.tokenizer.model_input_names), cross_encoder.tokenizer.pad_token_id or 0)
+    inputs = _inputs_of(cross_encoder.tokenizer)
     builder = _Builder(cross_encoder, tokenizer, inputs)
     notes: list[str] = []
     for plan in _plans(wanted, cross_encoder.device.type, notes):
@@ -280,6 +301,40 @@ def _digest(path: Path) -> str:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:32]
+
+
+def _is_plain_classifier(path: Path) -> bool:
+    """Whether a directory holds a sequence classifier of transformers and nothing that sentence-transformers adds."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        modules = path / "modules.json"
+        extra = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
+        return config["architectures"][0].endswith("ForSequenceClassification") and len(extra) <= 1
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return False
+
+
+def _load_plainly(path: Path) -> LoadedModel:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    if model.config.num_labels != 1:
+        raise UnusableModel(f"The model in {path.name!r} has {model.config.num_labels} outputs; a reranker has one.")
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST_LIMIT))
+    pairs = PairTokenizer(tokenizer.backend_tokenizer.to_str(), limit)
+    return LoadedModel(
+        pairs,
+        TorchEngine(model, _inputs_of(tokenizer), "float32"),
+        "It is being converted for this machine and checked meanwhile.",
+    )
+
+
+def _inputs_of(tokenizer: Any) -> InputFormat:
+    return InputFormat(tuple(tokenizer.model_input_names), tokenizer.pad_token_id or 0)
 
 
 def _load_cross_encoder(path: Path) -> CrossEncoder:

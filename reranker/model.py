@@ -8,22 +8,27 @@ text always has the same score, whatever else is ranked with it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from cachetools import LRUCache
 
 from errors import InvalidInput, UnusableModel
-from reranker.loading import AUTO, LoadedModel, load_model
+from reranker.loading import AUTO, load_at_once, load_model
 from reranker.scoring_queue import ScoringQueue
+
+log = logging.getLogger(__name__)
 
 # Pairs whose scores are remembered: about 30 MB.
 CACHED_PAIRS = 100_000
 SECONDS_BETWEEN_LOOKS = 0.1
+# Whoever waits for the first ranking is answered first.
+SECONDS_BEFORE_PREPARING = 3.0
 
 OnProgress = Callable[[int, int], None]
 
@@ -68,17 +73,35 @@ class Reranker:
         queue: ScoringQueue | None = None,
         engine: str = AUTO,
         conversions: Path | None = None,
+        at_once: bool = False,
     ) -> None:
         """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
 
         `queue` is where its pairs wait to be scored, one of its own where none is given; for `engine` and
-        `conversions` see `load_model`. Raises UnusableModel with the reason where it cannot be used.
+        `conversions` see `load_model`. With `at_once` it scores as soon as it can, and faster from when the best
+        engine is ready, which is prepared in the background. Raises UnusableModel with the reason where the model
+        cannot be used.
         """
-        self.loaded: LoadedModel = load_model(path, engine, conversions)
+        if at_once:
+            self.loaded, is_best = load_at_once(path, engine, conversions)
+            if not is_best:
+                prepare = threading.Timer(SECONDS_BEFORE_PREPARING, self._prepare, (path, engine, conversions))
+                prepare.name, prepare.daemon = "prepare-engine", True
+                prepare.start()
+        else:
+            self.loaded = load_model(path, engine, conversions)
         self.max_tokens = self.loaded.tokenizer.max_tokens
         self._queue = queue or ScoringQueue()
         self._known: LRUCache[bytes, PairScore] = LRUCache(CACHED_PAIRS)
         self._knowing = threading.Lock()
+
+    def _prepare(self, path: Path, engine: str, conversions: Path | None) -> None:
+        """Put the best engine in place of the first one; requests under way finish on that."""
+        try:
+            self.loaded = load_model(path, engine, conversions)
+        except Exception as error:
+            log.exception("No faster engine could be prepared")
+            self.loaded = replace(self.loaded, reason=f"No faster engine could be prepared: {error}")
 
     def rank(self, query: str, passages: Sequence[str], on_progress: OnProgress | None = None) -> list[RankedPassage]:
         """Rank `passages` for `query`, best first; equal scores keep the order of the input.
@@ -121,8 +144,9 @@ class PairScores:
         self._scores = reranker.known(self.keys)
         missing = {key: pair for key, pair in zip(self.keys, pairs, strict=True) if key not in self._scores}
         self._missing = list(missing)
-        encoded = reranker.loaded.tokenizer.encode(list(missing.values()))
-        self._job = reranker._queue.submit(reranker.loaded.engine, encoded)
+        loaded = reranker.loaded
+        encoded = loaded.tokenizer.encode(list(missing.values()))
+        self._job = reranker._queue.submit(loaded.engine, encoded)
 
     @property
     def done(self) -> int:

@@ -53,11 +53,11 @@ class ModelRegistry:
     """Model versions by name, and the active one."""
 
     def __init__(
-        self, store: ModelStore, models_dir: Path, wanted: str, load: Callable[[Path], Reranker] = Reranker
+        self, store: ModelStore, models_dir: Path, wanted: str, load: Callable[..., Reranker] = Reranker
     ) -> None:
         """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version.
 
-        `load` makes a model directory ready to score.
+        `load` makes a model directory ready to score, with `at_once` as soon as it can; see `Reranker`.
         """
         self.store = store
         self._load_directory = load
@@ -99,7 +99,7 @@ class ModelRegistry:
             return False
         try:
             version = self.store.version(stack[-1])
-            self._active = self._load(version)
+            self._active = self._load(version, at_once=True)
         except WorkbenchError as error:
             log.warning("The active version cannot be loaded: %s", error)
             self._notice = f"The active version cannot be loaded ({error}), so another model answers. "
@@ -111,10 +111,10 @@ class ModelRegistry:
         """Load the model that the settings name, or the starter where that is not to be had."""
         found = find_model(self.wanted, self._report)
         try:
-            reranker = self._try(found.path)
+            reranker = self._try(found.path, at_once=True)
         except WorkbenchError as error:
             found = starter(f"{found.name} cannot be used: {error}")
-            reranker = self._try(found.path)
+            reranker = self._try(found.path, at_once=True)
         self._active = ActiveModel(self._register(found), reranker)
         self._message = self._notice + (f"The built-in starter model answers: {found.notice}" if found.notice else "")
 
@@ -124,13 +124,13 @@ class ModelRegistry:
     def _starter_notice(self, version: ModelVersion) -> str:
         return "The built-in starter model answers, by choice." if version.source == "starter" else ""
 
-    def _try(self, path: Path) -> Reranker:
-        reranker = self._load_directory(path)
+    def _try(self, path: Path, at_once: bool = False) -> Reranker:
+        reranker = self._load_directory(path, at_once=at_once)
         reranker.smoke_test()
         return reranker
 
-    def _load(self, version: ModelVersion) -> ActiveModel:
-        return ActiveModel(version, self._try(self.directory(version)))
+    def _load(self, version: ModelVersion, at_once: bool = False) -> ActiveModel:
+        return ActiveModel(version, self._try(self.directory(version), at_once))
 
     # Reading
 

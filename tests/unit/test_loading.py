@@ -7,15 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
+from transformers import BertConfig, BertForSequenceClassification
 
 from errors import UnusableModel
 from reranker import loading
+from reranker import model as model_module
 from reranker.engine import Plan
 from reranker.loading import LAST_RESORT, PLANS, RanksDiffer, check_lists, compare_ranks, load_model
 from reranker.model import Reranker
@@ -211,3 +214,52 @@ def test_a_model_that_gives_all_passages_the_same_score_may_be_scored_by_any_eng
 
 def test_the_last_resort_is_the_library_itself() -> None:
     assert Plan("sentence-transformers", "float32") == LAST_RESORT
+
+
+# Scoring at once, and faster later
+
+
+def wait_until_prepared(reranker: Reranker) -> None:
+    for thread in threading.enumerate():
+        if thread.name == "prepare-engine":
+            thread.join(120)
+
+
+@pytest.mark.parametrize("model", ["tiny", "starter"])
+def test_it_scores_at_once_and_faster_later(model: str, model_dir: Path, tmp_path: Path) -> None:
+    path = model_dir if model == "tiny" else STARTER_DIR
+    reranker = Reranker(path, conversions=tmp_path, at_once=True)
+    assert reranker.loaded.engine.plan == PLANS["torch-float32"]
+    right = pytest.approx(plain_scores(path).tolist(), abs=1e-4)
+    assert reranker.scores(PAIRS) == right
+    wait_until_prepared(reranker)
+    assert reranker.loaded.engine.plan.backend == "openvino"
+    reranker._known.clear()
+    assert reranker.scores(PAIRS) == right
+    # The next time what was prepared is there at once.
+    assert Reranker(path, conversions=tmp_path, at_once=True).loaded.engine.plan.backend == "openvino"
+
+
+def test_where_nothing_faster_can_be_prepared_it_goes_on(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("the memory ran out")
+
+    monkeypatch.setattr(model_module, "load_model", fail)
+    reranker = Reranker(model_dir, at_once=True)
+    wait_until_prepared(reranker)
+    assert "No faster engine could be prepared: the memory ran out" in reranker.loaded.reason
+    assert reranker.scores(PAIRS) == pytest.approx(plain_scores(model_dir).tolist(), abs=1e-4)
+    assert "the memory ran out" in caplog.text
+
+
+def test_what_cannot_be_used_is_refused_at_once_too(model_dir: Path, tmp_path: Path) -> None:
+    two_outputs = tmp_path / "two"
+    sizes = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(**sizes, intermediate_size=8, num_labels=2))
+    model.save_pretrained(two_outputs)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(model_dir / name, two_outputs)
+    with pytest.raises(UnusableModel, match="has 2 outputs"):
+        Reranker(two_outputs, at_once=True)
