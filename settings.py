@@ -20,7 +20,6 @@ ENGINES = (
     "torch",
     "openvino-float32",
     "openvino-bfloat16",
-    "openvino-int8",
     "torch-float32",
     "torch-bfloat16",
     "torch-float16",

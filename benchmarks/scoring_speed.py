@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--long-sizes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--most-for-peers", type=int, default=100, help="larger workloads: only the first and ours")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--queries", type=int, default=10, help="of trec_dl21, to measure nDCG@10 with")
+    parser.add_argument("--queries", type=int, default=10, help="of trec_dl21, to measure nDCG@10 with; 0: not at all")
     given = parser.parse_args()
     loads = workloads(given.data / given.set, given.sizes, given.long_sizes)
     with tempfile.TemporaryDirectory() as scratch:
@@ -188,7 +188,7 @@ def main() -> None:
         for name in given.models:
             print(f"\n### {name}\n")
             speed_table(paths[name], loads, given.rounds, given.most_for_peers)
-            if name != "L6":  # which is a shape and no trained model
+            if name != "L6" and given.queries:  # L6 is a shape and no trained model
                 quality_table(paths[name], given.data / "trec_dl21", given.queries)
             users_table(paths[name], max((load.passages for load in loads if "mixed" in load.name), key=len))
 

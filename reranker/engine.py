@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 Backend = Literal["openvino", "torch", "sentence-transformers"]
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 # Tokens in a batch, and in a turn of the queue: a graphics processor wants many, a processor is as fast with few, and
 # the sooner a turn is over, the sooner the next request gets one.
@@ -105,13 +105,13 @@ class OpenVINOEngine:
     """A compiled OpenVINO model on the processor."""
 
     def __init__(self, model: openvino.Model | Path, inputs: InputFormat, precision: Precision) -> None:
-        """`model` is a converted one (see `convert`), or the .xml file of one. With int8 it is quantized already."""
+        """`model` is a converted one (see `convert`), or the .xml file of one."""
         import openvino
 
         self.plan = Plan("openvino", precision)
         self.inputs = inputs
         self.turn_tokens = CPU_TURN_TOKENS
-        hint = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16" if "BF16" in capabilities() else "f32"}[precision]
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
         compiled = openvino.Core().compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
@@ -174,11 +174,3 @@ def convert(model: torch.nn.Module, inputs: InputFormat, example: Sequence[Encod
     for port, name in zip(converted.inputs, inputs.names, strict=True):
         port.get_tensor().set_names({name})
     return converted
-
-
-def quantize(model: openvino.Model, inputs: InputFormat, pairs: Sequence[EncodedPair]) -> openvino.Model:
-    """The model with its matrix products in int8, ranges calibrated on `pairs`. Needs the package nncf."""
-    import nncf
-
-    rows: list[dict[str, Any]] = [inputs.arrays([pair]) for pair in pairs]
-    return nncf.quantize(model, nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))

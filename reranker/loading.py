@@ -43,7 +43,6 @@ LIBRARIES = ("openvino", "torch")
 PLANS = {
     "openvino-float32": Plan("openvino", "float32"),
     "openvino-bfloat16": Plan("openvino", "bfloat16"),
-    "openvino-int8": Plan("openvino", "int8"),
     "torch-float32": PLAIN,
     "torch-bfloat16": Plan("torch", "bfloat16"),
     "torch-float16": Plan("torch", "float16"),
@@ -206,9 +205,6 @@ class _Builder:
                 model if plan.precision == "float32" else copy.deepcopy(model), self.inputs, plan.precision
             )
         self.converted = self.converted or engines.convert(model.eval(), self.inputs, self.lists[0][:2])
-        if plan.precision == "int8":
-            pairs = [pair for pairs in self.lists for pair in pairs]
-            self.converted = engines.quantize(self.converted, self.inputs, pairs)
         return OpenVINOEngine(self.converted, self.inputs, plan.precision)
 
     def check(self, engine: Engine) -> str:
