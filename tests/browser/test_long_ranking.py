@@ -1,0 +1,57 @@
+"""A ranking that takes long: it shows how far it has come, holds nobody up, and can be stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.conftest import box, open_page, open_tab
+from tests.serving import AppProcess
+
+MANY = "\n".join(
+    f"Passage {number} about ships and the sea. " + "Water is boiled on board. " * 25 for number in range(900)
+)
+
+
+def test_a_long_ranking_is_watched_and_stopped(starter_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, starter_app)
+    box(page, "query").fill("how is fresh water made")
+    box(page, "passages").fill(MANY)
+    expect(page.locator("#stop-rerank")).to_be_hidden()
+    page.locator("#rerank").click()
+    expect(page.locator("#ranking-time-left")).to_contain_text("left")
+    expect(page.locator("#ranking .figures")).to_have_text(re.compile(r"^[1-9]\d* of 900 passages$"))
+
+    # Somebody else is answered meanwhile.
+    body = {"query": "what crosses a river", "documents": ["A bridge does.", "Bread is baked."]}
+    asked = time.monotonic()
+    assert starter_app.client.post("/v1/rerank", json=body).raise_for_status().json()["results"][0]["index"] == 0
+    expect(page.locator("#ranking .figures")).to_contain_text("of 900 passages")
+    assert time.monotonic() - asked < 60
+
+    page.locator("#stop-rerank").click()
+    expect(page.locator("#ranking")).to_contain_text("Nothing is ranked yet")
+    expect(page.locator(".toast-body")).to_contain_text("Stopped")
+    expect(page.locator("#stop-rerank")).to_be_hidden()
+    expect(box(page, "passages")).to_have_value(MANY)
+
+    # The page goes on as if nothing had been.
+    page.get_by_role("button", name="Fresh water at sea").click()
+    expect(page.locator(".result")).to_have_count(6)
+
+    # And what was shown before comes back when another one is stopped.
+    box(page, "passages").fill(MANY.replace("ships", "boats"))
+    page.locator("#rerank").click()
+    expect(page.locator("#ranking .figures").first).to_contain_text("of 900 passages")
+    expect(page.locator("#queue-ranking")).to_be_hidden()
+    page.locator("#stop-rerank").click()
+    expect(page.locator(".result")).to_have_count(6)
+    expect(page.locator("#queue-ranking")).to_be_visible()
+
+
+def test_the_models_tab_says_how_is_scored(starter_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, starter_app)
+    open_tab(page, "Models")
+    expect(page.locator("#engine")).to_contain_text(re.compile(r"Scored by (OpenVINO|torch) in (float32|bfloat16)"))
