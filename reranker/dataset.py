@@ -1,19 +1,24 @@
 """From labels to the sets that a model is trained and measured on.
 
-The split is by query, never by pair, and a query keeps its set for good: what was trained on is never measured on.
+The split is by query, never by pair, and a query keeps its set for good: what was trained on is never measured on. New
+queries that ask the same, or share a relevant passage, get one set together. Where a passage stands on both sides all
+the same, because queries had their sets before or a first stage found it for many, it is not trained on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from reranker import near
+
 Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 # Out of fewer queries than this no dev set is taken: it would be too small to tell two models apart.
 MIN_QUERIES_TO_SPLIT = 20
@@ -55,6 +60,9 @@ class TrainingSets:
     train: list[LabelledPair] = field(default_factory=list)
     dev: list[LabelledPair] = field(default_factory=list)
     test: list[LabelledPair] = field(default_factory=list)
+    # Pairs of train queries whose passage is held back, too: not trained on, or trained on for want of others.
+    left_out: list[LabelledPair] = field(default_factory=list)
+    shared: int = 0
 
     def why_not_trainable(self) -> str | None:
         """What stands in the way of a training run, for a person; None when nothing does."""
@@ -74,6 +82,18 @@ class TrainingSets:
         return len(queries_that_tell(self.dev)) >= MIN_QUERIES_TO_MEASURE
 
 
+@dataclass(frozen=True)
+class PlacedQuery:
+    """A labelled query, the set that it is in and why; `is_new` when that is settled with the next run only."""
+
+    query: str
+    split: str
+    is_new: bool
+    relevant: int
+    not_relevant: int
+    why: str
+
+
 def split_of(query: str) -> Split:
     """The set that a query belongs to, by a hash of its text: the same everywhere and for ever."""
     share = int(hashlib.sha256(b"split:" + query.encode()).hexdigest()[:8], 16) / 0x1_0000_0000
@@ -82,23 +102,95 @@ def split_of(query: str) -> Split:
     return "dev" if share < TEST_SHARE + DEV_SHARE else "train"
 
 
-def assign_splits(queries: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+def assign_splits(
+    queries: Mapping[str, str], known: Mapping[str, str], groups: Mapping[str, int] | None = None
+) -> dict[str, str]:
     """Sets for the labelled queries (id -> text) that have none yet, as id -> set.
 
-    With fewer than MIN_QUERIES_TO_SPLIT queries in all, every new one is trained on, and stays with that.
+    With fewer than MIN_QUERIES_TO_SPLIT queries in all, every new one is trained on, and stays with that. The queries
+    of a group (id -> group) get one set, that of those of them that have one already.
     """
     new = {query_id: text for query_id, text in queries.items() if query_id not in known}
     if len(queries) < MIN_QUERIES_TO_SPLIT:
         return dict.fromkeys(new, "train")
-    return {query_id: split_of(text) for query_id, text in new.items()}
+    members: dict[object, list[str]] = defaultdict(list)
+    for query_id in queries:
+        members[groups[query_id] if groups else query_id].append(query_id)
+    splits: dict[str, str] = {}
+    for together in members.values():
+        split = _split_together([queries[query_id] for query_id in together], len(queries))
+        # What one of them was trained on cannot be held back any more.
+        settled = {known[query_id] for query_id in together if query_id in known}
+        split = next((name for name in SPLITS if name in settled), split)
+        splits |= {query_id: split for query_id in together if query_id in new}
+    return {query_id: splits[query_id] for query_id in new}
+
+
+def _split_together(texts: list[str], all_queries: int) -> str:
+    """The set of queries that belong together. Too many of them would be all that is held back, so they are not."""
+    if len(texts) > 1 and len(texts) > DEV_SHARE * all_queries:
+        return "train"
+    return split_of(min(texts))
+
+
+def groups_of(pairs: Iterable[LabelledPair]) -> dict[str, int]:
+    """Which queries of these pairs belong together, as query id -> group."""
+    pairs = list(pairs)
+    queries = {pair.query_id: pair.query for pair in pairs}
+    return near.groups([(pair.query_id, pair.passage) for pair in pairs if pair.label], queries)
 
 
 def make_sets(pairs: Iterable[LabelledPair], splits: Mapping[str, str]) -> TrainingSets:
-    """Sort the pairs into their sets by the set of their query."""
-    sets = TrainingSets()
+    """Sort the pairs into their sets by the set of their query, and leave out what would be in two sets.
+
+    A passage that stands in nearly the same words among those held back is not trained on. Where that would take more
+    than half of the training pairs, or all of one label, the passages are few and every query is about all of them;
+    then only what is relevant on both sides is left out, as far as enough remains.
+    """
+    sets: dict[str, list[LabelledPair]] = {name: [] for name in SPLITS}
     for pair in pairs:
-        getattr(sets, splits[pair.query_id]).append(pair)
-    return sets
+        sets[splits[pair.query_id]].append(pair)
+    train, held_back = sets["train"], [*sets["dev"], *sets["test"]]
+    cluster = near.clusters(pair.passage for pair in [*train, *held_back])
+    seen = {cluster[pair.passage] for pair in held_back}
+    answers = {cluster[pair.passage] for pair in held_back if pair.label}
+    crossing = [pair for pair in train if cluster[pair.passage] in seen]
+    for out in (crossing, [pair for pair in crossing if pair.label and cluster[pair.passage] in answers]):
+        gone = set(out)
+        kept = [pair for pair in train if pair not in gone]
+        if {pair.label for pair in kept} == {pair.label for pair in train} and len(out) <= len(train) / 2:
+            return TrainingSets(kept, sets["dev"], sets["test"], out, len(crossing) - len(out))
+    return TrainingSets(train, sets["dev"], sets["test"], [], len(crossing))
+
+
+def place_queries(pairs: list[LabelledPair], known: Mapping[str, str]) -> list[PlacedQuery]:
+    """The queries of these pairs with the set that each has, or would get now, in the order of their first pair."""
+    queries = {pair.query_id: pair.query for pair in pairs}
+    groups = groups_of(pairs)
+    together = Counter(groups.values())
+    splits = {**assign_splits(queries, known, groups), **known}
+    relevant = Counter(pair.query_id for pair in pairs if pair.label)
+    judged = Counter(pair.query_id for pair in pairs)
+    return [
+        PlacedQuery(
+            query=text,
+            split=splits[query_id],
+            is_new=query_id not in known,
+            relevant=relevant[query_id],
+            not_relevant=judged[query_id] - relevant[query_id],
+            why=_why_there(splits[query_id], text, together[groups[query_id]]),
+        )
+        for query_id, text in queries.items()
+    ]
+
+
+def _why_there(split: str, text: str, together: int) -> str:
+    if together > 1:
+        others = "another query that asks" if together == 2 else f"{together - 1} other queries that ask"
+        return f"together with {others} the same or share a relevant passage"
+    if split == split_of(text):
+        return "by the hash of its text"
+    return f"labelled while there were fewer than {MIN_QUERIES_TO_SPLIT} queries"
 
 
 def by_query(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:

@@ -24,7 +24,16 @@ import psutil
 
 from errors import Conflict, InvalidInput, WorkbenchError
 from reranker import process as child
-from reranker.dataset import LabelledPair, TrainingSets, assign_splits, make_sets, write_pairs
+from reranker.dataset import (
+    LabelledPair,
+    PlacedQuery,
+    TrainingSets,
+    assign_splits,
+    groups_of,
+    make_sets,
+    place_queries,
+    write_pairs,
+)
 from reranker.gate import decide, figures
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -64,11 +73,16 @@ class TrainingJobs:
         """The labels as they would be trained on and measured with now; decides nothing for good."""
         return self._sets_and_new_splits()[0]
 
+    def placed_queries(self) -> list[PlacedQuery]:
+        """The labelled queries with the set that each is in, or will be in with the next run, and why."""
+        return place_queries(self._labelled(), self.labels.splits())
+
+    def _labelled(self) -> list[LabelledPair]:
+        return [LabelledPair(row.query_id, row.query, row.passage, row.label) for row in self.labels.consensus()]
+
     def _sets_and_new_splits(self) -> tuple[TrainingSets, dict[str, str]]:
-        consensus = self.labels.consensus()
-        known = self.labels.splits()
-        new = assign_splits({label.query_id: label.query for label in consensus}, known)
-        pairs = [LabelledPair(label.query_id, label.query, label.passage, label.label) for label in consensus]
+        pairs, known = self._labelled(), self.labels.splits()
+        new = assign_splits({pair.query_id: pair.query for pair in pairs}, known, groups_of(pairs))
         return make_sets(pairs, known | new), new
 
     # Starting and stopping

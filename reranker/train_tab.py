@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from errors import Conflict
+from errors import Conflict, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
@@ -29,11 +29,14 @@ PURPOSES = {
 }
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
+SHOWN_QUERIES = 300
 
 
 def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
     """Build the tab. Returns a function that makes an event (the tab's `select`) bring it up to date."""
     sets = gr.HTML(elem_id="training-sets")
+    with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
+        set_queries = gr.HTML(elem_id="set-queries")
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(scale=2, min_width=320):
             with gr.Row():
@@ -74,7 +77,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
             with gr.Accordion("Log", open=False):
                 log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
     shown = gr.State(None)
-    chosen = gr.State(False)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     run_outputs = [shown, run_view, curve, log, cancel, start, timer]
@@ -98,16 +100,19 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
             gr.Timer(active=under_way),
         )
 
-    def open_tab(chosen: bool) -> tuple:
+    def open_tab() -> tuple:
         versions = [version.version for version in services.model_store.versions()]
-        training_sets = services.jobs.sets()
-        measurable = training_sets.measurable() or not training_sets.train
-        return (
-            _describe(training_sets),
-            gr.update(choices=[ACTIVE, *versions]),
-            # Where nothing can be measured, "auto" would never use the new model. What a person chose stays.
-            gr.skip() if chosen else gr.update(value="auto" if measurable else "always"),
-        )
+        return _describe(services.jobs.sets()), gr.update(choices=[ACTIVE, *versions])
+
+    def read_set_queries(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
+        try:
+            check_may_change(services, token, request, profile)
+        except WorkbenchError as error:
+            return render("empty.html", title="Labelled queries are not shown to everyone", what_to_do=str(error))
+        placed = services.jobs.placed_queries()
+        if not placed:
+            return render("empty.html", title="There are no labelled queries yet", what_to_do="Label pairs first.")
+        return render("set_queries.html", rows=placed[:SHOWN_QUERIES], total=len(placed))
 
     @shown_to_people
     def start_run(
@@ -156,14 +161,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
         )
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    promote.input(lambda: True, None, chosen, **quiet)
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
     start.click(start_run, [recipe, base, promote, *hyperparameters, token], run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     timer.tick(look, shown, run_outputs, **quiet)
+    set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
 
     def connect(opened: Callable) -> None:
-        opened(open_tab, chosen, [sets, base, promote], **quiet)
+        opened(open_tab, None, [sets, base], **quiet)
         opened(look, shown, run_outputs, **quiet)
 
     return connect
@@ -179,9 +184,17 @@ def _describe(sets: TrainingSets) -> str:
         measuring = (
             f"Nothing can be measured yet: from {MIN_QUERIES_TO_SPLIT} labelled queries on, some are held back, and at "
             f"least {MIN_QUERIES_TO_MEASURE} of those need both relevant and not relevant passages. "
-            "Until then a run cannot say whether the new model is better: look for yourself, and roll back if not."
+            "Until then a run cannot say whether the new model is better, and does not put it in place by itself: look "
+            "for yourself, and promote it on the Models tab or choose Always."
         )
-    return render("sets.html", rows=rows, problem=sets.why_not_trainable(), measuring=measuring)
+    return render(
+        "sets.html",
+        rows=rows,
+        problem=sets.why_not_trainable(),
+        measuring=measuring,
+        left_out=len(sets.left_out),
+        shared=sets.shared,
+    )
 
 
 def _fingerprint(run: TrainingRun | None) -> tuple:

@@ -32,9 +32,15 @@ def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserC
         "5e-05",
         "42",
     ]
-    expect(page.get_by_label("Always, when it is done")).to_be_checked()
+    expect(page.get_by_label("If it is better on the held-out queries")).to_be_checked()
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text("Finished", timeout=300_000)
+    expect(page.locator(".outcome")).to_contain_text("Nothing could be measured")
+    expect(page.locator("#active-version")).to_have_text("starter")
+
+    # What nothing could be measured of is not put in place by itself; a person can.
+    open_tab(page, "Models")
+    page.locator('tr[data-version="v1"]').get_by_role("button", name="Promote").click()
     expect(page.locator("#active-version")).to_have_text("v1")
 
     open_tab(page, "Rerank")

@@ -64,6 +64,7 @@ def test_a_second_person_sees_the_run_and_cannot_start_another(
 def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
+    expect(page.get_by_label("If it is better")).to_be_checked()
     page.get_by_label("No, only keep it").check()
     open_tab(page, "Data")
     open_tab(page, "Train")
@@ -82,6 +83,24 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew(labelled_app: AppProcess, c
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
+def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, context: BrowserContext) -> None:
+    shared = "The bridge was closed for repairs in spring and opened again when summer began, as had been promised."
+    labels = [{"query": f"query {number}", "passage": f"about {number}", "label": number % 2} for number in range(30)]
+    labels += [{"query": query, "passage": shared, "label": 1} for query in ("when did it open", "why was it closed")]
+    app_process.client.post("/v1/labels", json={"labels": labels}).raise_for_status()
+    page = open_page(context, app_process)
+    open_tab(page, "Train")
+    page.get_by_role("button", name="Which query is in which set, and why").click()
+    rows = page.locator("#set-queries tbody tr")
+    expect(rows).to_have_count(32)
+    together = rows.filter(has_text="together with another query")
+    expect(together).to_have_count(2)
+    expect(together.nth(0)).to_contain_text("when did it open")
+    assert len({together.nth(place).locator("td").nth(1).inner_text() for place in (0, 1)}) == 1
+    expect(rows.filter(has_text="by the hash of its text")).to_have_count(30)
+    expect(rows.filter(has_text="from the next run on")).to_have_count(32)
+
+
 @pytest.fixture
 def guarded_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
     """An app whose owner has set an API token."""
@@ -94,6 +113,8 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
     open_tab(page, "Data")
     expect(page.locator("#latest-labels")).to_contain_text("Labels are not shown to everyone")
     open_tab(page, "Train")
+    page.get_by_role("button", name="Which query is in which set, and why").click()
+    expect(page.locator("#set-queries")).to_contain_text("Labelled queries are not shown to everyone")
     page.locator("#start-training").click()
     expect_error(page, "This needs the API token")
     box(page, "api-token").fill("wrong")

@@ -16,6 +16,7 @@ from reranker.dataset import (
     by_query,
     count_labels,
     make_sets,
+    place_queries,
     queries_that_tell,
     read_pairs,
     split_of,
@@ -154,3 +155,95 @@ def test_pairs_written_to_a_file_are_read_back(tmp_path: Path) -> None:
     assert read_pairs(tmp_path / "pairs.jsonl") == pairs
     write_pairs(tmp_path / "none.jsonl", [])
     assert read_pairs(tmp_path / "none.jsonl") == []
+
+
+# What would be in two sets
+
+
+def test_a_group_gets_one_set() -> None:
+    queries = make_queries(400)
+    groups = {query_id: place // 4 for place, query_id in enumerate(queries)}
+    splits = assign_splits(queries, {}, groups)
+    sets = [{splits[query_id] for query_id in queries if groups[query_id] == group} for group in range(100)]
+    assert all(len(names) == 1 for names in sets)
+    counts = Counter(splits.values())
+    assert counts["train"] > counts["dev"] > 0 and counts["test"] > 0
+
+
+def test_a_query_that_joins_a_group_gets_the_set_of_the_group() -> None:
+    queries = make_queries(40)
+    groups = dict.fromkeys(queries, 0) | {f"id{number}": number for number in range(8, 40)}
+    known = {f"id{number}": "dev" for number in range(3)}
+    assert {assign_splits(queries, known, groups)[f"id{number}"] for number in range(3, 8)} == {"dev"}
+    # What one of them was trained on is not measured on any more.
+    known["id1"] = "train"
+    assert {assign_splits(queries, known, groups)[f"id{number}"] for number in range(3, 8)} == {"train"}
+
+
+def test_a_group_that_is_most_of_the_queries_is_trained_on() -> None:
+    queries = make_queries(60)
+    assert set(assign_splits(queries, {}, dict.fromkeys(queries, 0)).values()) == {"train"}
+
+
+def make_set(name: str, count: int, passages: tuple[str, ...], labels: tuple[int, ...]) -> list[LabelledPair]:
+    """Queries of one set, each with these passages, which may name its number."""
+    return [
+        LabelledPair(f"{name}{number}", f"{name} query {number}", passage.format(name, number), label)
+        for number in range(count)
+        for passage, label in zip(passages, labels, strict=True)
+    ]
+
+
+def sets_of(*pairs: LabelledPair) -> TrainingSets:
+    return make_sets(pairs, {pair.query_id: pair.query_id.rstrip("0123456789") for pair in pairs})
+
+
+HELD = "A held-back passage that tells about the tides in the bay, which are higher in spring than they are in summer."
+
+
+def test_a_passage_that_is_held_back_is_not_trained_on() -> None:
+    own = make_set("train", 5, ("{} answer {}", "{} noise {}"), (1, 0))
+    crossing = make_set("train", 1, (HELD.upper() + "!",), (0,))
+    sets = sets_of(*own, *crossing, *make_set("dev", 3, (HELD, "{} noise {}"), (1, 0)))
+    assert sets.train == own
+    assert sets.left_out == crossing
+    assert sets.shared == 0
+    assert len(sets.dev) == 6
+
+
+def test_it_is_left_out_for_the_test_set_as_well() -> None:
+    own = make_set("train", 5, ("{} answer {}", "{} noise {}"), (1, 0))
+    crossing = make_set("train", 1, (HELD,), (1,))
+    assert sets_of(*own, *crossing, *make_set("test", 1, (HELD,), (0,))).left_out == crossing
+
+
+def test_where_all_queries_are_about_the_same_passages_only_shared_answers_are_left_out() -> None:
+    # Every query has been judged with the same two passages that are wrong: without them nothing wrong would be left.
+    train = make_set("train", 6, ("{} answer {}", "rain", "sun"), (1, 0, 0))
+    answered = make_set("train", 1, ("dev answer 0",), (1,))
+    sets = sets_of(*train, *answered, *make_set("dev", 3, ("{} answer {}", "rain", "sun"), (1, 0, 0)))
+    assert sets.train == train
+    assert sets.left_out == answered
+    assert sets.shared == 12
+
+
+def test_where_nothing_would_be_left_nothing_is_left_out() -> None:
+    train = make_set("train", 3, ("answer", "rain"), (1, 0))
+    sets = sets_of(*train, *make_set("dev", 3, ("answer", "rain"), (1, 0)))
+    assert (sets.train, sets.left_out, sets.shared) == (train, [], 6)
+
+
+def test_queries_are_shown_with_the_reason_for_their_set() -> None:
+    pairs = make_pairs(make_queries(30))
+    pairs += [LabelledPair(f"twin{number}", f"twin {number}", HELD, 1) for number in range(2)]
+    early = next(query_id for query_id, text in make_queries(30).items() if split_of(text) != "train")
+    placed = {query.query: query for query in place_queries(pairs, {early: "train"})}
+    assert len(placed) == 32
+    assert placed["twin 0"].split == placed["twin 1"].split
+    assert "together with another query" in placed["twin 0"].why
+    old = placed[make_queries(30)[early]]
+    assert (old.split, old.is_new) == ("train", False)
+    assert "fewer than 20" in old.why
+    others = [query for text, query in placed.items() if not text.startswith("twin") and query is not old]
+    assert all(query.split == split_of(query.query) and "hash" in query.why for query in others)
+    assert all((query.relevant, query.not_relevant, query.is_new) == (1, 2, True) for query in others)

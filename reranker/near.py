@@ -1,0 +1,134 @@
+"""Which passages are nearly the same, and which queries therefore belong together. Pure functions.
+
+A query that is measured on must not have been learned from in another guise. Two passages count as nearly the same when
+their words agree but for case and punctuation, or when their sets of three-word runs do for the most part: the
+resemblance of Broder (1997, "On the resemblance and containment of documents"), here computed and not estimated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# Words that follow each other, taken as one; and the share of such runs that two passages have to have in common: more
+# of them where a number differs, which is often all that two facts differ in. One changed word changes three runs, so
+# it takes 15 words to make that a small change, and 55 for a number.
+RUN = 3
+RESEMBLANCE = 0.7
+RESEMBLANCE_WITH_OTHER_NUMBERS = 0.9
+# Passages that are compared with all others at a time: as many as keep the table of shared runs small.
+ROWS = 1_000
+# Passages that have only runs in common which more of them than this have are not compared: that is boilerplate.
+COMMON = 200
+
+# Scripts that put no spaces between words are taken by the character.
+_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\W_]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORDS.findall(text.casefold())
+
+
+def clusters(texts: Iterable[str]) -> dict[str, int]:
+    """The number of the cluster that each text belongs to: nearly the same texts, in one step or over others, have one.
+
+    The numbers are those of first appearance, so they depend on the order of the texts.
+    """
+    return dict(_clusters(tuple(dict.fromkeys(texts))))
+
+
+@lru_cache(maxsize=2)
+def _clusters(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    # Here, so that the page need not wait for it.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    spoken = [tuple(words(text)) or (text.strip(),) for text in texts]
+    different = {sequence: number for number, sequence in enumerate(dict.fromkeys(spoken))}
+    first, second = _resembling(list(different))
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(different),) * 2)
+    _, component = connected_components(graph, directed=False)
+    numbers: dict[int, int] = {}
+    found = [numbers.setdefault(int(component[different[sequence]]), len(numbers)) for sequence in spoken]
+    return tuple(zip(texts, found, strict=True))
+
+
+def _resembling(sequences: Sequence[Sequence[str]]) -> tuple[list[int], list[int]]:
+    """The pairs of word sequences, by number, that resemble each other."""
+    runs = _runs(sequences)
+    sizes = np.diff(runs.indptr)
+    is_rare = np.bincount(runs.indices, minlength=runs.shape[1]) <= COMMON
+    rare, common = runs[:, is_rare], runs[:, ~is_rare]
+    common_sizes = np.diff(common.indptr)
+    columns = rare.T.tocsr()
+    numbers = np.array([hash(tuple(filter(_has_digit, sequence))) for sequence in sequences])
+    first: list[int] = []
+    second: list[int] = []
+    for start in range(0, len(sequences), ROWS):
+        met = (rare[start : start + ROWS] @ columns).tocoo()
+        one, other, shared = met.coords[0] + start, met.coords[1], met.data
+        # |A and B| / |A or B| >= r is the same as |A and B| >= r (|A| + |B|) / (1 + r).
+        needed = RESEMBLANCE * (sizes[one] + sizes[other]) / (1 + RESEMBLANCE)
+        possible = (other > one) & (shared + np.minimum(common_sizes[one], common_sizes[other]) >= needed)
+        one, other, shared = one[possible], other[possible], shared[possible]
+        shared = shared + np.asarray(common[one].multiply(common[other]).sum(axis=1)).ravel()
+        least = np.where(numbers[one] == numbers[other], RESEMBLANCE, RESEMBLANCE_WITH_OTHER_NUMBERS)
+        near = shared >= least * (sizes[one] + sizes[other] - shared)
+        first += one[near].tolist()
+        second += other[near].tolist()
+    return first, second
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
+def _runs(sequences: Sequence[Sequence[str]]) -> csr_array:
+    """A row for each sequence and a column for each run, 1 where the sequence has it."""
+    from scipy.sparse import csr_array
+
+    known: dict[tuple[str, ...], int] = {}
+    columns: list[int] = []
+    ends = [0]
+    for sequence in sequences:
+        # The ends count as words too, or the first and the last word would be in fewer runs than the others.
+        padded = ("",) * (RUN - 1) + tuple(sequence) + ("",) * (RUN - 1)
+        runs = {padded[start : start + RUN] for start in range(len(padded) - RUN + 1)}
+        columns += [known.setdefault(run, len(known)) for run in runs]
+        ends.append(len(columns))
+    return csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(sequences), max(len(known), 1)))
+
+
+def groups(relevant: Sequence[tuple[str, str]], queries: Mapping[str, str]) -> dict[str, int]:
+    """The group of each query (id -> text): queries that say the same, or share nearly the same relevant passage.
+
+    `relevant` are (query id, passage) pairs. Passages that are not relevant to both do not join queries: a first stage
+    finds the same ones for many, and all queries would end up in one group.
+    """
+    near = clusters(passage for _, passage in relevant)
+    members: dict[object, list[str]] = defaultdict(list)
+    for query_id, text in queries.items():
+        members[tuple(words(text)) or text].append(query_id)
+    for query_id, passage in relevant:
+        members[near[passage]].append(query_id)
+    parent = {query_id: query_id for query_id in queries}
+
+    def root(query_id: str) -> str:
+        while parent[query_id] != query_id:
+            parent[query_id] = query_id = parent[parent[query_id]]
+        return query_id
+
+    for together in members.values():
+        for query_id in together[1:]:
+            parent[root(query_id)] = root(together[0])
+    numbers: dict[str, int] = {}
+    return {query_id: numbers.setdefault(root(query_id), len(numbers)) for query_id in queries}
