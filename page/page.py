@@ -13,6 +13,7 @@ from page.client_api import add_client_api
 from page.render import render
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
+from reranker.results_tab import build_results
 from reranker.train_tab import build_train_tab
 from services import Services
 
@@ -74,7 +75,8 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Data", id="data") as data_tab:
                 connect_data = build_data_tab(services, annotator, token)
             with gr.Tab("Train", id="train") as train_tab:
-                connect_train = build_train_tab(services, token)
+                connect_train, shown_run = build_train_tab(services, token)
+                build_results(services, annotator, token, shown_run)
             with gr.Tab("Models", id="models-tab") as models_tab:
                 connect_models = build_models_tab(services, token)
 

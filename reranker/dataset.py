@@ -54,6 +54,16 @@ class JudgedQuery:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A label that the others contradict, and the probability that the passage is relevant, going by the others."""
+
+    query: str
+    passage: str
+    label: int
+    probability: float
+
+
+@dataclass(frozen=True)
 class TrainingSets:
     """The labelled pairs of each set."""
 

@@ -37,6 +37,7 @@ from reranker.dataset import (
 from reranker.gate import decide, figures
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
+from reranker.results import RunResults, read_results
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, TrainingRun
@@ -49,7 +50,7 @@ SECONDS_TO_STOP = 5
 LOG_LINES = 200
 CANCELLED = "Cancelled before it was done."
 # What of an event describes the state of its run.
-STATE = ("phase", "progress", "seconds_left", "step", "total_steps", "loss")
+STATE = ("phase", "progress", "seconds_left", "step", "total_steps", "loss", "note")
 
 
 class TrainingJobs:
@@ -150,6 +151,10 @@ class TrainingJobs:
         for follower in self._followers:
             follower.join(SECONDS_TO_STOP + 5)
 
+    def results(self, run_id: str) -> RunResults | None:
+        """What a run did to each query, and the labels that look doubtful; None until it has finished."""
+        return read_results(self.runs_dir / run_id)
+
     def log_tail(self, run_id: str, lines: int = LOG_LINES) -> str:
         """The last lines of what the child wrote to its log."""
         path = self.runs_dir / run_id / "log.txt"
@@ -215,22 +220,23 @@ class TrainingJobs:
             self._processes.pop(run_id, None)
 
     def _take_until_ended(self, run_id: str, process: psutil.Process | None, events: TextIO) -> None:
-        kill_at = None
+        kill_at, most_memory = None, self.models.run(run_id).memory or 0
         while process is not None and child.is_alive(process):
-            self._take(run_id, events)
+            most_memory = max(most_memory, child.memory(process))
+            self._take(run_id, events, most_memory)
             if run_id in self._cancelled:
                 kill_at = kill_at or time.monotonic() + SECONDS_TO_STOP
                 if time.monotonic() > kill_at:
                     child.send(process, signal.SIGKILL)
             time.sleep(POLL_SECONDS)
-        self._take(run_id, events)
+        self._take(run_id, events, most_memory)
 
     def _skip_known(self, run_id: str, events: TextIO) -> None:
         """Skip the events that the store has already, from before the app was restarted."""
         for _ in self.models.events(run_id):
             events.readline()
 
-    def _take(self, run_id: str, events: TextIO) -> None:
+    def _take(self, run_id: str, events: TextIO, memory: int) -> None:
         """Bring the events that were written since into the store; a line that is not whole yet stays for later."""
         new = []
         while True:
@@ -241,14 +247,13 @@ class TrainingJobs:
                 break
             new.append(json.loads(line))
         if new:
-            state: dict[str, Any] = {}
+            state: dict[str, Any] = {"memory": memory or None}
             for event in new:
                 state |= {name: event[name] for name in STATE if event.get(name) is not None}
                 if event["event"] == "error":
                     state["error"] = event["message"]
             self.models.add_events(run_id, new)
-            if state:
-                self.models.update_run(run_id, **state)
+            self.models.update_run(run_id, **state)
 
     # The end of a run
 
@@ -276,7 +281,9 @@ class TrainingJobs:
         for who, name in (("champion", champion), ("challenger", version.version)):
             for split, result in manifest[who].items():
                 self.models.add_evaluation(run.id, name, split, result["metrics"], result["per_query"])
-        promote, outcome = decide(run.config["promote"], manifest["comparison"].get("dev"))
+        promote, outcome = decide(
+            run.config["promote"], *(manifest["comparison"].get(name) for name in ("dev", "general"))
+        )
         with self._deciding:
             if self.models.run(run.id).outcome == CANCELLED:
                 promote, outcome = (

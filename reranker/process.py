@@ -30,6 +30,14 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def memory(process: psutil.Process) -> int:
+    """The bytes of memory that a process has in use now; 0 for one that has ended or will not say."""
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
 def send(process: psutil.Process, number: int) -> None:
     """Send a signal to a process that may have ended."""
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -17,11 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from reranker.dataset import JudgedQuery, LabelledPair, queries_that_tell, read_pairs
+from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, Suspect, queries_that_tell, read_pairs
+from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
+from reranker.general import general_queries
 from reranker.loading import cpu_precision, tokenizer_of
 from reranker.model import Reranker
 from reranker.recipe import RECIPES
+from reranker.suspects import find_suspects
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -59,39 +62,58 @@ class Reporter:
 def run(run_dir: Path, stream: TextIO) -> None:
     """Measure the champion, train the challenger, save it, measure it, and write the manifest."""
     config = json.loads((run_dir / "config.json").read_text())
-    train_pairs = read_pairs(run_dir / "train.jsonl")
-    sets = {split: queries_that_tell(read_pairs(run_dir / f"{split}.jsonl")) for split in MEASURED}
+    pairs = {split: read_pairs(run_dir / f"{split}.jsonl") for split in SPLITS}
+    sets = {split: queries_that_tell(pairs[split]) for split in MEASURED} | {"general": general_queries()}
+    labelled = [pair for split in SPLITS for pair in pairs[split]]
     to_measure = sum(len(judged.passages) for queries in sets.values() for judged in queries)
-    reporter = Reporter(stream, 2 * to_measure + TRAINING_COST * config["epochs"] * len(train_pairs))
+    work = 2 * to_measure + len(labelled) + TRAINING_COST * config["epochs"] * len(pairs["train"])
+    reporter = Reporter(stream, work)
 
     reporter.progress("Loading the models", 0)
-    champion = (
-        measure(Path(config["champion_path"]), sets, reporter, "Measuring the active model") if to_measure else {}
-    )
+    reranker = load(Path(config["champion_path"]))
+    champion = measure(reranker, sets, reporter, "Measuring the active model")
+    suspects = look_for_suspects(reranker, labelled, reporter)
+    del reranker
     model_dir = run_dir / "model"
-    train(config, train_pairs, model_dir, reporter)
+    train(config, pairs["train"], model_dir, reporter)
     reporter.progress("Trying out the new model", 0)
-    challenger = measure(model_dir, sets, reporter, "Measuring the new model")
-    write_manifest(run_dir, champion, challenger, len(train_pairs))
+    challenger = measure(load(model_dir), sets, reporter, "Measuring the new model")
+    write_manifest(run_dir, champion, challenger, len(pairs["train"]), suspects)
     reporter.event("done")
 
 
-def measure(
-    model_dir: Path, sets: dict[str, list[JudgedQuery]], reporter: Reporter, phase: str
-) -> dict[str, Evaluation]:
-    """The figures of the model in `model_dir` on each set that has queries. Loads and tries out the model first."""
+def load(model_dir: Path) -> Reranker:
+    """The model in `model_dir`, tried out."""
     # With torch, which is loaded anyway: to convert a model that is measured once would take longer than measuring.
     reranker = Reranker(model_dir, engine="torch")
     reranker.smoke_test()
+    return reranker
+
+
+def measure(
+    reranker: Reranker, sets: dict[str, list[JudgedQuery]], reporter: Reporter, phase: str
+) -> dict[str, Evaluation]:
+    """The figures of a model on each set that has queries."""
     figures = {}
     for split, queries in sets.items():
         pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
         if not pairs:
             continue
-        scores = iter(reranker.scores(pairs, on_progress=lambda done, _: reporter.progress(phase, done)))
-        reporter.finish_phase(len(pairs))
+        scores = iter(_score(reranker, pairs, reporter, phase))
         figures[split] = evaluate(queries, [[next(scores) for _ in judged.passages] for judged in queries])
     return figures
+
+
+def look_for_suspects(reranker: Reranker, pairs: list[LabelledPair], reporter: Reporter) -> list[Suspect]:
+    """The labels that the others contradict most, going by the scores of the champion."""
+    scores = _score(reranker, [(pair.query, pair.passage) for pair in pairs], reporter, "Looking for doubtful labels")
+    return find_suspects(pairs, scores)
+
+
+def _score(reranker: Reranker, pairs: list[tuple[str, str]], reporter: Reporter, phase: str) -> list[float]:
+    scores = reranker.scores(pairs, on_progress=lambda done, _: reporter.progress(phase, done))
+    reporter.finish_phase(len(pairs))
+    return scores
 
 
 def train(config: dict[str, Any], pairs: list[LabelledPair], model_dir: Path, reporter: Reporter) -> None:
@@ -198,7 +220,11 @@ def _steps_to(reporter: Reporter, work: float) -> Any:
 
 
 def write_manifest(
-    run_dir: Path, champion: dict[str, Evaluation], challenger: dict[str, Evaluation], labels: int
+    run_dir: Path,
+    champion: dict[str, Evaluation],
+    challenger: dict[str, Evaluation],
+    labels: int,
+    suspects: list[Suspect],
 ) -> None:
     """Write what came out of the run, in one step: a manifest is either whole or not there."""
     comparisons = {split: asdict(compare(champion[split], challenger[split])) for split in champion}
@@ -207,6 +233,8 @@ def write_manifest(
         "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
         "challenger": {split: asdict(evaluation) for split, evaluation in challenger.items()},
         "comparison": comparisons,
+        "suspects": [asdict(suspect) for suspect in suspects],
+        "environment": environment(),
     }
     unfinished = run_dir / "manifest.json.part"
     unfinished.write_text(json.dumps(manifest, indent=1))

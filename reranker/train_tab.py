@@ -12,11 +12,17 @@ from errors import Conflict, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from reranker.gate import RULE
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from services import Services
 from storage.records import TrainingRun
 
 ACTIVE = "the active model"
+LATEST = "the latest run"
+METRICS = ("ndcg@10", "mrr@10", "map", "accuracy", "auc")
+METRIC_NAMES = ("nDCG@10", "MRR@10", "MAP", "Accuracy", "AUC")
+# The sets that a run is measured on, by what stands before the names of their figures.
+MEASURED_ON = {"": "Held-out queries", "test_": "Test queries", "general_": "General set"}
 PROMOTE_CHOICES = [
     ("If it is better on the held-out queries", "auto"),
     ("Always, when it is done", "always"),
@@ -32,8 +38,12 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
 
 
-def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
-    """Build the tab. Returns a function that makes an event (the tab's `select`) bring it up to date."""
+def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
+    """Build the tab.
+
+    Returns a function that makes an event (the tab's `select`) bring it up to date, and the state whose first element
+    is the id of the run that is looked at.
+    """
     sets = gr.HTML(elem_id="training-sets")
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
         set_queries = gr.HTML(elem_id="set-queries")
@@ -59,11 +69,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
                     f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
                 )
                 seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
-            promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", elem_id="promote")
+            promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", info=RULE, elem_id="promote")
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
         with gr.Column(scale=3, min_width=340):
+            picked = gr.Dropdown(
+                [LATEST], value=LATEST, label="Run", elem_id="pick-run", show_label=False, visible=False
+            )
             run_view = gr.HTML(elem_id="training-run")
             curve = gr.LinePlot(
                 x="step",
@@ -76,28 +89,30 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
             )
             with gr.Accordion("Log", open=False):
                 log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
-    shown = gr.State(None)
+    shown = gr.State(("none",))
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
-    run_outputs = [shown, run_view, curve, log, cancel, start, timer]
+    run_outputs = [shown, run_view, curve, log, cancel, start, timer, picked]
 
-    def look(shown: tuple | None) -> tuple:
-        """What has changed about the latest run since it was `shown`."""
-        run = next(iter(services.model_store.runs(limit=1)), None)
-        state = _fingerprint(run)
+    def look(shown: tuple | None, picked: str) -> tuple:
+        """What has changed about the run that is looked at since it was `shown`."""
+        latest = next(iter(services.model_store.runs(limit=1)), None)
+        run = latest if picked == LATEST else services.model_store.run(picked)
+        under_way = latest is not None and latest.under_way
+        state = _fingerprint(run, under_way)
         if state == shown:
             return (gr.skip(),) * len(run_outputs)
-        view = render("run.html", run=run, left=duration(run.seconds_left) if run else "")
-        under_way = run is not None and run.under_way
         losses = _losses(services.model_store.events(run.id)) if run else []
+        runs = services.model_store.runs()
         return (
             state,
-            view,
+            render_run(run),
             gr.update(value=_curve(losses), visible=len(losses) > 1),
             services.jobs.log_tail(run.id) if run else "",
             gr.update(visible=under_way),
             gr.update(interactive=not under_way),
             gr.Timer(active=under_way),
+            gr.update(choices=[LATEST, *((_run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
         )
 
     def open_tab() -> tuple:
@@ -139,7 +154,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
                 seed=seed,
             )
         )
-        return look(None)
+        return look(None, LATEST)[:-1] + (gr.update(value=LATEST),)
 
     @shown_to_people
     def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
@@ -164,14 +179,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> Callable:
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
     start.click(start_run, [recipe, base, promote, *hyperparameters, token], run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
-    timer.tick(look, shown, run_outputs, **quiet)
+    timer.tick(look, [shown, picked], run_outputs, **quiet)
+    picked.input(look, [shown, picked], run_outputs, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
 
     def connect(opened: Callable) -> None:
         opened(open_tab, None, [sets, base], **quiet)
-        opened(look, shown, run_outputs, **quiet)
+        opened(look, [shown, picked], run_outputs, **quiet)
 
-    return connect
+    return connect, shown
 
 
 def _describe(sets: TrainingSets) -> str:
@@ -197,11 +213,34 @@ def _describe(sets: TrainingSets) -> str:
     )
 
 
-def _fingerprint(run: TrainingRun | None) -> tuple:
-    """What a run looks like on the page; while it is the same, nothing is drawn anew."""
+def render_run(run: TrainingRun | None) -> str:
+    """A run with its figures, before and after, on each set that was measured."""
+    rows = []
+    for prefix, name in MEASURED_ON.items():
+        for who, words in (("champion", "before"), ("challenger", "new model")):
+            figures = run.metrics.get(who, {}) if run else {}
+            if f"{prefix}{METRICS[0]}" in figures:
+                queries = int(figures.get(f"{prefix}queries", 0))
+                cells = [_cell(figures, f"{prefix}{metric}") for metric in METRICS if f"{prefix}{metric}" in figures]
+                rows.append({"set": f"{name} ({queries})", "who": words, "cells": cells})
+    return render("run.html", run=run, left=duration(run.seconds_left) if run else "", rows=rows, names=METRIC_NAMES)
+
+
+def _cell(figures: dict[str, float], name: str) -> dict[str, float | None]:
+    return {"value": figures[name], "low": figures.get(f"{name}_low"), "high": figures.get(f"{name}_high")}
+
+
+def _run_name(run: TrainingRun) -> str:
+    when = run.created_at[:16].replace("T", " ")
+    return f"{when} UTC, {run.status}{f', {run.model_version}' if run.model_version else ''}"
+
+
+def _fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
+    """What a run looks like on the page; while it is the same, nothing is drawn anew. Its id comes first."""
     if run is None:
         return ("none",)
-    return (run.id, run.status, run.phase, run.progress, run.step, duration(run.seconds_left), run.promoted)
+    left = duration(run.seconds_left)
+    return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way)
 
 
 def _losses(events: list[dict[str, Any]]) -> list[tuple[int, float]]:

@@ -144,3 +144,12 @@ def m001_create_tables(db: Database) -> None:
     for statement in M001.split(";"):
         if statement.strip():
             db.conn.execute(statement)
+
+
+@migrations()
+def m003_note_memory_and_deletions(db: Database) -> None:
+    # `note` is what a run has to say beside its outcome: that it stopped early, and where.
+    db.conn.execute("ALTER TABLE training_runs ADD COLUMN memory INTEGER")
+    db.conn.execute("ALTER TABLE training_runs ADD COLUMN note TEXT")
+    # The row of a deleted version stays: others were made from it.
+    db.conn.execute("ALTER TABLE model_versions ADD COLUMN deleted_at TEXT")

@@ -107,7 +107,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training run: its configuration and how far it has come. `progress` runs from 0 to 1."""
+    """One training run: its configuration and how far it has come.
+
+    `progress` runs from 0 to 1; `memory` is the most that its process has used, in bytes; `note` what it has to say
+    beside its outcome.
+    """
 
     id: str
     status: RunStatus
@@ -127,6 +131,8 @@ class TrainingRun:
     pid: int | None = None
     pid_started: float | None = None
     finished_at: str | None = None
+    memory: int | None = None
+    note: str | None = None
 
     @property
     def under_way(self) -> bool:
@@ -138,7 +144,7 @@ class ModelVersion:
     """A model that can be made the active one.
 
     `location` is the Hub id or the directory of a model that was not trained here; `base` the version that a trained
-    one started from; `labels` how many labels it was trained on.
+    one started from; `labels` how many labels it was trained on. Of a deleted one (`deleted_at`) only this is left.
     """
 
     version: str
@@ -150,6 +156,7 @@ class ModelVersion:
     labels: int
     metrics: dict[str, Any]
     created_at: str
+    deleted_at: str | None = None
 
 
 @dataclass(frozen=True)

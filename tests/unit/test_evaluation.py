@@ -24,7 +24,8 @@ def with_ndcg(*values: float) -> Evaluation:
 
 
 def test_a_perfect_ranking_has_the_highest_figures() -> None:
-    assert query_metrics([1, 1, 0, 0], falling(4)) == {"ndcg@10": 1.0, "mrr@10": 1.0, "map": 1.0}
+    figures = query_metrics([1, 1, 0, 0], [3.0, 2.0, -1.0, -2.0])
+    assert figures == {"ndcg@10": 1.0, "mrr@10": 1.0, "map": 1.0, "accuracy": 1.0, "auc": 1.0}
 
 
 def test_relevant_first_and_third() -> None:
@@ -67,6 +68,16 @@ def test_ties_are_worth_their_average() -> None:
     assert figures == pytest.approx({**query_metrics([0, 1], [0.5, 0.5]), "mrr@10": figures["mrr@10"]})
 
 
+def test_accuracy_counts_the_right_side_of_an_even_chance() -> None:
+    # Logits of 0 and less say not relevant.
+    assert query_metrics([1, 1, 0, 0], [0.1, -0.1, -2.0, 0.0])["accuracy"] == pytest.approx(3 / 4)
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
+    # Of 2 x 3 pairs, the relevant one scores higher in four, and one is a tie.
+    assert query_metrics([1, 1, 0, 0, 0], [5, 2, 3, 2, 1])["auc"] == pytest.approx(4.5 / 6)
+
+
 def test_logits_of_any_size_and_sign_are_ranked() -> None:
     assert query_metrics([1, 0, 0], [-11.2, -11.3, -900.0])["ndcg@10"] == 1.0
 
@@ -81,12 +92,37 @@ def test_the_figures_of_a_model_are_means_over_the_queries() -> None:
     ]
     evaluation = evaluate(queries, [falling(2), falling(4)])
     assert evaluation.per_query == {
-        "a": query_metrics([1, 0], falling(2)),
-        "b": query_metrics([0, 0, 0, 1], falling(4)),
+        "a": {**query_metrics([1, 0], falling(2)), "scores": falling(2)},
+        "b": {**query_metrics([0, 0, 0, 1], falling(4)), "scores": falling(4)},
     }
     assert evaluation.metrics == pytest.approx(
-        {"ndcg@10": (1 + 1 / log2(5)) / 2, "mrr@10": (1 + 1 / 4) / 2, "map": (1 + 1 / 4) / 2, "queries": 2}
+        {
+            "ndcg@10": (1 + 1 / log2(5)) / 2,
+            "mrr@10": (1 + 1 / 4) / 2,
+            "map": (1 + 1 / 4) / 2,
+            "accuracy": (1 / 2 + 3 / 4) / 2,
+            "auc": (1 + 0) / 2,
+            "queries": 2,
+        }
     )
+
+
+def test_every_figure_has_an_interval_that_holds_it() -> None:
+    queries = [JudgedQuery(str(number), "q", ["x", "y", "z"], [1, 0, 0]) for number in range(30)]
+    scores = [[float(number % 3), 1.5, -1.0] for number in range(30)]
+    evaluation = evaluate(queries, scores)
+    assert evaluation.intervals.keys() == evaluation.metrics.keys() - {"queries"}
+    for name, (low, high) in evaluation.intervals.items():
+        assert 0 <= low <= evaluation.metrics[name] <= high <= 1
+    low, high = evaluation.intervals["mrr@10"]
+    # Ten of thirty have 1, the others 1/2: a mean of 2/3 with a standard error of 0.043.
+    assert (low, high) == pytest.approx((2 / 3 - 1.96 * 0.043, 2 / 3 + 1.96 * 0.043), abs=0.02)
+    assert evaluate(queries, scores) == evaluation
+
+
+def test_a_single_query_is_its_own_interval() -> None:
+    evaluation = evaluate([JudgedQuery("a", "q", ["x", "y"], [1, 0])], [[0.0, 1.0]])
+    assert evaluation.intervals["mrr@10"] == (0.5, 0.5)
 
 
 def test_no_queries_have_no_figures() -> None:
@@ -128,6 +164,20 @@ def test_the_p_value_counts_both_directions() -> None:
 def test_equal_models_have_a_p_value_of_one() -> None:
     comparison = compare(with_ndcg(0.3, 0.6, 0.9), with_ndcg(0.3, 0.6, 0.9))
     assert (comparison.gain, comparison.equal, comparison.p_value) == (0.0, 3, 1.0)
+    assert (comparison.low, comparison.high) == (0.0, 0.0)
+
+
+def test_the_gain_lies_within_its_bounds_and_more_queries_narrow_them() -> None:
+    champion = [0.5 + 0.01 * (place % 7) for place in range(200)]
+    challenger = [value + (0.12 if place % 3 else -0.06) for place, value in enumerate(champion)]
+    few = compare(with_ndcg(*champion[:12]), with_ndcg(*challenger[:12]))
+    many = compare(with_ndcg(*champion), with_ndcg(*challenger))
+    for comparison in (few, many):
+        assert comparison.low is not None and comparison.high is not None
+        assert comparison.low < comparison.gain < comparison.high
+    assert many.high - many.low < (few.high - few.low) / 3
+    # One-sided at 95 %: 1.645 standard errors of 0.085 / sqrt(200).
+    assert many.low == pytest.approx(many.gain - 1.645 * 0.085 / 200**0.5, abs=0.002)
 
 
 def test_a_clear_gain_on_many_queries_is_significant_and_noise_is_not() -> None:
@@ -149,3 +199,4 @@ def test_the_p_value_is_the_same_each_time() -> None:
 def test_fewer_than_two_queries_have_no_p_value(values: tuple[float, ...]) -> None:
     comparison = compare(with_ndcg(*values), with_ndcg(*values))
     assert (comparison.queries, comparison.gain, comparison.p_value) == (len(values), 0.0, None)
+    assert (comparison.low, comparison.high) == (None, None)

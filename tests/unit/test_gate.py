@@ -2,49 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from reranker.gate import decide, figures
+from reranker.evaluation import Evaluation, compare
+from reranker.gate import decide, figures, forgot
 
 
-def comparison(gain: float, queries: int = 8) -> dict[str, Any]:
-    return {"queries": queries, "gain": gain, "better": 3, "equal": 4, "worse": 1, "p_value": 0.25}
+def measured(*gains: float) -> dict[str, Any]:
+    """The comparison of two models, the second of which ranks the queries better by so much."""
+    before = Evaluation({}, {str(place): {"ndcg@10": 0.5} for place in range(len(gains))})
+    after = Evaluation({}, {str(place): {"ndcg@10": 0.5 + gain} for place, gain in enumerate(gains)})
+    return asdict(compare(before, after))
+
+
+BETTER = measured(*[0.1, 0.2, 0.0, 0.05] * 5)
+EQUAL = measured(*[0.0] * 20)
+WORSE = measured(*[-0.1, -0.2, 0.0, -0.05] * 5)
+# A gain in the mean that one query makes, while others lose.
+LUCKY = measured(0.45, *[-0.03] * 9, *[0.0] * 2)
 
 
 def test_a_better_model_is_promoted_by_itself() -> None:
-    promoted, why = decide("auto", comparison(+0.02))
+    promoted, why = decide("auto", BETTER)
     assert promoted
-    assert "+0.020 on 8 held-out queries (3 better, 1 worse, p = 0.250)" in why
+    assert "+0.087 on 20 held-out queries, with 95 % confidence by at least +0.0" in why
+    assert "(15 better, 0 worse, p = 0.000)" in why
 
 
-@pytest.mark.parametrize("gain", [0.0, -0.02])
-def test_a_model_that_is_not_better_is_not(gain: float) -> None:
-    promoted, why = decide("auto", comparison(gain))
+def test_a_model_that_is_surely_not_worse_is_promoted_by_itself() -> None:
+    assert decide("auto", EQUAL)[0]
+    # A loss of half the margin, on so many queries that there is no doubt about it.
+    assert decide("auto", measured(*[-0.01, 0.0] * 200))[0]
+
+
+def test_a_worse_model_is_not() -> None:
+    promoted, why = decide("auto", WORSE)
     assert not promoted
-    assert "Not promoted by itself" in why
+    assert "It may be worse. Not promoted by itself" in why
+
+
+def test_a_gain_that_may_be_luck_is_not_enough() -> None:
+    assert LUCKY["gain"] > 0
+    assert not decide("auto", LUCKY)[0]
 
 
 def test_what_could_not_be_measured_is_not_promoted_by_itself() -> None:
-    promoted, why = decide("auto", None)
+    promoted, why = decide("auto", None, EQUAL)
     assert not promoted
     assert "Nothing could be measured" in why
 
 
-def test_a_gain_on_too_few_queries_does_not_count() -> None:
-    promoted, why = decide("auto", comparison(+0.5, queries=2))
+@pytest.mark.parametrize("gains", [(0.5,), (0.5, 0.5, 0.5)])
+def test_a_gain_on_too_few_queries_does_not_count(gains: tuple[float, ...]) -> None:
+    promoted, why = decide("auto", measured(*gains))
     assert not promoted
     assert "too few to go by" in why
 
 
-@pytest.mark.parametrize("measured", [None, comparison(-0.5), comparison(+0.5)])
-def test_always_and_never_do_as_asked(measured: dict[str, Any] | None) -> None:
-    assert decide("always", measured)[0]
-    assert not decide("never", measured)[0]
+def test_a_model_that_has_forgotten_is_not_promoted_by_itself() -> None:
+    promoted, why = decide("auto", BETTER, WORSE)
+    assert not promoted
+    assert "It has forgotten: nDCG@10 changed by -0.087 on the general set." in why
 
 
-def test_figures_are_those_of_dev_and_those_of_test_by_another_name() -> None:
-    result = {"dev": {"metrics": {"map": 0.5}}, "test": {"metrics": {"map": 0.25}}}
-    assert figures(result) == {"map": 0.5, "test_map": 0.25}
+@pytest.mark.parametrize("general", [EQUAL, BETTER, LUCKY, measured(-0.1, *[0.0] * 23)])
+def test_a_loss_that_may_be_chance_is_no_forgetting(general: dict[str, Any]) -> None:
+    assert not forgot(general)
+    assert decide("auto", BETTER, general)[0]
+
+
+@pytest.mark.parametrize("comparison", [None, WORSE, BETTER])
+@pytest.mark.parametrize("general", [None, WORSE, BETTER])
+def test_always_and_never_do_as_asked(comparison: dict[str, Any] | None, general: dict[str, Any] | None) -> None:
+    assert decide("always", comparison, general)[0]
+    assert not decide("never", comparison, general)[0]
+
+
+def test_figures_are_those_of_dev_and_those_of_other_sets_by_other_names() -> None:
+    result = {
+        "dev": {"metrics": {"map": 0.5}, "intervals": {"map": [0.25, 0.75]}},
+        "test": {"metrics": {"map": 0.125}},
+        "general": {"metrics": {"map": 1.0}},
+    }
+    assert figures(result) == {"map": 0.5, "map_low": 0.25, "map_high": 0.75, "test_map": 0.125, "general_map": 1.0}
     assert figures({}) == {}

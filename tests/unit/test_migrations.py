@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from storage import database
 from storage.label_store import LabelStore
 from storage.migrations import migrations
+from storage.model_store import ModelStore
 from storage.records import Judgment
 
 TABLES = {
@@ -136,3 +137,32 @@ def test_an_error_inside_a_write_rolls_back_all_of_it(path: Path) -> None:
         raise RuntimeError
     with database.read(path) as db:
         assert (db["queries"].count, db["passages"].count) == (0, 0)
+
+
+def test_runs_and_versions_from_before_memory_was_noted_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with database.read(path) as db:
+        migrations.apply(db, stop_before="m003_note_memory_and_deletions")
+        assert "m003_note_memory_and_deletions" not in applied(db)
+        db.conn.execute(
+            "INSERT INTO training_runs VALUES ('r', 'succeeded', '{\"seed\": 1}', 'Finished', 1.0, 3, 3, 0.5, NULL, "
+            "'{}', 'Promoted.', 'v1', 1, NULL, 77, 1.5, '2026-01-01T00:00:00+00:00', '2026-01-01T00:01:00+00:00')"
+        )
+        db.conn.execute(
+            "INSERT INTO model_versions VALUES "
+            "('v1', 'tiny-v1', 'trained', NULL, 'base', 'r', 12, '{}', '2026-01-01T00:01:00+00:00')"
+        )
+        db.conn.commit()
+    database.create(path)
+    store = ModelStore(path)
+    run, version = store.run("r"), store.version("v1")
+    assert (run.config, run.loss, run.pid, run.promoted, run.memory, run.note) == (
+        {"seed": 1},
+        0.5,
+        77,
+        True,
+        None,
+        None,
+    )
+    assert (version.base, version.run_id, version.labels, version.deleted_at) == ("base", "r", 12, None)
+    assert store.update_run("r", memory=1_000, note="stopped early").memory == 1_000

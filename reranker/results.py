@@ -1,0 +1,116 @@
+"""What a finished run has done: how each held-out query is ranked before and after, and which labels are doubtful.
+
+Read from the run's directory, which keeps the labels as they were and the scores of both models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reranker.dataset import JudgedQuery, Suspect, queries_that_tell, read_pairs
+from reranker.general import general_queries
+
+CHIEF = "ndcg@10"
+# Figures that differ by less are equal, as for the comparison of the two models.
+SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A passage in a ranking: its place from 1, that before the run, and its label."""
+
+    place: int
+    before: int
+    passage: str
+    label: int
+    score: float
+
+
+@dataclass(frozen=True)
+class QueryChange:
+    """A query with its nDCG@10 and its passages, best first, before and after a run."""
+
+    query: str
+    before: float
+    after: float
+    ranking_before: list[Placed]
+    ranking_after: list[Placed]
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> str:
+        """better, equal or worse."""
+        return "equal" if abs(self.gain) <= SAME else "better" if self.gain > 0 else "worse"
+
+    @property
+    def moved(self) -> int:
+        """By how many places its passages moved, all together."""
+        return sum(abs(passage.place - passage.before) for passage in self.ranking_after)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What a run did to each query, those that changed most first, by set; and the doubtful labels."""
+
+    changes: dict[str, list[QueryChange]]
+    suspects: list[Suspect]
+
+
+def read_results(run_dir: Path) -> RunResults | None:
+    """The results of the run in this directory; None where it has none, or they are no longer there."""
+    try:
+        manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+        changes = {
+            split: changes_of(_queries(run_dir, split), manifest["champion"][split], manifest["challenger"][split])
+            for split in manifest["champion"]
+        }
+    except (OSError, ValueError, KeyError):  # a run from before these were kept has no scores in its manifest
+        return None
+    return RunResults(changes, [Suspect(**row) for row in manifest.get("suspects", [])])
+
+
+def changes_of(queries: list[JudgedQuery], champion: dict[str, Any], challenger: dict[str, Any]) -> list[QueryChange]:
+    """The queries, those whose nDCG@10 changed most first, and among equals those whose passages moved most."""
+    changes = [
+        _change(judged, champion["per_query"][judged.query_id], challenger["per_query"][judged.query_id])
+        for judged in queries
+    ]
+    return sorted(changes, key=lambda change: (-round(abs(change.gain), 9), -change.moved, change.query))
+
+
+def _queries(run_dir: Path, split: str) -> list[JudgedQuery]:
+    return general_queries() if split == "general" else queries_that_tell(read_pairs(run_dir / f"{split}.jsonl"))
+
+
+def _change(judged: JudgedQuery, before: dict[str, Any], after: dict[str, Any]) -> QueryChange:
+    place_before, place_after = _places(before["scores"]), _places(after["scores"])
+
+    def ranking(places: list[int], scores: list[float]) -> list[Placed]:
+        passages = [
+            Placed(places[index], place_before[index], passage, judged.labels[index], scores[index])
+            for index, passage in enumerate(judged.passages)
+        ]
+        return sorted(passages, key=lambda passage: passage.place)
+
+    return QueryChange(
+        judged.query,
+        before[CHIEF],
+        after[CHIEF],
+        ranking(place_before, before["scores"]),
+        ranking(place_after, after["scores"]),
+    )
+
+
+def _places(scores: list[float]) -> list[int]:
+    """The place of each passage, from 1; equal scores keep the order of the input."""
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    places = [0] * len(scores)
+    for place, index in enumerate(order, start=1):
+        places[index] = place
+    return places

@@ -1,0 +1,113 @@
+"""What a run did, below it on the Train tab: queries before and after side by side, and labels to look at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from errors import InvalidInput, WorkbenchError
+from page.notices import check_may_change, shown_to_people
+from page.render import render
+from reranker.results import RunResults
+from services import Services
+from storage.records import Judgment
+
+SHOWN_QUERIES = 200
+SHOWN_SUSPECTS = 50
+SETS = {"dev": "held-out queries", "general": "queries of the general set"}
+
+SUSPECTS_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-label]');
+  if (!button) return;
+  trigger('judge', {
+    run: button.closest('[data-run]').dataset.run,
+    index: Number(button.dataset.index),
+    label: Number(button.dataset.label),
+  });
+});
+"""
+
+
+def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, shown: gr.State) -> None:
+    """Build the part of the tab; it is drawn when `shown`, whose first element is the id of a run, changes."""
+    with gr.Accordion("What the labels did: held-out queries before and after", open=False, elem_id="changes-box"):
+        changes = gr.HTML(elem_id="changes")
+    with gr.Accordion("The same on the general set", open=False, elem_id="general-box"):
+        general = gr.HTML(elem_id="general-changes")
+    with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
+        suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
+    again = gr.State({})
+    outputs = [changes, general, suspects, again]
+
+    def read(shown: tuple, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        try:
+            check_may_change(services, token, request, profile)
+        except WorkbenchError as error:
+            hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
+            return hidden, hidden, hidden, {}
+        results = services.jobs.results(shown[0])
+        return _changes(results, "dev"), _changes(results, "general"), _suspects(results, shown[0], {}), {}
+
+    @shown_to_people
+    def judge(
+        again: dict[str, Any],
+        name: str,
+        token: str,
+        event: gr.EventData,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple:
+        check_may_change(services, token, request, profile)
+        if not name.strip():
+            raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
+        results = services.jobs.results(event.run)
+        if results is None or not 0 <= event.index < len(results.suspects):
+            raise InvalidInput("This run is no longer there. Open the tab again.")
+        suspect = results.suspects[event.index]
+        judgment = Judgment(
+            suspect.query, suspect.passage, event.label, name, score_visible=True, source="doubtful labels"
+        )
+        services.labeling.judge([judgment])
+        given = {**(again.get(event.run) or {}), event.index: event.label}
+        return _suspects(results, event.run, given), {event.run: given}
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    shown.change(read, [shown, token], outputs, **quiet)
+    token.change(read, [shown, token], outputs, **quiet)
+    suspects.judge(
+        judge, [again, annotator, token], [suspects, again], trigger_mode="multiple", concurrency_limit=1, **quiet
+    )
+
+
+def _changes(results: RunResults | None, split: str) -> str:
+    if results is None:
+        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+    changes = results.changes.get(split, [])
+    if not changes:
+        return render(
+            "empty.html",
+            title="Nothing could be measured",
+            what_to_do="No labelled query with both relevant and not relevant passages was held back.",
+        )
+    verdicts = [change.verdict for change in changes]
+    return render(
+        "changes.html",
+        changes=changes[:SHOWN_QUERIES],
+        total=len(changes),
+        what=SETS[split],
+        **{verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")},
+    )
+
+
+def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) -> str:
+    if results is None:
+        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+    if not results.suspects:
+        return render(
+            "empty.html",
+            title="No label stands out",
+            what_to_do="Either the labels agree with each other, or they are too few to say.",
+        )
+    return render("suspects.html", suspects=results.suspects[:SHOWN_SUSPECTS], run_id=run_id, again=again)

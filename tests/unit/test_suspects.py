@@ -1,0 +1,80 @@
+"""Which labels are held to be doubtful."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from reranker.dataset import LabelledPair, Suspect
+from reranker.suspects import MIN_PAIRS, find_suspects
+
+TOPICS = ["rivers", "engines", "bread", "planets", "violins", "taxes", "cats", "glaciers", "chess", "bridges"]
+
+
+def labelled(queries: int, flipped: float = 0.0) -> tuple[list[LabelledPair], list[float], set[tuple[str, str]]]:
+    """Pairs of which one in four is relevant, the scores of a model that is mostly right, and the wrong ones."""
+    chance = random.Random(5)
+    pairs, logits, wrong = [], [], set()
+    for number in range(queries):
+        topic = TOPICS[number % len(TOPICS)]
+        for place in range(8):
+            relevant = place < 2
+            passage = f"{topic if relevant else chance.choice(TOPICS)} passage {number} {place}"
+            label = int(relevant)
+            if chance.random() < flipped:
+                label = 1 - label
+                wrong.add((f"q{number}", passage))
+            pairs.append(LabelledPair(f"q{number}", f"q{number}", passage, label))
+            logits.append(chance.gauss(1.5 if relevant else -1.5, 1.0))
+    return pairs, logits, wrong
+
+
+def test_at_least_half_of_the_wrong_labels_are_in_the_first_tenth() -> None:
+    pairs, logits, wrong = labelled(60, flipped=0.1)
+    suspects = find_suspects(pairs, logits)
+    assert len(suspects) <= len(pairs) / 10
+    found = {(suspect.query, suspect.passage) for suspect in suspects}
+    assert len(wrong) > 30
+    assert len(found & wrong) >= len(wrong) / 2
+    # Those at the top are the surest.
+    assert {(suspect.query, suspect.passage) for suspect in suspects[:10]} <= wrong
+
+
+def test_they_come_in_the_order_of_doubt_and_are_all_contradicted() -> None:
+    pairs, logits, _ = labelled(60, flipped=0.1)
+    suspects = find_suspects(pairs, logits)
+    doubts = [suspect.probability if suspect.label else 1 - suspect.probability for suspect in suspects]
+    assert doubts == sorted(doubts)
+    assert all(doubt < 0.5 for doubt in doubts)
+    assert find_suspects(pairs, logits) == suspects
+
+
+def test_a_label_does_not_speak_for_itself() -> None:
+    # The same pair, labelled the one way and the other: what is thought of it does not change.
+    pairs, logits, _ = labelled(40)
+    chosen = pairs[0]
+    assert chosen.label == 1
+    turned = [
+        LabelledPair(pair.query_id, pair.query, pair.passage, 0 if pair is chosen else pair.label) for pair in pairs
+    ]
+    logits[0] = 4.0
+    (suspect,) = [found for found in find_suspects(turned, logits) if found.passage == chosen.passage]
+    assert suspect == Suspect(chosen.query, chosen.passage, 0, suspect.probability)
+    assert suspect.probability > 0.9
+    assert chosen.passage not in [found.passage for found in find_suspects(pairs, logits)]
+
+
+def test_of_few_labels_none_is_doubted() -> None:
+    pairs, logits, _ = labelled(30, flipped=0.1)
+    assert find_suspects(pairs[: MIN_PAIRS - 1], logits[: MIN_PAIRS - 1]) == []
+    of_one_query = [LabelledPair("q", "q", pair.passage, pair.label) for pair in pairs]
+    assert find_suspects(of_one_query, logits) == []
+    assert find_suspects([], []) == []
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_kind_are_not_doubted(label: int) -> None:
+    pairs, logits, _ = labelled(30)
+    same = [LabelledPair(pair.query_id, pair.query, pair.passage, label) for pair in pairs]
+    assert find_suspects(same, logits) == []
