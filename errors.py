@@ -57,3 +57,9 @@ class ModelNotReady(WorkbenchError):
     """The model is still loading, or could not be loaded."""
 
     code = "model_not_ready"
+
+
+class HubRefused(WorkbenchError):
+    """The Hugging Face Hub did not do what it was asked."""
+
+    code = "hub_refused"

@@ -43,7 +43,9 @@ class Services:
         load = functools.partial(
             Reranker, queue=ScoringQueue(), engine=settings.engine, conversions=settings.conversions_dir
         )
-        registry = ModelRegistry(model_store, settings.models_dir, settings.reranker_model, load)
+        registry = ModelRegistry(
+            model_store, settings.models_dir, settings.reranker_model, load, settings.max_models_gb * 1e9
+        )
         return cls(
             settings=settings,
             access=Access(settings),

@@ -39,6 +39,7 @@ class Settings:
     api_token: str | None
     admin_users: tuple[str, ...]
     backup_repo: str | None
+    max_models_gb: float
     on_space: bool
     sign_in: bool
 
@@ -59,6 +60,7 @@ class Settings:
             api_token=_api_token(env.get("API_TOKEN")),
             admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
             backup_repo=_repo_id(env.get("BACKUP_REPO", "").strip()),
+            max_models_gb=_gigabytes(env.get("MAX_MODELS_GB", "").strip() or "10"),
             on_space=on_space,
             # Set by a Space whose README.md asks for hf_oauth.
             sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
@@ -106,6 +108,16 @@ def _one_of(choices: tuple[str, ...], name: str, value: str) -> str:
     if value not in choices:
         raise InvalidInput(f"{name} is {value!r}, but it has to be one of: {', '.join(choices)}.")
     return value
+
+
+def _gigabytes(text: str) -> float:
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = 0.0
+    if not 0 < gigabytes < 1e6:
+        raise InvalidInput(f"MAX_MODELS_GB is {text!r}, but it has to be a number of gigabytes above 0, such as 10.")
+    return gigabytes
 
 
 def _api_token(text: str | None) -> str | None:

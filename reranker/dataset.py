@@ -196,8 +196,9 @@ def place_queries(pairs: list[LabelledPair], known: Mapping[str, str]) -> list[P
 
 def _why_there(split: str, text: str, together: int) -> str:
     if together > 1:
-        others = "another query that asks" if together == 2 else f"{together - 1} other queries that ask"
-        return f"together with {others} the same or share a relevant passage"
+        if together == 2:
+            return "together with another query that asks the same or shares a relevant passage"
+        return f"together with {together - 1} other queries that ask the same or share a relevant passage"
     if split == split_of(text):
         return "by the hash of its text"
     return f"labelled while there were fewer than {MIN_QUERIES_TO_SPLIT} queries"

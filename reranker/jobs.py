@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +25,9 @@ import psutil
 
 from errors import Conflict, InvalidInput, WorkbenchError
 from reranker import process as child
+from reranker.card import add_results
 from reranker.dataset import (
+    SPLITS,
     LabelledPair,
     PlacedQuery,
     TrainingSets,
@@ -32,12 +35,13 @@ from reranker.dataset import (
     groups_of,
     make_sets,
     place_queries,
+    read_pairs,
     write_pairs,
 )
 from reranker.gate import decide, figures
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
-from reranker.results import RunResults, read_results
+from reranker.results import RunResults, how_made, read_results
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, TrainingRun
@@ -96,6 +100,27 @@ class TrainingJobs:
         sets, new_splits = self._sets_and_new_splits()
         if problem := sets.why_not_trainable():
             raise InvalidInput(problem)
+        return self._launch(config, sets, new_splits)
+
+    def make_again(self, name: str) -> TrainingRun:
+        """Start a run with the labels and the configuration that a version was made with, and return it at once.
+
+        What it makes is a new version, which is not promoted. Raises NotFound for an unknown version, InvalidInput when
+        what it was made from is no longer there, Conflict while another run is under way.
+        """
+        version = self.models.version(name)
+        if version.run_id is None:
+            raise InvalidInput(f"{name} was not trained here, so it cannot be made again.")
+        run_dir = self.runs_dir / version.run_id
+        try:
+            sets = TrainingSets(**{split: read_pairs(run_dir / f"{split}.jsonl") for split in SPLITS})
+        except OSError as error:
+            raise InvalidInput(f"The labels that {name} was made from are no longer on this disk.") from error
+        kept = {field.name for field in fields(TrainingConfig)}
+        config = {name: value for name, value in self.models.run(version.run_id).config.items() if name in kept}
+        return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {})
+
+    def _launch(self, config: TrainingConfig, sets: TrainingSets, new_splits: dict[str, str]) -> TrainingRun:
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
         run = TrainingRun(uuid.uuid4().hex[:12], "queued", asdict(config), now())
@@ -154,6 +179,10 @@ class TrainingJobs:
     def results(self, run_id: str) -> RunResults | None:
         """What a run did to each query, and the labels that look doubtful; None until it has finished."""
         return read_results(self.runs_dir / run_id)
+
+    def how_made(self, run: TrainingRun) -> dict[str, str]:
+        """What a version was made from and on, in words, for a person."""
+        return how_made(run, self.runs_dir / run.id)
 
     def log_tail(self, run_id: str, lines: int = LOG_LINES) -> str:
         """The last lines of what the child wrote to its log."""
@@ -262,7 +291,9 @@ class TrainingJobs:
         manifest_path = self.runs_dir / run_id / "manifest.json"
         if manifest_path.is_file():
             self._keep(run, json.loads(manifest_path.read_text()))
-        elif run.outcome == CANCELLED:
+            return
+        shutil.rmtree(self.runs_dir / run_id / "model", ignore_errors=True)
+        if run.outcome == CANCELLED:
             self.models.update_run(run_id, status="cancelled", phase="Cancelled", seconds_left=None, finished_at=now())
         else:
             self.models.update_run(
@@ -296,6 +327,9 @@ class TrainingJobs:
                 self.registry.promote(version.version, f"training run {run.id}")
             except WorkbenchError as error:
                 promote, outcome = False, f"It could not be promoted: {error}"
+        note = self.models.run(run.id).note
+        if gone := self.registry.make_room():
+            note = f"{note or ''} To make room, {' and '.join(gone)} had to go.".strip()
         self.models.update_run(
             run.id,
             status="succeeded",
@@ -306,6 +340,7 @@ class TrainingJobs:
             outcome=outcome,
             model_version=version.version,
             promoted=promote,
+            note=note,
             finished_at=now(),
         )
 
@@ -320,10 +355,12 @@ class TrainingJobs:
         if made.is_dir():
             place.parent.mkdir(parents=True, exist_ok=True)
             made.rename(place)
-        base = self.models.version(run.config["base"])
+        base = self.models.version(run.config["base"], deleted=True)
+        full_name = f"{self.registry.root(base).name.split('/')[-1]}-{name}"
+        add_results(place / "README.md", full_name, manifest)
         version = ModelVersion(
             version=name,
-            name=f"{self.registry.root(base).name.split('/')[-1]}-{name}",
+            name=full_name,
             source="trained",
             location=None,
             base=base.version,

@@ -10,25 +10,33 @@ from typing import Any
 
 import gradio as gr
 
+from errors import InvalidInput
 from page.notices import check_may_change, shown_to_people
 from page.render import render
-from server.archive import zip_directory
+from reranker.comparison import compare_versions
+from reranker.dataset import queries_that_tell
+from reranker.registry import ModelRegistry
+from server.archive import push_to_hub, zip_directory
 from services import Services
+from storage.records import ModelVersion
 
 MODELS_JS = """
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-promote], button[data-download]');
+  const button = event.target.closest('.buttons button');
   if (!button) return;
-  if (button.dataset.download) {
-    trigger('download', { version: button.dataset.download });
-    return;
-  }
+  const { promote, download, again, delete: gone } = button.dataset;
+  if (download) return trigger('download', { version: download });
+  if (gone && !confirm(`Delete ${gone}? Its weights are gone then; its labels and figures are kept.`)) return;
   button.disabled = true;
-  button.textContent = 'Loading…';
-  trigger('promote', { version: button.dataset.promote });
+  button.textContent = promote ? 'Loading…' : gone ? 'Deleting…' : 'Starting…';
+  if (promote) trigger('promote', { version: promote });
+  if (again) trigger('again', { version: again });
+  if (gone) trigger('delete', { version: gone });
 });
 """
 LATEST_EVENTS = 20
+METRIC_NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
+SHOWN_QUERIES = 200
 
 
 def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
@@ -40,33 +48,61 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)
     archive = gr.File(label="The version as a zip", interactive=False, visible=False, elem_id="model-archive")
     written = gr.State(None)
+    with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
+        gr.Markdown("Both rank the labelled queries that are held back now.")
+        with gr.Row():
+            first = gr.Dropdown([], label="Version", elem_id="compare-first")
+            second = gr.Dropdown([], label="Beside", elem_id="compare-second")
+            compare = gr.Button("Compare", elem_id="compare", scale=0, min_width=140)
+        compared = gr.HTML(elem_id="compared")
+    with gr.Accordion("Push a version to the Hugging Face Hub", open=False, elem_id="push-box"):
+        gr.Markdown(
+            "It goes to a model repository, made as a private one where it is missing, with the token in `HF_TOKEN`. "
+            "Its model card quotes some of the labels."
+        )
+        with gr.Row():
+            pushed = gr.Dropdown([], label="Version", elem_id="push-version")
+            repo = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="push-repo")
+            push = gr.Button("Push", elem_id="push", scale=0, min_width=140)
+        push_outcome = gr.HTML(elem_id="push-outcome")
     registry = services.registry
-    outputs = [table, roll_back]
+    choosers = [first, second, pushed]
+    outputs = [table, roll_back, *choosers]
 
     def show() -> tuple:
         status = registry.status()
         active = status.version
         previous = registry.can_roll_back_to()
         versions = services.model_store.versions()
+        runs = {version.version: services.model_store.run(version.run_id) for version in versions if version.run_id}
         html = render(
             "models.html",
             versions=versions,
-            before={
-                version.version: services.model_store.run(version.run_id).metrics["champion"]
-                for version in versions
-                if version.run_id
-            },
+            before={name: run.metrics["champion"] for name, run in runs.items()},
+            made={name: services.jobs.how_made(run) for name, run in runs.items()},
             active=active.version if active else None,
             engine=status.engine,
             engine_reason=status.engine_reason,
+            room=_room(registry, versions),
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
         text = f"Roll back to {previous}" if previous else "Nothing to roll back to"
-        return html, gr.update(value=text, interactive=previous is not None)
+        names = [version.version for version in versions]
+        chosen = [gr.update(choices=names)] * len(choosers)
+        return html, gr.update(value=text, interactive=previous is not None), *chosen
 
     def promote(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        return _and_show(_promote, token, event, request, profile)
+
+    def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        return _and_show(_delete, token, event, request, profile)
+
+    def again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        return _and_show(_again, token, event, request, profile)
+
+    def _and_show(action: Callable, *arguments: Any) -> tuple:
         try:
-            _promote(token, event, request, profile)
+            action(*arguments)
         except gr.Error as error:
             # The table is drawn anew whatever happened, or its button would say "Loading" for ever.
             gr.Warning(error.message, title=error.title, duration=error.duration)
@@ -77,6 +113,56 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         check_may_change(services, token, request, profile)
         version = registry.promote(event.version, "asked for on the page")
         gr.Info(f"{version.version} answers now.")
+
+    @shown_to_people
+    def _delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+        check_may_change(services, token, request, profile)
+        gr.Info(f"{registry.delete(event.version).version} is deleted.")
+
+    @shown_to_people
+    def _again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+        check_may_change(services, token, request, profile)
+        services.jobs.make_again(event.version)
+        gr.Info(f"{event.version} is being made again: see the Train tab. It is kept as a new version, not promoted.")
+
+    @shown_to_people
+    def run_comparison(
+        one: str | None,
+        other: str | None,
+        token: str,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> str:
+        check_may_change(services, token, request, profile)
+        if not one or not other:
+            raise InvalidInput("Choose two versions first.")
+        progress(0, desc="Loading the versions")
+        queries = queries_that_tell(services.jobs.sets().dev)
+        found = compare_versions(
+            registry, queries, one, other, lambda done, total: progress((done, total), desc="Ranking", unit="passages")
+        )
+        verdicts = [change.verdict for change in found.changes]
+        counts = {verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")}
+        return render("comparison.html", comparison=found, names=METRIC_NAMES) + render(
+            "changes.html",
+            changes=found.changes[:SHOWN_QUERIES],
+            total=len(verdicts),
+            what="held-out queries",
+            titles=found.versions,
+            **counts,
+        )
+
+    @shown_to_people
+    def run_push(
+        version: str | None, repo: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> str:
+        check_may_change(services, token, request, profile)
+        if not version or not repo.strip():
+            raise InvalidInput("Choose a version and type where it goes: owner/name.")
+        found = services.model_store.version(version)
+        url = push_to_hub(registry.directory(found), found.version, repo.strip())
+        return render("pushed.html", version=version, url=url)
 
     @shown_to_people
     def download(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
@@ -96,6 +182,10 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     table.promote(promote, token, outputs, **quiet)
+    table.delete(delete, token, outputs, **quiet)
+    table.again(again, token, outputs, **quiet)
+    compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
+    push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     # The page keeps a copy of its own to download, so that what was written for it can go.
     table.download(download, token, [archive, written], show_progress_on=archive, api_visibility="private").success(
         shutil.rmtree, written, None, **quiet
@@ -106,3 +196,12 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         opened(show, None, outputs, **quiet)
 
     return connect
+
+
+def _room(registry: ModelRegistry, versions: list[ModelVersion]) -> str:
+    trained = [version for version in versions if version.source == "trained"]
+    taken = sum(map(registry.size, trained))
+    return (
+        f"{len(trained)} trained version{'' if len(trained) == 1 else 's'} with {taken / 1e9:.2f} GB, of at most "
+        f"{registry.max_bytes / 1e9:g} GB (MAX_MODELS_GB). Past that, the oldest that was never promoted goes first."
+    )

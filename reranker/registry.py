@@ -7,8 +7,11 @@ store, then the reference is swapped. Whoever took the old reference before fini
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+import math
 import re
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,16 +56,23 @@ class ModelRegistry:
     """Model versions by name, and the active one."""
 
     def __init__(
-        self, store: ModelStore, models_dir: Path, wanted: str, load: Callable[..., Reranker] = Reranker
+        self,
+        store: ModelStore,
+        models_dir: Path,
+        wanted: str,
+        load: Callable[..., Reranker] = Reranker,
+        max_bytes: float = math.inf,
     ) -> None:
         """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version.
 
-        `load` makes a model directory ready to score, with `at_once` as soon as it can; see `Reranker`.
+        `load` makes a model directory ready to score, with `at_once` as soon as it can; see `Reranker`. `max_bytes` is
+        how much room all the directories may take.
         """
         self.store = store
         self._load_directory = load
         self.models_dir = models_dir
         self.wanted = wanted
+        self.max_bytes = max_bytes
         self._active: ActiveModel | None = None
         self._loaded = threading.Event()
         self._message = "The model is being loaded."
@@ -178,14 +188,14 @@ class ModelRegistry:
     def root(self, version: ModelVersion) -> ModelVersion:
         """The model that a version was first made from, back through all the versions between."""
         while version.base:
-            version = self.store.version(version.base)
+            version = self.store.version(version.base, deleted=True)
         return version
 
     # Changing
 
     def next_name(self) -> str:
         """The name of the next trained version: v1, v2 and so on, never one that is or was taken."""
-        names = [version.version for version in self.store.versions()]
+        names = [version.version for version in self.store.all_versions()]
         if self.models_dir.is_dir():
             names += [path.name for path in self.models_dir.iterdir()]
         return f"v{max((int(name[1:]) for name in names if re.fullmatch(r'v[0-9]+', name)), default=0) + 1}"
@@ -246,7 +256,67 @@ class ModelRegistry:
                 stack = stack[:-1] if len(stack) > 1 else [event.version]
             else:
                 stack.append(event.version)
-        return stack
+        deleted = {version.version for version in self.store.all_versions() if version.deleted_at}
+        return [name for name, _ in itertools.groupby(name for name in stack if name not in deleted)]
+
+    # Deleting
+
+    def why_kept(self, version: ModelVersion) -> str | None:
+        """Why this version cannot be deleted, for a person; None when it can."""
+        active = self._active
+        if version.source != "trained":
+            return f"{version.version} was not trained here, so its files are not the workbench's to delete."
+        if active is None or version.version == active.version.version:
+            return f"{version.version} is the active version. Promote another one first."
+        if version.version == self.can_roll_back_to():
+            return f"{version.version} is what rolling back returns to, so it is kept."
+        if any(run.under_way and run.config.get("base") == version.version for run in self.store.runs(limit=1)):
+            return f"{version.version} is what the training run under way starts from."
+        return None
+
+    def delete(self, name: str) -> ModelVersion:
+        """Delete a version's files; its labels and figures stay with its run.
+
+        Raises NotFound, or Conflict with the reason why it is kept.
+        """
+        version = self.store.version(name)
+        with self._swap:
+            if reason := self.why_kept(version):
+                raise Conflict(reason)
+            # Noted first: what is left of the files after a crash is removed by the next `make_room`.
+            self.store.delete_version(name)
+            with self._other_lock:
+                if self._other is not None and self._other.version.version == name:
+                    self._other = None
+            shutil.rmtree(self.models_dir / name, ignore_errors=True)
+        log.info("Deleted model version %s", name)
+        return version
+
+    def make_room(self) -> list[str]:
+        """Delete versions until the others fit into `max_bytes`: the oldest that was never promoted first, then the
+        oldest that was. The newest one is kept, and those that `delete` refuses. Returns the names of those deleted.
+        """
+        for version in self.store.all_versions():
+            if version.deleted_at:
+                shutil.rmtree(self.models_dir / version.version, ignore_errors=True)
+        promoted = {event.version for event in self.store.model_events()}
+        trained = [version for version in self.store.versions() if version.source == "trained"]
+        sizes = {version.version: self.size(version) for version in trained}
+        oldest_first = sorted(trained[1:][::-1], key=lambda version: version.version in promoted)
+        gone: list[str] = []
+        for version in oldest_first:
+            if sum(sizes.values()) <= self.max_bytes:
+                break
+            if self.why_kept(version) is None:
+                self.delete(version.version)
+                del sizes[version.version]
+                gone.append(version.version)
+        return gone
+
+    def size(self, version: ModelVersion) -> int:
+        """The bytes that the files of a trained version take."""
+        directory = self.models_dir / version.version
+        return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
     def _version_or_none(self, name: str) -> ModelVersion | None:
         try:

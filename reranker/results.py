@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reranker.dataset import JudgedQuery, Suspect, queries_that_tell, read_pairs
+from reranker.dataset import SPLITS, JudgedQuery, Suspect, queries_that_tell, read_pairs
 from reranker.general import general_queries
+from storage.records import TrainingRun
 
 CHIEF = "ndcg@10"
 # Figures that differ by less are equal, as for the comparison of the two models.
@@ -73,6 +74,26 @@ def read_results(run_dir: Path) -> RunResults | None:
     except (OSError, ValueError, KeyError):  # a run from before these were kept has no scores in its manifest
         return None
     return RunResults(changes, [Suspect(**row) for row in manifest.get("suspects", [])])
+
+
+def how_made(run: TrainingRun, run_dir: Path) -> dict[str, str]:
+    """What the version of this run was made from and on, in words, as far as its directory is still there."""
+    configuration = {name: value for name, value in run.config.items() if name != "promote"}
+    words = {
+        "Run": run.id,
+        "Configuration": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in configuration.items()),
+    }
+    try:
+        sizes = {split: len(read_pairs(run_dir / f"{split}.jsonl")) for split in SPLITS}
+        environment = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["environment"]
+    except (OSError, ValueError, KeyError):
+        return words
+    libraries = ", ".join(f"{name} {version}" for name, version in environment["libraries"].items())
+    return words | {
+        "Labels": ", ".join(f"{count} {split}" for split, count in sizes.items()),
+        "Environment": f"Python {environment['python']}, {libraries}",
+        "Machine": f"{environment['device']}, {environment['threads']} threads, {environment['system']}",
+    }
 
 
 def changes_of(queries: list[JudgedQuery], champion: dict[str, Any], challenger: dict[str, Any]) -> list[QueryChange]:

@@ -97,6 +97,7 @@ def _changes(results: RunResults | None, split: str) -> str:
         changes=changes[:SHOWN_QUERIES],
         total=len(changes),
         what=SETS[split],
+        titles=("Before", "After"),
         **{verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")},
     )
 

@@ -21,7 +21,7 @@ from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from reranker.model import RankedPassage
 from reranker.recipe import TrainingConfig
 from server import errors, schemas
-from server.archive import zip_directory
+from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import Candidate, Judgment, ModelVersion
 from texts import check_passages, check_text
@@ -288,6 +288,40 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     def promote(version: str) -> schemas.VersionResponse:
         """Make a version the active one. It is loaded and tried out first; no request fails meanwhile."""
         return version_body(registry.promote(version, "asked for by HTTP"))
+
+    @app.delete(
+        "/v1/models/{version}",
+        tags=["models"],
+        dependencies=guard,
+        responses=errors.responses(401, 403, 404, 409, 422),
+    )
+    def delete(version: str) -> schemas.VersionResponse:
+        """Delete a version: not the active one, nor the one that rolling back returns to."""
+        return version_body(registry.delete(version))
+
+    @app.post(
+        "/v1/models/{version}/make-again",
+        tags=["models"],
+        status_code=202,
+        dependencies=guard,
+        responses=errors.responses(401, 403, 404, 409, 422, 503),
+    )
+    def make_again(version: str) -> schemas.AcceptedRun:
+        """Start a training run with the labels and the configuration that a version was made with."""
+        run = services.jobs.make_again(version)
+        return schemas.AcceptedRun(id=run.id, status=run.status)
+
+    @app.post(
+        "/v1/models/{version}/push",
+        tags=["models"],
+        dependencies=guard,
+        responses=errors.responses(401, 403, 404, 413, 422, 502),
+    )
+    def push(version: str, body: schemas.PushRequest) -> schemas.PushResponse:
+        """Upload a version to a model repository on the Hub, with the token HF_TOKEN. Answered when it is there."""
+        found = store.version(version)
+        url = push_to_hub(registry.directory(found), found.version, body.repo)
+        return schemas.PushResponse(version=found.version, repo=body.repo, url=url)
 
     @app.get(
         "/v1/models/{version}/download",

@@ -1,12 +1,21 @@
-"""A model's directory as a zip, made while it is sent: nothing is written to the disk, and little is held in memory."""
+"""A model's directory for others: as a zip, made while it is sent, so that nothing is written to the disk and little is
+held in memory; or as a repository on the Hub.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from errors import HubRefused, InvalidInput
+from storage import hub
+from storage.hub import HubFailed
+
+# How long an upload of a model may take.
+PUSH_SECONDS = 1800
 PIECE_BYTES = 1 << 20
 # What belongs to a model. A directory that RERANKER_MODEL names may hold other things, which are nobody's business.
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".md", ".jinja")
@@ -52,3 +61,27 @@ def model_files(directory: Path) -> list[Path]:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     ]
+
+
+def push_to_hub(directory: Path, version: str, repo: str) -> str:
+    """Upload the model files in `directory` to the model repository `repo` ("owner/name"); returns its address.
+
+    Raises InvalidInput where `repo` cannot be a repository, HubRefused with the reason where it did not work.
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise InvalidInput(f"{repo!r} cannot be a repository on the Hub: {error}") from error
+    if "/" not in repo:
+        raise InvalidInput(f"{repo!r} has to name the owner too: owner/name.")
+    names = [path.relative_to(directory).as_posix() for path in model_files(directory)]
+    request = {"do": "push_model", "repo": repo, "folder": str(directory.absolute()), "files": names}
+    try:
+        answer = hub.ask(
+            {**request, "message": f"Version {version}"}, PUSH_SECONDS, PUSH_SECONDS, lambda: math.inf, None
+        )
+    except HubFailed as error:
+        raise HubRefused(f"{version} could not be pushed. {error}") from error
+    return answer["url"]

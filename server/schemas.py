@@ -233,6 +233,18 @@ class VersionResponse(BaseModel):
     metrics: dict[str, float]
 
 
+class PushRequest(StrictBody):
+    """Where to on the Hub: owner/name. It is made as a private repository where it is missing."""
+
+    repo: Annotated[str, Field(min_length=3, max_length=96, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+
+
+class PushResponse(BaseModel):
+    version: str
+    repo: str
+    url: str
+
+
 class HealthModel(BaseModel):
     version: str | None
     name: str | None

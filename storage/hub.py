@@ -1,4 +1,4 @@
-"""Asking the Hub for copies of the store, and giving it some.
+"""Asking the Hub for copies of the store, and giving it some; giving it models.
 
 `ask` starts `python -m storage.hub`, a process of its own because that can be ended: a Hub that takes a connection and
 then says nothing must neither keep the app from starting nor from stopping. One request goes to its standard input as
@@ -31,6 +31,8 @@ PROJECT_DIR = Path(__file__).parent.parent
 MAIN_COPY = "workbench.db"
 # Others stand beside it where it could be neither read nor replaced; their names sort by time.
 ANY_COPY = re.compile(r"workbench(-[\w-]+)?\.db")
+# What an earlier model leaves in a repository and a later one would be loaded with.
+MODEL_FILES = (".safetensors", ".safetensors.index.json")
 # How often somebody else may be faster before an upload is given up.
 ATTEMPTS = 3
 # Pieces so small that a slow download can be told from one that stands still.
@@ -153,6 +155,20 @@ def push(api: HfApi, repo: str, folder: str, file: str, name: str, known: list[s
     raise HubFailed("others kept writing to it.")
 
 
+def push_model(api: HfApi, repo: str, folder: str, files: list[str], message: str) -> dict[str, Any]:
+    """Write these files of a folder to a model repository, made private where it is missing; files of an earlier model
+    that this one has not are removed. Returns where it is: {"url": ...}.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    url = api.create_repo(repo, repo_type="model", private=True, exist_ok=True)
+    there = [file.rfilename for file in api.model_info(repo).siblings or []]
+    adds = [CommitOperationAdd(name, Path(folder, name)) for name in files]
+    deletes = [CommitOperationDelete(name) for name in there if name.endswith(MODEL_FILES) and name not in files]
+    api.create_commit(repo, [*adds, *deletes], commit_message=message, repo_type="model")
+    return {"url": str(url)}
+
+
 def _files(info: DatasetInfo) -> dict[str, str]:
     """The files of the repository and the ids of their contents."""
     return {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) or "" for file in info.siblings or []}
@@ -173,7 +189,7 @@ def _answer(do: str, request: dict[str, Any]) -> dict[str, Any]:
     if not get_token():
         return {"error": "HF_TOKEN is not set. It takes a token that may write to that repository."}
     try:
-        return {"fetch": fetch, "push": push}[do](HfApi(), **request)
+        return {"fetch": fetch, "push": push, "push_model": push_model}[do](HfApi(), **request)
     except RepositoryNotFoundError:
         return {"error": "the Hub does not show it. Is it right, and may HF_TOKEN read and write it?"}
     except HfHubHTTPError as error:

@@ -30,19 +30,31 @@ class ModelStore:
             db["model_versions"].upsert(_to_row(version), pk="version")
 
     def versions(self) -> list[ModelVersion]:
-        """Every version, newest first."""
+        """Every version that was not deleted, newest first."""
+        return [version for version in self.all_versions() if not version.deleted_at]
+
+    def all_versions(self) -> list[ModelVersion]:
+        """Every version, newest first, with what is left of the deleted ones."""
         with database.read(self.path) as db:
             rows = db.query("SELECT * FROM model_versions ORDER BY created_at DESC, rowid DESC")
             return [_from_row(ModelVersion, row) for row in rows]
 
-    def version(self, version: str) -> ModelVersion:
-        """The version of that name. Raises NotFound."""
+    def version(self, version: str, deleted: bool = False) -> ModelVersion:
+        """The version of that name; a deleted one only if those are asked for as well. Raises NotFound."""
         with database.read(self.path) as db:
             for row in db.query("SELECT * FROM model_versions WHERE version = ?", [version]):
-                return _from_row(ModelVersion, row)
+                found = _from_row(ModelVersion, row)
+                if found.deleted_at and not deleted:
+                    raise NotFound(f"Model version {version} was deleted on {found.deleted_at[:10]}.")
+                return found
         raise NotFound(
             f"There is no model version {version!r}. The Models tab and GET /v1/models list those there are."
         )
+
+    def delete_version(self, version: str) -> None:
+        """Note that a version was deleted."""
+        with database.write(self.path) as db:
+            db["model_versions"].update(version, {"deleted_at": now()})
 
     def add_model_event(self, event: ModelEvent) -> None:
         """Record that another version became the active one."""

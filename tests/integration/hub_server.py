@@ -4,9 +4,10 @@ It speaks what `snapshot_download` of huggingface_hub 2.4 speaks: GET /api/model
 GET /api/models/{id}/tree/{commit} for the files, HEAD and GET /{id}/resolve/{commit}/{file}. As on the Hub, small files
 come straight from there, and the weights through a redirect to another address, where ranges can be asked for.
 
-And what `create_repo`, `dataset_info` and `create_commit` speak: POST /api/repos/create, GET /api/datasets/{id}, POST
-/api/datasets/{id}/preupload/{rev} and .../commit/{rev}, where a parent commit that is not the latest gets 412. Small
-files come within the commit, large ones (`large_datasets`) through the batch interface of git LFS before it.
+And what `create_repo`, `dataset_info`, `model_info` and `create_commit` speak: POST /api/repos/create, GET
+/api/datasets/{id}, POST /api/datasets/{id}/preupload/{rev} and .../commit/{rev}, where a parent commit that is not the
+latest gets 412. Small files come within the commit, large ones (`large_datasets`) over the batch interface of git LFS
+before it. The same for models that were pushed, with `models` in place of `datasets`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 Behaviour = Literal[
     "found", "not_found", "gated", "cut_off", "silent", "trickling", "trickling_weights", "broken",
@@ -64,7 +67,8 @@ class HubServer(ThreadingHTTPServer):
 
     `cut_after` is how many bytes of the weights the behaviour "cut_off" lets through; `bytes_per_second` is the speed
     at which the weights are sent, None for as fast as they go. `requests` keeps a line for each request. `datasets` are
-    those that were created; `before_commit` is called when a commit to one has come and is not looked at yet.
+    those that were created, `pushed` the models that were; `before_commit` is called when a commit to one has come and
+    is not looked at yet.
     """
 
     daemon_threads = True
@@ -77,6 +81,7 @@ class HubServer(ThreadingHTTPServer):
         self.bytes_per_second: int | None = None
         self.requests: list[str] = []
         self.datasets: dict[str, Dataset] = {}
+        self.pushed: dict[str, Dataset] = {}
         self.large_datasets = False
         self.large_files: dict[str, bytes] = {}
         self.before_commit: Callable[[], None] = lambda: None
@@ -139,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour == "broken":
             return self._refuse(500, "InternalError", "Internal error")
         path = unquote(urlsplit(self.path).path)
-        if re.match(r"/(api/)?(datasets|repos|lfs)/", path):
+        if path == "/api/validate-yaml":
+            return self._validate_card(json.loads(body)["content"])
+        if re.match(r"/(api/)?(datasets|repos|lfs)/", path) or self._is_pushed(path):
             self._answer_dataset(path, body)
         elif match := re.fullmatch(r"/api/models/(.+?)/revision/([^/]+)", path):
             self._commit(match[1])
@@ -210,6 +217,24 @@ class _Handler(BaseHTTPRequestHandler):
             return body
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
+    def _validate_card(self, card: str) -> None:
+        """What the Hub is asked before a README.md is committed."""
+        errors = []
+        try:
+            front = yaml.safe_load(card.split("---\n")[1]) if card.startswith("---\n") else {}
+            base = front.get("base_model", "owner/name")
+            if not re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", base):
+                errors.append({"message": f'"base_model" with value "{base}" is not valid.'})
+        except (yaml.YAMLError, IndexError) as error:
+            errors.append({"message": str(error)})
+        body = json.dumps({"errors": errors, "warnings": []}).encode()
+        self._send(400 if errors else 200, body, {"Content-Type": "application/json"})
+
+    def _is_pushed(self, path: str) -> bool:
+        """Whether this asks for a model that is not one of `models`, which are only read."""
+        match = re.match(r"/(?:api/models/)?([\w.-]+/[\w.-]+?)(?=$|/|\.git/)", path)
+        return match is not None and match[1] not in self.server.models and match[1] in self.server.pushed
+
     def _answer_dataset(self, path: str, body: bytes) -> None:
         server = self.server
         if match := re.fullmatch(r"/lfs/(\w+)", path):
@@ -219,8 +244,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "RepoNotFound", "Invalid username or password.")
         if path == "/api/repos/create":
             return self._create(json.loads(body))
-        match = re.fullmatch(r"(?:/api)?/datasets/([\w-]+/[\w-]+)(?:\.git/info)?/?(\w*)/?([^/]*)/?(.*)", path)
-        dataset = server.datasets.get(match[1]) if match else None
+        kind = "datasets" if path.startswith(("/api/datasets/", "/datasets/")) else "models"
+        rest = re.sub(r"^(/api)?/(datasets|models)/|^/", "", path)
+        match = re.fullmatch(r"([\w-]+/[\w-]+)(?:\.git/info)?/?(\w*)/?([^/]*)/?(.*)", rest)
+        repos = server.datasets if kind == "datasets" else server.pushed
+        dataset = repos.get(match[1]) if match else None
         if match is None or dataset is None or server.behaviour == "not_found":
             return self._refuse(404, "RepoNotFound", "Repository not found")
         repo, what, revision, name = match.groups()
@@ -228,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             files = [
                 {
                     "path": file["path"],
-                    "uploadMode": "lfs" if server.large_datasets else "regular",
+                    "uploadMode": "lfs" if server.large_datasets or file["path"].endswith(LARGE) else "regular",
                     "shouldIgnore": False,
                     "oid": _content_id(dataset.files[file["path"]], server) if file["path"] in dataset.files else None,
                 }
@@ -236,9 +264,11 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._send_json({"files": files})
         elif what == "lfs":
-            (wanted,) = json.loads(body)["objects"]
-            upload = {"href": f"{server.endpoint}/lfs/{wanted['oid']}"}
-            self._send_json({"transfer": "basic", "objects": [{**wanted, "actions": {"upload": upload}}]})
+            objects = [
+                {**wanted, "actions": {"upload": {"href": f"{server.endpoint}/lfs/{wanted['oid']}"}}}
+                for wanted in json.loads(body)["objects"]
+            ]
+            self._send_json({"transfer": "basic", "objects": objects})
         elif what == "commit":
             self._commit_dataset(repo, dataset, [json.loads(line) for line in body.splitlines()])
         elif what == "resolve":
@@ -249,12 +279,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, wanted: dict[str, Any]) -> None:
         repo = f"{wanted['organization']}/{wanted['name']}"
+        kind = wanted.get("type", "model")
+        repos = self.server.datasets if kind == "dataset" else self.server.pushed
+        place = f"{self.server.endpoint}/datasets/{repo}" if kind == "dataset" else f"{self.server.endpoint}/{repo}"
         if self.server.behaviour == "read_only":
-            return self._refuse(403, "", "You don't have the rights to create a dataset under this namespace")
-        if repo in self.server.datasets:
-            return self._refuse(409, "", "You already created this dataset repo")
-        self.server.datasets[repo] = Dataset(wanted["visibility"])
-        self._send_json({"url": f"{self.server.endpoint}/datasets/{repo}"})
+            return self._refuse(403, "", f"You don't have the rights to create a {kind} under this namespace")
+        if repo in repos:
+            return self._refuse(409, "", f"You already created this {kind} repo", {"url": place})
+        repos[repo] = Dataset(wanted["visibility"])
+        self._send_json({"url": place})
 
     def _commit_dataset(self, repo: str, dataset: Dataset, lines: list[dict[str, Any]]) -> None:
         self.server.before_commit()
@@ -265,13 +298,16 @@ class _Handler(BaseHTTPRequestHandler):
         header, *files = lines
         if header["value"].get("parentCommit", dataset.head) != dataset.head:
             return self._refuse(412, "", "A commit has happened since. Please refresh and try again.")
+        changed = dict(dataset.files)
         for line in files:
             value = line["value"]
-            if line["key"] == "lfsFile":
-                content = self.server.large_files[value["oid"]]
+            if line["key"] == "deletedFile":
+                del changed[value["path"]]
+            elif line["key"] == "lfsFile":
+                changed[value["path"]] = self.server.large_files[value["oid"]]
             else:
-                content = base64.b64decode(value["content"])
-            dataset.add({**dataset.files, value["path"]: content})
+                changed[value["path"]] = base64.b64decode(value["content"])
+        dataset.add(changed)
         if self.server.behaviour == "loses_answers":
             self.close_connection = True
             return
@@ -306,9 +342,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(self, status: int, code: str, message: str, more: dict[str, str] | None = None) -> None:
         headers = {"X-Error-Code": code, "X-Error-Message": message, "Content-Type": "application/json"}
-        self._send(status, json.dumps({"error": message}).encode(), headers)
+        self._send(status, json.dumps({"error": message, **(more or {})}).encode(), headers)
 
     def _send(
         self, status: int, body: bytes, headers: dict[str, str], length: int | None = None, large: bool = False

@@ -1,0 +1,66 @@
+"""The results in a version's model card: as `model-index`, which the Hub shows and compares, and as a table to read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+# What sentence-transformers calls this task in the cards it writes.
+TASK = {"task_type": "cross-encoder-reranking", "task_name": "Cross Encoder Reranking"}
+SETS = {"dev": "Held-out labelled queries", "test": "Labelled test queries", "general": "Rerank Workbench general set"}
+NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
+HEADING = "## Evaluation\n"
+# Where sentence-transformers' card goes on after what the model is and how it is used.
+NEXT = "## Training Details\n"
+
+
+def add_results(card_path: Path, name: str, manifest: dict[str, Any]) -> None:
+    """Write the figures of a run's manifest into the model card of the version `name`, in place of earlier ones."""
+    # Here, so that the page need not wait for it.
+    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    card = ModelCard(card_path.read_text(encoding="utf-8"))
+    measured = {split: result["metrics"] for split, result in manifest["challenger"].items() if result["metrics"]}
+    try:
+        validate_repo_id(card.data.base_model)
+    except HFValidationError:  # a directory's name; the Hub takes no card that names such a base
+        card.data.base_model = None
+    card.data.model_name = name
+    card.data.eval_results = [
+        EvalResult(
+            **TASK,
+            dataset_type="rerank-workbench",
+            dataset_name=SETS[split],
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=words,
+            metric_value=round(figures[metric], 4),
+        )
+        for split, figures in measured.items()
+        for metric, words in NAMES.items()
+        if metric in figures
+    ]
+    card.text = _with_section(card.text, _table(manifest, measured))
+    card.save(card_path)
+
+
+def _with_section(text: str, table: str) -> str:
+    text = re.sub(rf"{HEADING}.*?(?={NEXT}|\Z)", "", text, flags=re.DOTALL)
+    before, heading, after = text.partition(NEXT)
+    return f"{before.rstrip()}\n\n{HEADING}\n{table}\n{heading}{after}"
+
+
+def _table(manifest: dict[str, Any], measured: dict[str, dict[str, float]]) -> str:
+    lines = [
+        "Means over the queries, of the model that was active before and of this one.\n",
+        f"| Queries | Model | {' | '.join(NAMES.values())} |",
+        f"|:--|:--|{'--:|' * len(NAMES)}",
+    ]
+    for split in measured:
+        for who, words in (("champion", "before"), ("challenger", "this model")):
+            figures = manifest[who][split]["metrics"]
+            cells = " | ".join(f"{figures[metric]:.4f}" if metric in figures else "" for metric in NAMES)
+            lines.append(f"| {SETS[split]} ({figures['queries']:.0f}) | {words} | {cells} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,58 @@
+"""Any two versions on the queries that are held back now, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from errors import InvalidInput
+from reranker.dataset import JudgedQuery
+from reranker.registry import ModelRegistry
+from reranker.results import QueryChange, changes_of
+
+
+@dataclass(frozen=True)
+class VersionComparison:
+    """Two versions with their figures, how the second differs from the first, and each query's rankings."""
+
+    versions: tuple[str, str]
+    metrics: tuple[dict[str, float], dict[str, float]]
+    intervals: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]
+    difference: dict[str, Any]
+    changes: list[QueryChange]
+
+
+def compare_versions(
+    registry: ModelRegistry,
+    queries: list[JudgedQuery],
+    first: str,
+    second: str,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> VersionComparison:
+    """Rank the queries with both versions. Raises InvalidInput where that can tell nothing, NotFound for no version."""
+    # Here, so that the page need not wait for them.
+    from reranker.evaluation import compare, evaluate
+
+    if first == second:
+        raise InvalidInput("These are the same version. Choose two different ones.")
+    if not queries:
+        raise InvalidInput("No labelled query with relevant and not relevant passages is held back to compare them on.")
+    pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
+    evaluations = []
+    for place, name in enumerate((first, second)):
+
+        def report(done: int, _: int, place: int = place) -> None:
+            if on_progress:
+                on_progress(place * len(pairs) + done, 2 * len(pairs))
+
+        scores = iter(registry.get(name).reranker.scores(pairs, report))
+        evaluations.append(evaluate(queries, [[next(scores) for _ in judged.passages] for judged in queries]))
+    one, other = evaluations
+    return VersionComparison(
+        (first, second),
+        (one.metrics, other.metrics),
+        (one.intervals, other.intervals),
+        asdict(compare(one, other)),
+        changes_of(queries, asdict(one), asdict(other)),
+    )
