@@ -10,6 +10,7 @@ import gradio as gr
 from labeling.agreement import agreement
 from page.notices import check_may_change, shown_to_people
 from reranker.recipe import TrainingConfig
+from server.archive import push_to_hub
 from services import Services
 from storage.records import Judgment
 from texts import check_passages, check_text
@@ -98,6 +99,25 @@ def add_client_api(services: Services) -> None:
         check_may_change(services, token, request, None)
         return asdict(services.registry.roll_back("asked for by gradio's client"))
 
+    @shown_to_people
+    def delete_model(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Delete a version."""
+        check_may_change(services, token, request, None)
+        return asdict(services.registry.delete(version))
+
+    @shown_to_people
+    def make_again(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Start a run with the labels and the configuration that a version was made with."""
+        check_may_change(services, token, request, None)
+        return asdict(services.jobs.make_again(version))
+
+    @shown_to_people
+    def push(version: str, repo: str, request: gr.Request, token: str = "") -> str:
+        """Upload a version to a model repository on the Hub; returns its address."""
+        check_may_change(services, token, request, None)
+        found = services.model_store.version(version)
+        return push_to_hub(services.registry.directory(found), found.version, repo)
+
     for name, function in (
         ("rerank", rerank),
         ("label", label),
@@ -109,5 +129,8 @@ def add_client_api(services: Services) -> None:
         ("models", models),
         ("promote", promote),
         ("rollback", rollback),
+        ("delete_model", delete_model),
+        ("make_again", make_again),
+        ("push", push),
     ):
         gr.api(function, api_name=name)

@@ -167,6 +167,8 @@ class TrainingJobs:
             if run.under_way:
                 process = child.find(run)
                 log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")
+                if process:
+                    self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
                 self._follow_in_background(run.id, process)
 
     def shut_down(self) -> None:
