@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from services import Services
+from storage.model_store import ModelStore
 from storage.records import TrainingRun
 from tests.conftest import make_settings
 from tests.serving import AppProcess, app_running, ended, eventually, label, serving
@@ -100,6 +101,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         run = ended(app.client, run_id)
         assert (run["status"], run["error"], run["promoted"]) == ("succeeded", None, True)
         assert run["step"] == run["total_steps"] == 24 * 20
+        assert "started anew meanwhile" in (ModelStore(data_dir / "workbench.db").run(run_id).note or "")
         assert app.client.get("/health").json()["model"]["version"] == run["model_version"]
 
         # A run whose process dies with the app is found again too, and is said to have failed.
@@ -112,7 +114,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
     with app_running(data_dir, model_dir) as app:
         failed = ended(app.client, run_id)
         assert (failed["status"], failed["model_version"], failed["promoted"]) == ("failed", None, False)
-        assert failed["error"].strip()
+        assert "The app was stopped while this run was under way" in failed["error"]
         assert app.client.get("/health").json()["model"]["version"] == run["model_version"]
         # It does not stand in the way of the next one.
         assert ended(app.client, start(app.client, epochs=1, promote="never"))["status"] == "succeeded"

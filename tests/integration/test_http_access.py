@@ -33,6 +33,9 @@ GUARDED: list[tuple[str, str, Any, int]] = [
     ("POST", "/v1/models/nothing/promote", None, 404),
     ("POST", "/v1/models/rollback", None, 409),
     ("GET", "/v1/models/nothing/download", None, 404),
+    ("POST", "/v1/models/nothing/make-again", None, 404),
+    ("POST", "/v1/models/nothing/push", {"repo": "owner/name"}, 404),
+    ("DELETE", "/v1/models/nothing", None, 404),
 ]
 OPEN: list[tuple[str, str, Any, int]] = [
     ("GET", "/health", None, 200),

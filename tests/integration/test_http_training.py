@@ -139,6 +139,7 @@ def test_a_run_that_ended_cannot_be_cancelled(trained: tuple[httpx.Client, dict[
 
 
 def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Client) -> None:
+    loaded_version(client)
     label_queries(client, 12)
     loaded_version(client)
     models = client.get("/v1/models").json()

@@ -32,6 +32,9 @@ CALLS = {
     "POST /v1/models/{version}/promote",
     "POST /v1/models/rollback",
     "GET /v1/models/{version}/download",
+    "POST /v1/models/{version}/make-again",
+    "POST /v1/models/{version}/push",
+    "DELETE /v1/models/{version}",
 }
 
 # Bounded, and the same requests each time. All of schemathesis' own checks are on but one: DELETE cancels a training

@@ -97,6 +97,16 @@ def test_what_cannot_be_a_repository_is_named(tmp_path: Path, repo: str) -> None
     assert_wrong(tmp_path, "BACKUP_REPO", repr(repo), BACKUP_REPO=repo)
 
 
+@pytest.mark.parametrize(("text", "gigabytes"), [("", 10), ("5", 5), (" 0.5 ", 0.5), ("1e3", 1000)])
+def test_the_room_for_models_is_a_number_of_gigabytes(tmp_path: Path, text: str, gigabytes: float) -> None:
+    assert read(tmp_path, MAX_MODELS_GB=text).max_models_gb == gigabytes
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "ten", "10 GB", "nan", "inf", "1e9"])
+def test_what_is_no_room_is_named(tmp_path: Path, text: str) -> None:
+    assert_wrong(tmp_path, "MAX_MODELS_GB", repr(text), MAX_MODELS_GB=text)
+
+
 def test_the_data_directory_is_made(tmp_path: Path) -> None:
     settings = Settings.from_env({"DATA_DIR": str(tmp_path / "deep" / "er")})
     assert settings.data_dir.is_dir()
