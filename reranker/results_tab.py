@@ -41,14 +41,15 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     again = gr.State({})
     outputs = [changes, general, suspects, again]
 
-    def read(shown: tuple, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def read(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
             return hidden, hidden, hidden, {}
-        results = services.jobs.results(shown[0])
-        return _changes(results, "dev"), _changes(results, "general"), _suspects(results, shown[0], {}), {}
+        run_id = shown[0] if shown else "none"
+        results = services.jobs.results(run_id)
+        return _changes(results, "dev"), _changes(results, "general"), _suspects(results, run_id, {}), {}
 
     @shown_to_people
     def judge(

@@ -89,7 +89,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             )
             with gr.Accordion("Log", open=False):
                 log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
-    shown = gr.State(("none",))
+    shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     run_outputs = [shown, run_view, curve, log, cancel, start, timer, picked]
