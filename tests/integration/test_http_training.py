@@ -131,6 +131,24 @@ def test_a_run_leaves_a_version(trained: tuple[httpx.Client, dict[str, Any]]) ->
     assert version["metrics"] == seen["run"]["metrics"]["challenger"]
 
 
+def test_a_model_that_is_better_is_promoted_by_itself_and_one_that_is_worse_is_not(
+    services: Services, client: httpx.Client
+) -> None:
+    base = loaded_version(client)
+    label_queries(client, 60)
+    better = ended(client, start(client, epochs=4, learning_rate=1e-3, promote="auto"))
+    gain = better["metrics"]["challenger"]["ndcg@10"] - better["metrics"]["champion"]["ndcg@10"]
+    assert gain > 0.05
+    assert better["promoted"], services.model_store.run(better["id"]).outcome
+    assert loaded_version(client) == better["model_version"]
+    # The base that was active before, trained so little that it is as it was: worse than the champion now.
+    worse = ended(client, start(client, base=base, epochs=1, learning_rate=1e-8, promote="auto"))
+    assert (worse["status"], worse["promoted"]) == ("succeeded", False)
+    assert worse["metrics"]["challenger"]["ndcg@10"] < worse["metrics"]["champion"]["ndcg@10"]
+    assert "Not promoted by itself" in (services.model_store.run(worse["id"]).outcome or "")
+    assert loaded_version(client) == better["model_version"]
+
+
 def test_a_run_that_ended_cannot_be_cancelled(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
     client, seen = trained
     message = assert_error(client.delete(f"/v1/training-runs/{seen['run']['id']}"), 409, "conflict")
