@@ -105,20 +105,23 @@ class TrainingJobs:
     def make_again(self, name: str) -> TrainingRun:
         """Start a run with the labels and the configuration that a version was made with, and return it at once.
 
-        What it makes is a new version, which is not promoted. Raises NotFound for an unknown version, InvalidInput when
-        what it was made from is no longer there, Conflict while another run is under way.
+        What it makes is a new version, which is not promoted. Raises NotFound for an unknown version, Conflict when
+        what it was made from is no longer there, or while another run is under way.
         """
         version = self.models.version(name)
         if version.run_id is None:
-            raise InvalidInput(f"{name} was not trained here, so it cannot be made again.")
+            raise Conflict(f"{name} was not trained here, so it cannot be made again.")
         run_dir = self.runs_dir / version.run_id
         try:
             sets = TrainingSets(**{split: read_pairs(run_dir / f"{split}.jsonl") for split in SPLITS})
         except OSError as error:
-            raise InvalidInput(f"The labels that {name} was made from are no longer on this disk.") from error
+            raise Conflict(f"The labels that {name} was made from are no longer on this disk.") from error
         kept = {field.name for field in fields(TrainingConfig)}
-        config = {name: value for name, value in self.models.run(version.run_id).config.items() if name in kept}
-        return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {})
+        config = {key: value for key, value in self.models.run(version.run_id).config.items() if key in kept}
+        try:
+            return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {})
+        except InvalidInput as error:  # the base was deleted
+            raise Conflict(str(error)) from error
 
     def _launch(self, config: TrainingConfig, sets: TrainingSets, new_splits: dict[str, str]) -> TrainingRun:
         base = self.registry.check_base(config.base)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Body, Depends, FastAPI, Query, Request, Response
+from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -297,6 +297,8 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     )
     def delete(version: str) -> schemas.VersionResponse:
         """Delete a version: not the active one, nor the one that rolling back returns to."""
+        if version == "rollback":  # the path of another call
+            raise HTTPException(405, "/v1/models/rollback takes POST, not DELETE.", {"Allow": "POST"})
         return version_body(registry.delete(version))
 
     @app.post(
@@ -315,7 +317,7 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
         "/v1/models/{version}/push",
         tags=["models"],
         dependencies=guard,
-        responses=errors.responses(401, 403, 404, 413, 422, 502),
+        responses=errors.responses(401, 403, 404, 409, 413, 422),
     )
     def push(version: str, body: schemas.PushRequest) -> schemas.PushResponse:
         """Upload a version to a model repository on the Hub, with the token HF_TOKEN. Answered when it is there."""
@@ -346,10 +348,10 @@ def _add_unknown_calls(app: FastAPI) -> None:
     calls = list(app.routes)
 
     def unknown(request: Request) -> Response:
-        allowed: set[str] = set()
-        for route in calls:
-            if route.matches(request.scope)[0] is Match.PARTIAL:
-                allowed |= getattr(route, "methods", set())
+        matching = [route for route in calls if route.matches(request.scope)[0] is Match.PARTIAL]
+        # A path that is a call's own is not another's with a parameter.
+        own = [route for route in matching if getattr(route, "path", None) == request.url.path]
+        allowed: set[str] = set().union(*(getattr(route, "methods", set()) for route in own or matching))
         if allowed:
             message = f"{request.url.path} takes {' or '.join(sorted(allowed))}, not {request.method}."
             return errors.error_response(405, "method_not_allowed", message, {"Allow": ", ".join(sorted(allowed))})

@@ -28,7 +28,7 @@ STATUS: dict[type[errors.WorkbenchError], int] = {
     errors.ModelNotReady: 503,
     errors.InvalidInput: 422,
     errors.UnusableModel: 409,
-    errors.HubRefused: 502,
+    errors.HubRefused: 409,
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 

@@ -22,6 +22,8 @@ _NOTE_SCHEMA = {"maxLength": MAX_CHARACTERS, "pattern": r"^[^\u0000]*$"}
 _LIST_SCHEMA = {"minItems": 1, "maxItems": MAX_PASSAGES}
 # A version is named after a model or a directory; no name of either is longer.
 _MAX_VERSION_CHARACTERS = 300
+# What the Hub takes as the name of an owner or a repository: no two signs in a row, none at an end.
+_REPO_PART = r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*"
 # The tags by which pydantic tells the members of a union apart begin with this; errors.describe() leaves them out.
 TAG = "#"
 
@@ -236,7 +238,7 @@ class VersionResponse(BaseModel):
 class PushRequest(StrictBody):
     """Where to on the Hub: owner/name. It is made as a private repository where it is missing."""
 
-    repo: Annotated[str, Field(min_length=3, max_length=96, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+    repo: Annotated[str, Field(min_length=3, max_length=96, pattern=rf"^{_REPO_PART}/{_REPO_PART}$")]
 
 
 class PushResponse(BaseModel):

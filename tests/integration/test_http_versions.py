@@ -136,7 +136,7 @@ def test_a_version_that_is_made_again_has_the_same_weights(trained: tuple[Servic
 def test_only_what_was_trained_here_can_be_made_again(trained: tuple[Services, httpx.Client, dict]) -> None:
     services, client, _ = trained
     base = services.registry.active().version.version
-    message = assert_error(client.post(f"/v1/models/{base}/make-again"), 422, "invalid_input")
+    message = assert_error(client.post(f"/v1/models/{base}/make-again"), 409, "conflict")
     assert "not trained here" in message
     assert_error(client.post("/v1/models/v99/make-again"), 404, "not_found")
 
@@ -146,9 +146,22 @@ def test_without_its_labels_a_version_cannot_be_made_again(services: Services, c
     services.model_store.add_run(TrainingRun("gone", "succeeded", {}, now()))
     base = services.registry.active().version.version
     services.model_store.add_version(ModelVersion("v1", "x", "trained", None, base, "gone", 1, {}, now()))
-    message = assert_error(client.post("/v1/models/v1/make-again"), 422, "invalid_input")
+    message = assert_error(client.post("/v1/models/v1/make-again"), 409, "conflict")
     assert "no longer on this disk" in message
     assert services.jobs.current() is None
+
+
+def test_without_its_base_a_version_cannot_be_made_again(services: Services, client: httpx.Client) -> None:
+    loaded_version(client)
+    label_queries(client, 3)
+    first = train(client, epochs=1, promote="never")["model_version"]
+    second = train(client, epochs=1, base=first, promote="never")["model_version"]
+    client.delete(f"/v1/models/{first}").raise_for_status()
+    message = assert_error(client.post(f"/v1/models/{second}/make-again"), 409, "conflict")
+    assert f"Model version {first} was deleted" in message
+    # It still answers, and still knows what it was first made from.
+    client.post(f"/v1/models/{second}/promote").raise_for_status()
+    assert train(client, epochs=1, promote="never")["model_version"] == "v3"
 
 
 # Deleted
@@ -324,14 +337,14 @@ def test_a_push_that_fails_says_why(
     loaded_version(client)
     name = add_version()
     hub.behaviour = "read_only"
-    message = assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 502, "hub_refused")
+    message = assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 409, "hub_refused")
     assert "may not do that" in message and "rights" in message
     monkeypatch.setenv("HF_TOKEN", "")
-    message = assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 502, "hub_refused")
+    message = assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 409, "hub_refused")
     assert "HF_TOKEN is not set" in message
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("HF_ENDPOINT", unused_endpoint())
-    assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 502, "hub_refused")
+    assert_error(client.post(f"/v1/models/{name}/push", json={"repo": "ada/x"}), 409, "hub_refused")
     assert hub.pushed == {}
 
 
