@@ -55,7 +55,7 @@ class LabelTab:
                 self.flag = _button("⚑ Flag", "f", "judge-flag")
             with gr.Row(elem_classes="quiet-row"):
                 self.strategy = gr.Dropdown(
-                    [(f"{name}: {meaning}", name) for name, (_, meaning) in STRATEGIES.items()],
+                    [(f"{name}: {strategy.meaning}", name) for name, strategy in STRATEGIES.items()],
                     value=DEFAULT_STRATEGY,
                     label="Which pair next",
                     elem_id="strategy",
@@ -156,11 +156,11 @@ class LabelTab:
         return self._show(session.show_at(place, self.labeling.task(*session.seen[place], session.annotator)))
 
     def _undo(self, session: LabelSession) -> tuple:
-        task = self.labeling.undo(session.annotator) if session.annotator else None
-        if task is None:
+        tasks = self.labeling.undo(session.annotator) if session.annotator else []
+        if not tasks:
             gr.Info("There is nothing to undo.")
             return self._show(session)
-        return self._show(session.show_undone(task))
+        return self._show(session.show_undone(tasks[0]))
 
     def _flag(self, session: LabelSession) -> tuple:
         task = _task_of(session)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from errors import InvalidInput, NotFound, TooLarge
-from labeling.queue import order_of
+from labeling.queue import Queue
 from storage.label_store import LabelStore
 from storage.records import AddedCandidates, Candidate, Judgment, Progress, SkipReason, Task
 from texts import check_name, check_text
@@ -15,8 +15,9 @@ from texts import check_name, check_text
 class LabelingService:
     """The judging half of the workbench, for the page and the HTTP interface alike."""
 
-    def __init__(self, store: LabelStore) -> None:
+    def __init__(self, store: LabelStore, queue: Queue) -> None:
         self.store = store
+        self.queue = queue
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
@@ -42,13 +43,18 @@ class LabelingService:
         except (InvalidInput, TooLarge):
             return {}
 
-    def next_task(self, annotator: str, strategy: str | None = None) -> Task | None:
-        """The next pair for this annotator; None when nothing is left."""
-        return self.store.next_task(check_name(annotator), order_of(strategy))
+    def next_task(
+        self, annotator: str, strategy: str | None = None, beside: Iterable[tuple[str, str]] = ()
+    ) -> Task | None:
+        """The next pair for this annotator, held until it is judged or put aside; None when nothing is left.
+
+        `beside` are the (query id, passage id) of pairs that are on the annotator's screen already.
+        """
+        return self.queue.next_task(check_name(annotator), strategy, beside)
 
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
         """One pair as this annotator sees it. Raises NotFound."""
-        task = self.store.task(query_id, passage_id, check_name(annotator))
+        task = self.queue.store.task(query_id, passage_id, check_name(annotator))
         if task is None:
             raise NotFound("This pair is no longer in the queue. Go on with the next one.")
         return task
@@ -61,11 +67,15 @@ class LabelingService:
         """Flag a pair for somebody to look at, or take the flag away. Returns whether it is flagged now."""
         return self.store.toggle_flag(task.query_id, task.passage_id, check_name(annotator))
 
-    def undo(self, annotator: str) -> Task | None:
-        """Take back this annotator's last label or skip; returns the pair it was about, None when there is none."""
+    def undo(self, annotator: str, event_id: int | None = None) -> list[Task]:
+        """Take back this annotator's last label or skip, with all of its step, or the one with that event id.
+
+        Returns the pairs that it was about; none when there is nothing to undo. Raises Conflict.
+        """
         annotator = check_name(annotator)
-        undone = self.store.undo(annotator)
-        return self.store.task(*undone, annotator) if undone else None
+        undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds)
+        tasks = [self.queue.store.task(*key, annotator) for key in undone]
+        return [task for task in tasks if task is not None]
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""

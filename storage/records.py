@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 SkipReason = Literal["cannot_tell", "later"]
@@ -16,6 +17,11 @@ UNFINISHED: tuple[RunStatus, ...] = ("queued", "running")
 def text_id(text: str) -> str:
     """The id under which a text is stored: the first 80 bits of its SHA-256, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat()
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,47 @@ class Task:
     label: int | None = None
     skip: SkipReason | None = None
     flagged: bool = False
+    note: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The (query id, passage id) of the pair."""
+        return self.query_id, self.passage_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this annotator has neither labelled the pair nor put it aside for good."""
+        return self.label is None and self.skip != "cannot_tell"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A candidate that an annotator may be given next, as the strategies weigh it.
+
+    `score` is the logit that the champion gave it and `other_score` that of the model before or after it, each None
+    while it is not scored. `disputed` says that the annotators who judged it so far differ.
+    """
+
+    id: int
+    query_id: str
+    passage_id: str
+    rank: int | None
+    score: float | None
+    other_score: float | None
+    disputed: bool
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many annotators judge a pair: `share` of all pairs are judged by `overlap` of them, the others by one."""
+
+    overlap: int
+    share: float = 1.0
+
+    @property
+    def shared_below(self) -> int:
+        """Pairs whose place in the shuffled order is below this are judged by several."""
+        return round(self.share * 2**32)
 
 
 @dataclass(frozen=True)

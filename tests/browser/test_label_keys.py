@@ -7,7 +7,7 @@ import itertools
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import box, open_tab, rerank, say_name
+from tests.browser.conftest import box, choose_strategy, empty_queue, open_tab, rerank, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -17,13 +17,14 @@ people = (f"judge {number}" for number in itertools.count())
 
 @pytest.fixture
 def judge(page: Page, shared_app: AppProcess) -> str:
-    """Somebody new with three pairs to judge, on the Label tab."""
+    """Somebody new with three pairs to judge, and nothing else in the queue, on the Label tab."""
+    empty_queue(shared_app)
     passages = ["First passage", "Second passage", "Third passage"]
     pairs = [{"query": "the query", "passage": passage} for passage in passages]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
     name = next(people)
     say_name(page, name)
-    open_tab(page, "Label")
+    choose_strategy(page, "oldest")
     expect(page.locator("#task")).to_contain_text("First passage")
     return name
 
