@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from errors import InvalidInput, NotFound, TooLarge
-from labeling.queue import Queue
+from labeling.queue import Queue, strategy_named
 from storage.label_store import LabelStore
-from storage.records import AddedCandidates, Candidate, Judgment, Progress, SkipReason, Task
+from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, SkipReason, Task
 from texts import check_name, check_text
+
+# Pairs of one query that are shown at once.
+MAX_AT_ONCE = 100
 
 
 class LabelingService:
@@ -54,10 +58,14 @@ class LabelingService:
 
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
         """One pair as this annotator sees it. Raises NotFound."""
-        task = self.queue.store.task(query_id, passage_id, check_name(annotator))
+        task = self.find_task(query_id, passage_id, annotator)
         if task is None:
             raise NotFound("This pair is no longer in the queue. Go on with the next one.")
         return task
+
+    def find_task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
+        """One pair as this annotator sees it; None where it is gone."""
+        return self.queue.store.task(query_id, passage_id, check_name(annotator))
 
     def skip(self, task: Task, annotator: str, reason: SkipReason, seconds: float | None = None) -> None:
         """Put a pair aside: for good ("cannot_tell") or to the end of the queue ("later")."""
@@ -76,6 +84,55 @@ class LabelingService:
         undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds)
         tasks = [self.queue.store.task(*key, annotator) for key in undone]
         return [task for task in tasks if task is not None]
+
+    # Query by query
+
+    def query_tasks(self, query_id: str, annotator: str, strategy: str | None = None) -> list[Task]:
+        """The candidates of a query, in an order that is shuffled, and always the same for this annotator.
+
+        At most MAX_AT_ONCE come; those that are left come when the query is asked for again.
+        """
+        annotator = check_name(annotator)
+
+        def place(passage_id: str) -> bytes:
+            return hashlib.sha256(f"{annotator} {passage_id}".encode()).digest()
+
+        name, _ = strategy_named(strategy)
+        return self.queue.store.hold_query(query_id, annotator, name, place, MAX_AT_ONCE)
+
+    def next_query(self, annotator: str, strategy: str | None = None, shown: Sequence[Task] = ()) -> list[Task]:
+        """The candidates of the query that this annotator is to judge next; none when nothing is left.
+
+        `shown` are those on the screen; what of them is not judged goes back to the queue.
+        """
+        annotator = check_name(annotator)
+        unfinished = [task.key for task in shown if task.is_open]
+        task = self.queue.next_task(annotator, strategy, unfinished)
+        self.queue.store.let_go(annotator, [key for key in unfinished if not task or key != task.key])
+        if task is None and unfinished:
+            return self.query_tasks(unfinished[0][0], annotator, strategy)
+        return self.query_tasks(task.query_id, annotator, strategy) if task else []
+
+    def rest_is_not_relevant(
+        self, tasks: Sequence[Task], annotator: str, model_version: str | None = None
+    ) -> tuple[int, int]:
+        """Label these pairs 0, in one step that is undone at once; returns what `judge` returns."""
+        judgments = [
+            Judgment(task.query, task.passage, 0, annotator, model_version=model_version, score_visible=False,
+                     source=task.source)
+            for task in tasks
+        ]  # fmt: skip
+        return self.store.save(_checked_judgments(judgments), one_step=True)
+
+    def judged_by(self, annotator: str, limit: int) -> list[Judged]:
+        """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""
+        return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
+
+    def write_guidelines(self, text: str, written_by: str) -> None:
+        """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""
+        if text.strip():
+            check_text(text, "The guidelines")
+        self.store.write_guidelines(text, check_name(written_by, "Your name"))
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""

@@ -18,10 +18,13 @@ from storage.records import (
     AddedCandidates,
     Candidate,
     ConsensusLabel,
+    Guidelines,
+    Judged,
     Judgment,
     Progress,
     SkipReason,
     StoredLabel,
+    Task,
     now,
     text_id,
 )
@@ -168,6 +171,47 @@ class LabelStore:
         """
         with database.read(self.path) as db:
             return dict(db.conn.execute(sql, (text_id(query), annotator)))
+
+    def judged_by(self, annotator: str, limit: int) -> list[Judged]:
+        """The pairs that this annotator judged or put aside last, each once and as it stands, the latest first."""
+        sql = f"""
+            SELECT e.id, e.created_at, e.query_id, q.text AS query, e.passage_id, p.text AS passage, c.source,
+                l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
+            FROM ({STANDING}) e
+            JOIN candidates c ON c.query_id = e.query_id AND c.passage_id = e.passage_id
+            JOIN queries q ON q.id = e.query_id
+            JOIN passages p ON p.id = e.passage_id
+            LEFT JOIN labels l
+                ON l.query_id = e.query_id AND l.passage_id = e.passage_id AND l.annotator = e.annotator
+            LEFT JOIN skips s
+                ON s.query_id = e.query_id AND s.passage_id = e.passage_id AND s.annotator = e.annotator
+            LEFT JOIN flags f
+                ON f.query_id = e.query_id AND f.passage_id = e.passage_id AND f.annotator = e.annotator
+            WHERE e.annotator = :annotator AND NOT EXISTS (
+                SELECT 1 FROM ({STANDING}) n WHERE n.query_id = e.query_id AND n.passage_id = e.passage_id
+                AND n.annotator = e.annotator AND n.id > e.id
+            )
+            ORDER BY e.id DESC LIMIT :limit
+        """
+        with database.read(self.path) as db:
+            rows = list(db.query(sql, {"annotator": annotator, "limit": limit}))
+        return [
+            Judged(row.pop("id"), Task(**{**row, "flagged": bool(row["flagged"])}), moment)
+            for row in rows
+            if (moment := row.pop("created_at"))
+        ]
+
+    def guidelines(self) -> Guidelines | None:
+        """What annotators are asked to go by, as it was written last; None where nothing was written."""
+        sql = "SELECT text, written_by, created_at FROM guidelines ORDER BY created_at DESC, id DESC LIMIT 1"
+        with database.read(self.path) as db:
+            row = db.conn.execute(sql).fetchone()
+        return Guidelines(*row) if row else None
+
+    def write_guidelines(self, text: str, written_by: str) -> None:
+        """Put another text in the place of the guidelines; those before it are kept."""
+        with database.write(self.path) as db:
+            db["guidelines"].insert({"text": text, "written_by": written_by, "created_at": now()})
 
     def latest_labels(self, limit: int) -> list[StoredLabel]:
         """The labels that were given last, newest first."""

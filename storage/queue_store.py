@@ -251,6 +251,44 @@ class QueueStore:
                 return _task(row)
         return None
 
+    def hold_query(
+        self, query_id: str, annotator: str, strategy: str, order: Callable[[str], Any], limit: int
+    ) -> list[Task]:
+        """The candidates of a query for this annotator, sorted by `order` of their passage's id.
+
+        Those that are open to the annotator are held, the first `limit` of them; as far as there is room, those that
+        the annotator has judged or put aside come along.
+        """
+        opened = self._open() if self.quota else "true"
+        mine = "l.label IS NOT NULL OR s.reason IS NOT NULL"
+        candidates = f"""
+            SELECT c.passage_id, {mine} AS is_mine FROM candidates c
+            LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
+            LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
+            WHERE c.query_id = :query_id AND ({mine} OR {opened})
+        """
+        with database.write(self.path, durable=False) as db:
+            rows = db.conn.execute(candidates, self._values(annotator) | {"query_id": query_id}).fetchall()
+            rows = sorted(rows, key=lambda row: (row[1], order(row[0])))[:limit]
+            for passage_id, is_mine in rows:
+                if not is_mine:
+                    seconds = self.lease_seconds
+                    hold(db, query_id, passage_id, annotator, strategy=strategy, drawn="query", seconds=seconds)
+            one = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
+            key = {"annotator": annotator, "query_id": query_id}
+            tasks = [
+                _task(row)
+                for passage_id, _ in sorted(rows, key=lambda row: order(row[0]))
+                for row in db.query(one, key | {"passage_id": passage_id})
+            ]
+        return tasks
+
+    def let_go(self, annotator: str, keys: Iterable[tuple[str, str]]) -> None:
+        """Give the pairs with these (query id, passage id) back."""
+        with database.write(self.path, durable=False) as db:
+            for key in keys:
+                let_go(db, *key, annotator)
+
     # Scores of the models
 
     def scored_versions(self) -> list[str]:

@@ -60,6 +60,24 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A pair as its annotator judged it last, or put it aside: the event that did so, and when that was (UTC)."""
+
+    event_id: int
+    task: Task
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Guidelines:
+    """What annotators are asked to go by, in Markdown."""
+
+    text: str
+    written_by: str
+    created_at: str
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A candidate that an annotator may be given next, as the strategies weigh it.
 
