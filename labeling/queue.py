@@ -135,7 +135,7 @@ def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "gain": Strategy("random", "what teaches the model most, and some at random", gain),
+    "gain": Strategy("random", "what teaches most, some at random", gain),
     "uncertain": Strategy("random", "where the model is least sure", _named("uncertain", by_uncertainty)),
     "disagreement": Strategy("random", "where annotators or models differ", _named("disagreement", by_disagreement)),
     "top": Strategy("top", "the top of the ranking", _named("top", as_drawn)),

@@ -17,14 +17,14 @@ STOP_WORDS = frozenset(
     }
 )  # fmt: skip
 # Endings that are taken off, the longest first, as long as three letters stay.
-ENDINGS = ("ingly", "edly", "ings", "ies", "ing", "ers", "est", "ed", "es", "ly", "er", "s", "e", "y")
+ENDINGS = ("ingly", "edly", "ings", "ing", "ers", "est", "ed", "es", "ly", "er", "s", "e")
 SHORTEST_STEM = 3
 
 
 def stem(word: str) -> str:
     """A word without its ending: "bridges" and "bridge" are the same then. Light on purpose; words of other languages
     are at worst compared whole."""
-    word = word.lower()
+    word = re.sub("(ies|ied)$", "y", word.lower())
     for ending in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= SHORTEST_STEM:
             return word[: -len(ending)]

@@ -27,14 +27,16 @@ class JudgingTab:
                     value=DEFAULT_STRATEGY,
                     label="Which pair next",
                     elem_id="strategy",
+                    scale=2,
+                    min_width=300,
                 )
                 connect_guidelines = build_guidelines(services, annotator, token)
             with gr.Tabs(elem_id="judging-tabs"):
-                with gr.Tab("One pair", id="pair") as pair_tab:
+                with gr.Tab("Pair", id="pair") as pair_tab:
                     self.pairs = LabelTab(services, annotator, self.strategy, progress)
-                with gr.Tab("Whole query", id="query") as query_tab:
+                with gr.Tab("Query", id="query") as query_tab:
                     show_query = build_query_tab(services, annotator, self.strategy)
-                with gr.Tab("My judgments", id="mine") as mine_tab:
+                with gr.Tab("Mine", id="mine") as mine_tab:
                     show_mine = build_mine_tab(services, annotator)
         self.read_guidelines = connect_guidelines
         # What a change of the name may have to show anew, whichever of them is on the screen.

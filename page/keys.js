@@ -30,7 +30,7 @@
     if (!isShown(document.getElementById('label-tab-body'))) return;
     const note = document.querySelector('#note :is(input, textarea)');
     if (event.target === note && ['Enter', 'Escape'].includes(event.key) && !event.isComposing) {
-      note.blur();
+      setTimeout(() => note.blur()); // the box hears of the key first
       return;
     }
     if (isTyping(event.target)) return;
