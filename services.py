@@ -20,6 +20,7 @@ from storage.label_store import LabelStore
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
 from storage.records import Quota
+from storage.review_store import ReviewStore
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Services:
     access: Access
     label_store: LabelStore
     model_store: ModelStore
+    review_store: ReviewStore
     labeling: LabelingService
     registry: ModelRegistry
     jobs: TrainingJobs
@@ -58,6 +60,7 @@ class Services:
             access=Access(settings),
             label_store=label_store,
             model_store=model_store,
+            review_store=ReviewStore(settings.database_path),
             labeling=LabelingService(label_store, queue),
             registry=registry,
             jobs=TrainingJobs(settings.runs_dir, model_store, label_store, registry),

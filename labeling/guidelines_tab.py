@@ -40,9 +40,7 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         return gr.update(visible=True), guidelines.text if guidelines else "", gr.update(visible=False)
 
     @shown_to_people
-    def keep(
-        text: str, annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
-    ) -> tuple:
+    def keep(text: str, annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         services.labeling.write_guidelines(text, annotator.strip() or (profile.username if profile else "admin"))
         return gr.update(visible=False), read(), gr.update(visible=True)

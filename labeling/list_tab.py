@@ -14,6 +14,8 @@ from typing import Any
 import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
+from labeling.agreement import agreement_by_annotator
+from labeling.pace import anchoring, pace
 from page.render import render
 from services import Services
 from storage.records import Judged, Judgment, Task
@@ -22,6 +24,8 @@ LIST_JS = (Path(__file__).parents[1] / "page" / "judge_list.js").read_text(encod
 ON_SCREEN_JS = """(annotator, strategy) =>
   [document.getElementById('query-view')?.offsetParent ? annotator : '', strategy]"""
 LATEST = 100
+# The figures are those of so many judgments, the latest ones.
+EVENTS = 2_000
 LABELS = {"relevant": 1, "not-relevant": 0}
 SKIPS = {"cannot-tell": "cannot_tell", "later": "later"}
 
@@ -137,13 +141,27 @@ def build_query_tab(services: Services, annotator: gr.Textbox, strategy: gr.Drop
 def build_mine_tab(services: Services, annotator: gr.Textbox) -> Callable:
     """Build the list of what somebody judged last. Returns a function that makes an event read it anew."""
     actions = ListActions(services)
+    figures = gr.HTML(elem_id="mine-figures")
     view = gr.HTML(mine_html([], ""), js_on_load=LIST_JS, server_functions=actions.functions, elem_id="mine-view")
 
-    def show(annotator: str) -> str:
-        return mine_html(services.labeling.judged_by(annotator, LATEST), annotator)
+    def show(annotator: str) -> tuple[str, str]:
+        return figures_html(services, annotator.strip()), mine_html(
+            services.labeling.judged_by(annotator, LATEST), annotator
+        )
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    return lambda opened: opened(show, annotator, view, **quiet)
+    return lambda opened: opened(show, annotator, [figures, view], **quiet)
+
+
+def figures_html(services: Services, annotator: str) -> str:
+    """How fast this annotator judges, how far with the others, and how far after the model."""
+    events = services.review_store.judging_events(annotator, EVENTS) if annotator else []
+    if not events:
+        return ""
+    others = {item.annotator: item for item in agreement_by_annotator(services.review_store.shared_votes())}
+    return render(
+        "figures.html", pace=pace(events), anchoring=anchoring(events), agreement=others.get(annotator), most=EVENTS
+    )
 
 
 def query_html(tasks: Sequence[Task], annotator: str) -> str:

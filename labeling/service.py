@@ -10,6 +10,7 @@ from errors import InvalidInput, NotFound, TooLarge
 from labeling.queue import Queue, strategy_named
 from storage.label_store import LabelStore
 from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, SkipReason, Task
+from storage.review_store import ReviewStore
 from texts import check_name, check_text
 
 # Pairs of one query that are shown at once.
@@ -22,6 +23,7 @@ class LabelingService:
     def __init__(self, store: LabelStore, queue: Queue) -> None:
         self.store = store
         self.queue = queue
+        self.review = ReviewStore(store.path)
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
@@ -127,6 +129,16 @@ class LabelingService:
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
         """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""
         return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
+
+    def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None = None) -> None:
+        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge."""
+        if label not in (0, 1):
+            raise InvalidInput(f"The decision is {label!r}; it has to be 1 (relevant) or 0 (not relevant).")
+        decided_by = check_name(decided_by, "Your name")
+        if note:
+            check_text(note, "The note")
+        self.task(query_id, passage_id, decided_by)
+        self.review.decide(query_id, passage_id, label, decided_by, note or None)
 
     def write_guidelines(self, text: str, written_by: str) -> None:
         """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""

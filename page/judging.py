@@ -10,6 +10,7 @@ from labeling.guidelines_tab import build_guidelines
 from labeling.label_tab import LabelTab
 from labeling.list_tab import build_mine_tab, build_query_tab
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
+from labeling.review_tab import build_agreement_tab, build_disputes_tab
 from services import Services
 
 
@@ -38,12 +39,18 @@ class JudgingTab:
                     show_query = build_query_tab(services, annotator, self.strategy)
                 with gr.Tab("Mine", id="mine") as mine_tab:
                     show_mine = build_mine_tab(services, annotator)
+                with gr.Tab("Disputed", id="disputed") as disputed_tab:
+                    show_disputes = build_disputes_tab(services, annotator, token)
+                with gr.Tab("Agreement", id="agreement") as agreement_tab:
+                    show_agreement = build_agreement_tab(services, token)
         self.read_guidelines = connect_guidelines
         # What a change of the name may have to show anew, whichever of them is on the screen.
         self.lists = [lambda opened: show_query(opened, only_on_screen=True), show_mine]
         pair_tab.select(*self.opening, **quiet)
         show_query(query_tab.select)
         show_mine(mine_tab.select)
+        show_disputes(disputed_tab.select)
+        show_agreement(agreement_tab.select)
 
     @property
     def opening(self) -> tuple:

@@ -18,9 +18,7 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-HEAD = "".join(
-    f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in ("pairs.js", "keys.js")
-)
+HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in ("pairs.js", "keys.js"))
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
     primary_hue="indigo",

@@ -138,6 +138,52 @@ class StoredLabel:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What one annotator says of one pair."""
+
+    query_id: str
+    passage_id: str
+    annotator: str
+    label: int
+    note: str | None
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """A pair that annotators judged differently, with their votes."""
+
+    task: Task
+    votes: list[Vote]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided a pair counts as, where annotators differed."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    label: int
+    decided_by: str
+    note: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
+class JudgingEvent:
+    """One label as it was given: how many seconds it took, whether the model's score was on the screen, and that score
+    (the logit of the version that answered then), None where it is not stored."""
+
+    label: int
+    seconds: float | None
+    score_visible: bool | None
+    score: float | None
+    created_at: str
+
+
+@dataclass(frozen=True)
 class ConsensusLabel:
     """What a pair counts as: the adjudication where there is one, else the majority of the annotators."""
 
