@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from errors import InvalidInput, NotFound, TooLarge
 from labeling.queue import Queue, strategy_named
 from storage.label_store import LabelStore
-from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, SkipReason, Task
+from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, ScoredPair, SkipReason, Task
 from storage.review_store import ReviewStore
 from texts import check_name, check_text
 
@@ -36,11 +36,10 @@ class LabelingService:
         """
         return self.store.save(_checked_judgments(judgments))
 
-    def import_pairs(
-        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
-    ) -> tuple[AddedCandidates, tuple[int, int]]:
-        """Take in a file's pairs and judgments, all or none; returns what `add_candidates` and `judge` return."""
-        return self.store.import_pairs(_checked_candidates(candidates), _checked_judgments(judgments))
+    def scored_pairs(self) -> Iterator[ScoredPair]:
+        """Every pair that the champion has scored, query by query, the best first."""
+        for version in self.queue.versions()[:1]:
+            yield from self.queue.store.scored_pairs(version)
 
     def labels_of(self, query: str, annotator: str) -> dict[str, int]:
         """What this annotator has said of a query so far, by the passage's text. Nothing where the name is no name."""

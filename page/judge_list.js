@@ -171,7 +171,6 @@ function begin(focus = true) {
   const first = opened && all.find((row) => row.dataset.passage === opened);
   opened = null;
   if (all.length) select(first || all.find((row) => row.dataset.state === 'open') || all[0], focus);
-  element.scrollIntoView?.({ block: 'nearest' });
 }
 
 function act(name, row = selected) {

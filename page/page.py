@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from page.client_api import add_client_api
 from page.judging import JudgingTab
@@ -72,7 +73,9 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Label", id="label") as label_tab:
                 judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
-                connect_data = build_data_tab(services, annotator, token)
+                import_form = build_data_tab(services, annotator, token)
+                connect_data = build_browser(services, annotator, token)
+                import_form.connect(connect_data)
             with gr.Tab("Train", id="train") as train_tab:
                 connect_train = build_train_tab(services, token)
             with gr.Tab("Models", id="models-tab") as models_tab:

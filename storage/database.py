@@ -97,13 +97,19 @@ _writing = threading.Lock()
 
 
 @contextmanager
-def write(path: Path, durable: bool = True) -> Iterator[sqlite_utils.Database]:
+def write(
+    path: Path, durable: bool = True, attached: dict[str, Path] | None = None
+) -> Iterator[sqlite_utils.Database]:
     """A connection that holds the write lock; committed at the end of the block, rolled back on any error.
+
+    Other files are `attached` under their names; the connection is then one of its own.
 
     What is written with `durable` off may be lost in a power cut, and nothing else with it: it does not wait for the
     disk.
     """
-    with _writing, read(path) as db:
+    with _writing, read(path, own=bool(attached)) as db:
+        for name, file in (attached or {}).items():
+            db.attach(name, file)
         if not durable:
             db.conn.execute("PRAGMA synchronous=NORMAL")
         db.conn.execute("BEGIN IMMEDIATE")

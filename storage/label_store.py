@@ -83,13 +83,6 @@ class LabelStore:
         with database.write(self.path) as db:
             return _judge_all(db, judgments, secrets.token_hex(8) if one_step else None)
 
-    def import_pairs(
-        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
-    ) -> tuple[AddedCandidates, tuple[int, int]]:
-        """Add pairs and store judgments, all or none; returns what `add_candidates` and `save` return."""
-        with database.write(self.path) as db:
-            return add_pairs(db, candidates), _judge_all(db, judgments)
-
     def skip(self, query_id: str, passage_id: str, annotator: str, reason: SkipReason, seconds: float | None) -> None:
         """Put a candidate aside without a label. A label that this annotator gave it before is withdrawn."""
         with database.write(self.path) as db:

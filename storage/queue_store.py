@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from storage import database
 from storage.leases import hold, let_go
-from storage.records import Quota, Task, Waiting
+from storage.records import Quota, ScoredPair, Task, Waiting
 
 Order = Literal["oldest", "random", "top", "disputed"]
 
@@ -316,6 +316,17 @@ class QueueStore:
         with database.read(self.path) as db:
             rows = db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall()
             return rows, db.conn.execute(last, (after, limit)).fetchone()[0] or after
+
+    def scored_pairs(self, version: str) -> Iterator[ScoredPair]:
+        """Every pair that a version has scored, query by query, the best first."""
+        sql = """
+            SELECT s.query_id, q.text, s.passage_id, p.text, s.model_version, s.score
+            FROM candidate_scores s JOIN queries q ON q.id = s.query_id JOIN passages p ON p.id = s.passage_id
+            WHERE s.model_version = ? ORDER BY s.query_id, s.score DESC
+        """
+        with database.read(self.path) as db:
+            for row in db.conn.execute(sql, [version]):
+                yield ScoredPair(*row)
 
     def save_scores(self, version: str, scores: Iterable[tuple[str, str, float]]) -> None:
         """Keep the logits that a version gave to (query id, passage id) pairs."""

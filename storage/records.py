@@ -195,6 +195,18 @@ class ConsensusLabel:
 
 
 @dataclass(frozen=True)
+class ScoredPair:
+    """A candidate with the logit that a model version gave it."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    model_version: str
+    score: float
+
+
+@dataclass(frozen=True)
 class AddedCandidates:
     """How many queries, passages and candidates were new, and how many candidates were there already."""
 
@@ -202,6 +214,18 @@ class AddedCandidates:
     passages: int = 0
     candidates: int = 0
     duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class StagedCounts:
+    """What a file holds: rows that are pairs to be judged and rows that are labels; and of these, each counted once,
+    the pairs and the labels that are new to the store, and the labels that change an earlier one."""
+
+    pairs: int = 0
+    labels: int = 0
+    new_pairs: int = 0
+    new_labels: int = 0
+    changed_labels: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,18 @@ def test_every_label_of_many_is_exported(client: httpx.Client) -> None:
     assert {row["query"] for row in stored(client)} == {f"query {number}" for number in range(6_000)}
     parquet = pq.read_table(io.BytesIO(client.get("/v1/labels?format=parquet").content))
     assert len(set(parquet.column("query").to_pylist())) == 6_000
+
+
+def test_the_files_of_trec_come_as_a_zip(client: httpx.Client) -> None:
+    label(client, ("q", "one", 1), ("q", "two\nlines", 0))
+    response = client.get("/v1/labels", params={"format": "trec"})
+    assert response.headers["content-type"] == "application/zip"
+    assert 'filename="labels-trec.zip"' in response.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        files = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
+    assert [line.split("\t")[1] for line in files["topics.tsv"]] == ["q"]
+    assert sorted(line.split("\t")[1] for line in files["collection.tsv"]) == ["one", "two lines"]
+    assert sorted(line.split()[3] for line in files["qrels.txt"]) == ["0", "1"]
 
 
 @pytest.mark.parametrize("kind", ["", "xml", "JSONL", "jsonl,csv"])

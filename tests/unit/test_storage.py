@@ -335,16 +335,6 @@ def test_an_error_while_candidates_come_in_leaves_none_of_them(store: LabelStore
     assert (count(path, "queries"), count(path, "candidates")) == (0, 0)
 
 
-def test_a_file_comes_in_whole_or_not_at_all(store: LabelStore, path: Path) -> None:
-    candidates, label = [Candidate(QUERY, "a"), Candidate(QUERY, "b")], Judgment(QUERY, "b", 1, "anna")
-    with pytest.raises(sqlite3.IntegrityError):
-        store.import_pairs(candidates, [label, replace(label, label=7)])
-    assert [count(path, table) for table in ("queries", "passages", "candidates", "labels")] == [0, 0, 0, 0]
-    added, (saved, changed) = store.import_pairs(candidates, [label, replace(label, passage="c")])
-    assert (added.candidates, added.duplicates, saved, changed) == (2, 0, 2, 0)
-    assert count(path, "candidates") == 3
-
-
 def test_a_skip_of_an_unknown_pair_is_refused_whole(store: LabelStore, path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         skip(store, "nowhere", "later")
