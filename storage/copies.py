@@ -144,6 +144,7 @@ def _merge(db: Database) -> None:
     _append(db, "candidates", "true")
     run(OUTDATED_ADJUDICATIONS)
     run("INSERT OR IGNORE INTO main.adjudications SELECT * FROM other.adjudications")
+    _append(db, "deletions", "created_at NOT IN (SELECT created_at FROM main.deletions)")
     _append(db, "guidelines", "created_at NOT IN (SELECT created_at FROM main.guidelines)")
 
     run(LATER)

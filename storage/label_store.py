@@ -32,10 +32,11 @@ from storage.records import (
 # How many rows a streaming read fetches at once.
 PAGE = 5_000
 
-# Labels and skips that are not taken back.
+# Labels and skips that are not taken back, of pairs that are not deleted.
 STANDING = """
     SELECT * FROM label_events e WHERE action IN ('label', 'skip')
     AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
+    AND EXISTS (SELECT 1 FROM candidates c WHERE c.query_id = e.query_id AND c.passage_id = e.passage_id)
 """
 
 LABELS = """

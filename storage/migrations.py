@@ -284,6 +284,15 @@ def m002_make_the_queue_quick(db: Database) -> None:
         db.conn.execute(trigger)
 
 
+@migrations()
+def m003_add_deletions(db: Database) -> None:
+    # What was deleted, as JSON, until it is put back.
+    db.conn.execute(
+        "CREATE TABLE deletions (id INTEGER PRIMARY KEY, deleted_by TEXT NOT NULL, rows TEXT NOT NULL, "
+        "created_at TEXT NOT NULL) STRICT"
+    )
+
+
 def shuffle_of(query_id: str, passage_id: str) -> int:
     """A candidate's place in the shuffled order, from 0 to 2**32 - 1. Stored: it must never be computed otherwise."""
     return int.from_bytes(hashlib.sha256(f"{query_id} {passage_id}".encode()).digest()[:4], "big")

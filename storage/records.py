@@ -172,6 +172,33 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class FoundPair:
+    """A candidate as it is found on the Data tab, with its votes."""
+
+    id: int
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    source: str
+    rank: int | None
+    votes: list[Vote]
+
+
+@dataclass(frozen=True)
+class PairEvent:
+    """One thing that somebody did with a pair."""
+
+    annotator: str
+    action: str
+    label: int | None
+    skip: str | None
+    previous_label: int | None
+    note: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
 class JudgingEvent:
     """One label as it was given: how many seconds it took, whether the model's score was on the screen, and that score
     (the logit of the version that answered then), None where it is not stored."""

@@ -106,6 +106,8 @@ def empty_queue(app: AppProcess) -> None:
         for table in tables:
             db.execute(f"DELETE FROM {table}")
     db.close()
+    # The index of words is made again where it is missing.
+    (app.log.parent / "search.db").unlink(missing_ok=True)
 
 
 def paste(page: Page, elem_id: str, text: str) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import box, empty_queue, expect_error, open_tab
+from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -93,3 +93,31 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppPr
     data.locator("button#import").click()
     expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
     assert len(stored(shared_app)) == 1
+
+
+def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shared_app: AppProcess) -> None:
+    pairs = [{"query": "how long", "passage": passage} for passage in ("The red bridge <i>is</i> long", "Rain falls")]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    rows = data.locator("#latest-labels tbody tr")
+    box(data, "search").fill("bridg")
+    box(data, "search").press("Enter")
+    expect(rows).to_have_count(1)
+    assert rows.locator("i").count() == 0
+    rows.nth(0).get_by_role("button", name="✓ Relevant").click()
+    expect_error(data, "Who is judging?")
+    say_name(data, "ed")
+    rows.nth(0).get_by_role("button", name="✓ Relevant").click()
+    expect(rows.nth(0)).to_contain_text("ed")
+    rows.nth(0).get_by_role("button", name="History").click()
+    expect(data.locator(".history-row")).to_contain_text("said ✓ relevant")
+    rows.nth(0).get_by_role("button", name="Delete").click()
+    expect(data.locator("#latest-labels")).to_contain_text("Nothing is found")
+    assert stored(shared_app) == []
+    data.get_by_role("button", name="Put it back").click()
+    expect(rows.nth(0)).to_contain_text("✓ relevant")
+    assert len(stored(shared_app)) == 1
+    box(data, "search").fill("")
+    box(data, "filter").fill("not judged")
+    box(data, "filter").press("Enter")
+    expect(rows).to_have_count(1)
+    expect(rows.nth(0)).to_contain_text("Rain falls")

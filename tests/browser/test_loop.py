@@ -63,7 +63,7 @@ def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_pa
     expect(page.locator("#import-report")).to_contain_text("2 labels and 2 pairs to be judged")
     page.locator("button#import").click()
     expect(page.locator("#import-report")).to_contain_text("Imported: 2 labels")
-    expect(page.locator("#latest-labels tbody tr")).to_have_count(4)
+    expect(page.locator("#latest-labels tbody tr")).to_have_count(6)
 
     # Label by keyboard.
     choose_strategy(page, "oldest")

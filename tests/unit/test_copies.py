@@ -308,6 +308,7 @@ def test_every_table_is_merged(two: tuple[LabelStore, LabelStore]) -> None:
         db["adjudications"].insert(
             {"query_id": pair[0], "passage_id": pair[1], "label": 1, "decided_by": "ed", "created_at": now()}
         )
+        db["deletions"].insert({"deleted_by": "ed", "rows": "{}", "created_at": now()})
         db["guidelines"].insert({"text": "Be kind.", "written_by": "ed", "created_at": now()})
     add_training(other, RUN, "v1")
     merge(one, other)

@@ -17,7 +17,7 @@ from storage.records import Judgment, text_id
 TABLES = {
     "queries", "passages", "candidates", "labels", "label_events", "skips", "flags", "adjudications", "splits",
     "training_runs", "training_events", "model_versions", "model_events", "evaluations",
-    "counters", "annotators", "leases", "candidate_scores", "guidelines",
+    "counters", "annotators", "leases", "candidate_scores", "guidelines", "deletions",
 }  # fmt: skip
 FIRST = "m001_create_tables"
 
