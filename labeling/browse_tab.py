@@ -114,6 +114,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs, outputs = [words, kept, token], [state, shown]
-    gr.on([words.submit, words.blur, kept.input], read, inputs, outputs, **private)
+    # Leaving the box and choosing a filter are two events at once, of which the later one counts.
+    gr.on([words.submit, words.blur, kept.input], read, inputs, outputs, trigger_mode="always_last", **private)
     shown.act(act, [state, annotator, token], outputs, trigger_mode="multiple", concurrency_limit=1, **private)
     return lambda opened: opened(read, inputs, outputs, **private)
