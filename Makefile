@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint bench starter starter-report clean
+.PHONY: run test test-slow lint bench bench-labeling starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -34,6 +34,11 @@ starter: .venv/tests-installed
 # How good and how fast the built-in model is, beside BM25, a bi-encoder and its teacher.
 starter-report: .venv/tests-installed
 	$(BIN)/python -m benchmarks.starter_report --teacher $(TEACHER) --data $(DATA)
+
+# How quick judging is with a long queue and many annotators. CANDIDATES=20000 is a short run.
+CANDIDATES ?= 1000000
+bench-labeling: .venv/tests-installed $(CHROMIUM)
+	$(BIN)/python -m benchmarks.labeling --candidates $(CANDIDATES)
 
 .venv/app-installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from labeling.queue import Queue
+from labeling.scorer import Score, Scorer
 from labeling.service import LabelingService
 from reranker.jobs import TrainingJobs
 from reranker.model import Reranker
@@ -16,6 +18,9 @@ from storage import database
 from storage.backup import Backup
 from storage.label_store import LabelStore
 from storage.model_store import ModelStore
+from storage.queue_store import QueueStore
+from storage.records import Quota
+from storage.review_store import ReviewStore
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,11 @@ class Services:
     access: Access
     label_store: LabelStore
     model_store: ModelStore
+    review_store: ReviewStore
     labeling: LabelingService
     registry: ModelRegistry
     jobs: TrainingJobs
+    scorer: Scorer
     backup: Backup | None
 
     @classmethod
@@ -46,27 +53,45 @@ class Services:
         registry = ModelRegistry(
             model_store, settings.models_dir, settings.reranker_model, load, settings.max_models_gb * 1e9
         )
+        quota = Quota(settings.overlap, settings.overlap_share) if settings.overlap else None
+        queue_store = QueueStore(settings.database_path, quota, settings.lease_minutes * 60)
+        scorer = Scorer(queue_store, lambda: _champion(registry))
+        queue = Queue(queue_store, scorer.versions, label_store.anything_judged)
         return cls(
             settings=settings,
             access=Access(settings),
             label_store=label_store,
             model_store=model_store,
-            labeling=LabelingService(label_store),
+            review_store=ReviewStore(settings.database_path),
+            labeling=LabelingService(label_store, queue),
             registry=registry,
             jobs=TrainingJobs(settings.runs_dir, model_store, label_store, registry),
+            scorer=scorer,
             backup=backup,
         )
 
     def start(self) -> None:
         """Load the model, look after interrupted training runs and copy the store, all in the background."""
+        database.keep_open(self.settings.database_path)
         self.registry.start()
         self.jobs.recover()
+        self.scorer.start()
         if self.backup:
             self.backup.start()
 
     def stop(self) -> None:
         """Stop what is under way, in order."""
+        self.scorer.stop()
         self.jobs.shut_down()
         # Last, so that the copy has what stopping has written.
         if self.backup:
             self.backup.stop()
+        database.let_close(self.settings.database_path)
+
+
+def _champion(registry: ModelRegistry) -> tuple[str, Score] | None:
+    """The version that answers and how it scores, both of the same model; None while it is being loaded."""
+    if registry.status().version is None:
+        return None
+    active = registry.active()
+    return active.version.version, active.reranker.scores

@@ -5,6 +5,7 @@ A wrong value raises InvalidInput with one line that says which setting is wrong
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -40,6 +41,9 @@ class Settings:
     admin_users: tuple[str, ...]
     backup_repo: str | None
     max_models_gb: float
+    overlap: int | None
+    overlap_share: float
+    lease_minutes: float
     on_space: bool
     sign_in: bool
 
@@ -61,6 +65,9 @@ class Settings:
             admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
             backup_repo=_repo_id(env.get("BACKUP_REPO", "").strip()),
             max_models_gb=_gigabytes(env.get("MAX_MODELS_GB", "").strip() or "10"),
+            overlap=_overlap(env.get("OVERLAP", "").strip()),
+            overlap_share=_share(env.get("OVERLAP_SHARE", "").strip() or "1"),
+            lease_minutes=_minutes(env.get("LEASE_MINUTES", "").strip() or "15"),
             on_space=on_space,
             # Set by a Space whose README.md asks for hf_oauth.
             sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
@@ -111,13 +118,36 @@ def _one_of(choices: tuple[str, ...], name: str, value: str) -> str:
 
 
 def _gigabytes(text: str) -> float:
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = 0.0
-    if not 0 < gigabytes < 1e6:
+    if not 0 < _number(text) < 1e6:
         raise InvalidInput(f"MAX_MODELS_GB is {text!r}, but it has to be a number of gigabytes above 0, such as 10.")
-    return gigabytes
+    return _number(text)
+
+
+def _overlap(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 100:
+        raise InvalidInput(f"OVERLAP is {text!r}, but it has to be a whole number from 1 to 100, or left out.")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _share(text: str) -> float:
+    if not 0 <= _number(text) <= 1:
+        raise InvalidInput(f"OVERLAP_SHARE is {text!r}, but it has to be a number from 0 to 1.")
+    return _number(text)
+
+
+def _minutes(text: str) -> float:
+    if not 0 < _number(text) <= 1440:
+        raise InvalidInput(f"LEASE_MINUTES is {text!r}, but it has to be a number above 0, up to 1440 (a day).")
+    return _number(text)
 
 
 def _api_token(text: str | None) -> str | None:

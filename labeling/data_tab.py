@@ -1,106 +1,255 @@
-"""The Data tab: bring pairs and labels in, take labels out, look at the latest."""
+"""The Data tab: bring pairs and labels in, and take labels out.
+
+A file is checked as soon as it is chosen: what of it is new, what is broken and where. Nothing is stored until Import
+is pressed, and then all of it or nothing.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput, WorkbenchError
-from labeling.exchange import IMPORT_TYPES, MEDIA_TYPES, ExportFormat, ImportedPairs, export, read_pairs
+from errors import Conflict, InvalidInput, WorkbenchError
+from labeling.exchange import MEDIA_TYPES, ExportFormat, export, file_name
+from labeling.importing import COLUMNS, NEEDED, CheckedFile, check_file, check_rows, guess_columns, reading_columns
+from labeling.reading import IMPORT_TYPES, preview
+from labeling.trec import read_trec
 from page.notices import SECONDS_TO_READ, check_may_change, shown_to_people
 from page.render import render
 from services import Services
+from storage.staging import Staging
 
-LATEST = 100
 # Whose labels a file's are when it names no annotator, and nobody has typed a name.
 IMPORTER = "import"
+STAGED = "import-"
+NO_COLUMN = "(none)"
+ABOUT = (
+    "### Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
+    "the label (1 or 0), annotator, source, rank and note. Rows without a label wait on the Label tab."
+)
 
 
-def build_data_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
-    """Build the tab. Returns a function that makes an event (the tab's `select`) read the latest labels."""
-    with gr.Row(elem_classes="two-columns"):
-        with gr.Column(min_width=320):
-            gr.Markdown(
-                "### Import\nA CSV, TSV or JSONL file with `query` and `passage`; where there are any, also `label` "
-                "(1 or 0), `annotator`, `source`, `note`. Rows without a label wait on the Label tab."
-            )
-            file = gr.File(label="File of pairs", file_types=list(IMPORT_TYPES), elem_id="import-file", height=140)
-            report = gr.HTML(elem_id="import-report")
-            do_import = gr.Button("Import", variant="primary", elem_id="import", interactive=False)
-        with gr.Column(min_width=320):
-            gr.Markdown("### Export\nEvery label. qrels hold what each pair counts as when annotators differ.")
-            kind = gr.Radio(list(MEDIA_TYPES), value="jsonl", label="Format", elem_id="export-format")
-            do_export = gr.Button("Make the file", elem_id="export")
-            exported = gr.File(label="Labels", interactive=False, visible=False, elem_id="exported")
-    written = gr.State(None)
-    gr.Markdown("### Latest labels")
-    latest = gr.HTML(elem_id="latest-labels")
+@dataclass
+class Checked:
+    """A file that was checked, and the directory in which its rows are staged."""
 
-    def preview(
-        path: str | None, annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
-    ) -> tuple:
+    file: CheckedFile
+    directory: Path
+
+    @property
+    def staging(self) -> Staging:
+        return Staging(self.directory / "rows.db")
+
+    def remove(self) -> None:
+        """Delete what was staged."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class ImportForm:
+    """The part of the tab that brings files in. What was checked last waits in `checked` until Import is pressed."""
+
+    def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
+        self.services = services
+        for left_over in services.settings.data_dir.glob(f"{STAGED}*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        self.who = [annotator, token]
+        gr.Markdown(ABOUT)
+        self.checked = gr.State(None, delete_callback=lambda checked: checked and checked.remove())
+        self.file = gr.File(label="File of pairs", file_types=list(IMPORT_TYPES), elem_id="import-file", height=140)
+        with gr.Accordion("Which column holds what", open=False, visible=False, elem_id="import-columns") as self.about:
+            with gr.Row():
+                self.columns = [
+                    gr.Dropdown([NO_COLUMN], value=NO_COLUMN, label=name.capitalize(), min_width=140,
+                                elem_id=f"column-{name}", interactive=True)
+                    for name in COLUMNS
+                ]  # fmt: skip
+            self.rows = gr.HTML(elem_id="import-preview")
+        with gr.Accordion("Or the files of TREC", open=False, elem_id="trec"):
+            gr.Markdown("Topics and a collection, with qrels, a run, or both.")
+            with gr.Row():
+                self.trec = [
+                    gr.File(label=label, height=110, min_width=140, elem_id=f"trec-{label.lower()}")
+                    for label in ("Topics", "Collection", "Qrels", "Run")
+                ]
+            self.check_trec = gr.Button("Check these files", size="sm", elem_id="check-trec")
+        self.report = gr.HTML(elem_id="import-report")
+        self.button = gr.Button("Import", variant="primary", elem_id="import", interactive=False)
+
+    def connect(self, imported: Callable) -> None:
+        """Connect the events; `imported` is given the event that follows an import."""
+        private: dict[str, Any] = {"api_visibility": "private"}
+        outputs = [self.checked, self.report, self.button]
+        self.file.change(
+            self.choose, [self.file, *self.who, self.checked], [*outputs, self.about, self.rows, *self.columns],
+            show_progress_on=self.report, **private,
+        )  # fmt: skip
+        for column in self.columns:
+            column.input(
+                self.check_again, [self.file, *self.who, self.checked, *self.columns], outputs,
+                show_progress_on=self.report, concurrency_limit=1, **private,
+            )  # fmt: skip
+        self.check_trec.click(
+            shown_to_people(self.check_trec_files), [*self.trec, *self.who, self.checked], outputs,
+            show_progress_on=self.report, **private,
+        )  # fmt: skip
+        imported(
+            self.button.click(
+                shown_to_people(self.run), [*self.who, self.checked], [self.file, *outputs],
+                show_progress_on=self.report, **private,
+            ).success
+        )  # fmt: skip
+
+    def choose(
+        self, path: str | None, annotator: str, token: str, checked: Checked | None, request: gr.Request,
+        profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple:  # fmt: skip
+        """Another file was chosen: guess its columns, and check it."""
+        same = [gr.skip()] * len(self.columns)
         if path is None:
-            return gr.skip(), gr.update(interactive=False)
+            return gr.skip(), gr.skip(), gr.update(interactive=False), gr.update(visible=False), "", *same
+        shown: tuple = (gr.update(visible=False), "", *same)
         try:
-            check_may_change(services, token, request, profile)
-            pairs = read_pairs(Path(path), annotator.strip() or IMPORTER)
+            check_may_change(self.services, token, request, profile)
+            names = reading_columns(Path(path))
+            guessed = guess_columns(names)
+            rows = [(number, row) for number, row in preview(Path(path)) if isinstance(row, dict)]
+            columns = [
+                gr.update(choices=[NO_COLUMN, *names], value=guessed.get(name, NO_COLUMN)) for name in COLUMNS
+            ]
+            rows = [(number, {name: row.get(name) for name in names}) for number, row in rows]
+            is_open = not all(name in guessed for name in NEEDED)
+            html = render("preview.html", rows=rows, columns=names)
+            shown = (gr.update(visible=bool(names), open=is_open), html, *columns)
         except WorkbenchError as error:
-            # Not raised: the report of the file before has to go.
-            gr.Warning(str(error), duration=SECONDS_TO_READ)
-            return "", gr.update(interactive=False)
-        return _report(path, pairs, "Nothing is stored yet: press Import."), gr.update(interactive=True)
+            return *self._refused(checked, error), *shown
+        return *self._checked(path, annotator, None, checked, progress), *shown
 
-    @shown_to_people
-    def run_import(
-        path: str | None, annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
-    ) -> tuple:
-        check_may_change(services, token, request, profile)
+    def check_again(
+        self, path: str | None, annotator: str, token: str, checked: Checked | None, query: str, passage: str,
+        label: str, judged_by: str, source: str, rank: str, note: str, request: gr.Request,
+        profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple:  # fmt: skip
+        """Somebody said that another column holds something."""
+        columns = (query, passage, label, judged_by, source, rank, note)
         if path is None:
-            raise InvalidInput("Choose a file first.")
-        pairs = read_pairs(Path(path), annotator.strip() or IMPORTER)
-        added, (saved, changed) = services.labeling.import_pairs(pairs.candidates, pairs.judgments)
-        done = (
-            f"Imported: {saved} labels, of which {changed} changed an earlier one; {added.candidates} new pairs to be "
-            f"judged, and {added.duplicates} that were there already."
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            check_may_change(self.services, token, request, profile)
+        except WorkbenchError as error:
+            return self._refused(checked, error)
+        chosen = dict(zip(COLUMNS, columns, strict=True))
+        mapping = {name: column for name, column in chosen.items() if column != NO_COLUMN}
+        return self._checked(path, annotator, mapping, checked, progress)
+
+    def _checked(
+        self, path: str, annotator: str, mapping: dict[str, str] | None, before: Checked | None, progress: gr.Progress
+    ) -> tuple:
+        who = annotator.strip() or IMPORTER
+        return self._stage(
+            before,
+            lambda staging, store: check_file(
+                Path(path), who, staging, store, mapping, lambda part: progress(part, desc="Checking the rows")
+            ),
         )
-        return None, _report(path, pairs, done), gr.update(interactive=False)
+
+    def check_trec_files(
+        self, topics: str | None, collection: str | None, qrels: str | None, run: str | None, annotator: str,
+        token: str, checked: Checked | None, request: gr.Request, profile: gr.OAuthProfile | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple:  # fmt: skip
+        """Check files of TREC together."""
+        check_may_change(self.services, token, request, profile)
+        if topics is None or collection is None or (qrels is None and run is None):
+            raise InvalidInput("Choose the topics, the collection, and qrels or a run.")
+        named = [Path(path) if path else None for path in (qrels, run)]
+        name = " and ".join(path.name for path in named if path)
+        rows = read_trec(Path(topics), Path(collection), named[0], named[1], annotator.strip() or IMPORTER)
+        return self._stage(
+            checked,
+            lambda staging, store: check_rows(
+                name, rows, staging, store, lambda part: progress(part, desc="Checking the rows")
+            ),
+        )
+
+    def _stage(self, before: Checked | None, check: Callable[[Staging, Path], CheckedFile]) -> tuple:
+        if before:
+            before.remove()
+        directory = Path(tempfile.mkdtemp(prefix=STAGED, dir=self.services.settings.data_dir))
+        try:
+            found = Checked(check(Staging(directory / "rows.db"), self.services.settings.database_path), directory)
+        except WorkbenchError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            return self._refused(None, error)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        return found, render("import.html", checked=found.file, done=""), gr.update(interactive=True)
+
+    def _refused(self, before: Checked | None, error: WorkbenchError) -> tuple:
+        # Not raised: the report of the file before has to go.
+        if before:
+            before.remove()
+        gr.Warning(str(error), duration=SECONDS_TO_READ)
+        return None, "", gr.update(interactive=False)
+
+    def run(
+        self, annotator: str, token: str, checked: Checked | None, request: gr.Request,
+        profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple:  # fmt: skip
+        """Store what was checked: all of it, or nothing."""
+        check_may_change(self.services, token, request, profile)
+        if checked is None:
+            raise InvalidInput("Choose a file first.")
+        if not checked.staging.path.exists():
+            raise Conflict("This file was imported already, or put aside meanwhile. Choose it again.")
+        store = self.services.settings.database_path
+        counts = checked.staging.take_over(store, lambda what, part: progress(part, desc=f"Storing the {what}"))
+        checked.remove()
+        done = (
+            f"Imported: {counts.labels} labels, of which {counts.changed_labels} changed an earlier one; "
+            f"{counts.new_pairs} pairs were new."
+        )
+        report = render("import.html", checked=checked.file, done=done)
+        return None, None, report, gr.update(interactive=False)
+
+
+def build_data_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> ImportForm:
+    """Build the upper half of the tab, what goes in and out; its form is still to be connected."""
+    with gr.Row(elem_classes="two-columns"):
+        with gr.Column(min_width=320, scale=3):
+            form = ImportForm(services, annotator, token)
+        with gr.Column(min_width=320, scale=2):
+            _build_export(services, token)
+    return form
+
+
+def _build_export(services: Services, token: gr.Textbox) -> None:
+    gr.Markdown(
+        "### Export\nEvery label. qrels hold what each pair counts as when annotators differ; trec is a zip of topics, "
+        "collection, qrels and the model's run."
+    )
+    kind = gr.Radio(list(MEDIA_TYPES), value="jsonl", label="Format", elem_id="export-format")
+    do_export = gr.Button("Make the file", elem_id="export")
+    exported = gr.File(label="Labels", interactive=False, visible=False, elem_id="exported")
+    written = gr.State(None)
 
     @shown_to_people
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
-        path = Path(tempfile.mkdtemp()) / f"labels.{kind}"
+        path = Path(tempfile.mkdtemp()) / file_name(kind)
+        store = services.label_store
+        pieces: Iterable[bytes] = export(kind, store.labels, store.consensus, services.labeling.scored_pairs)
         with path.open("wb") as out:
-            out.writelines(export(kind, services.label_store.labels, services.label_store.consensus))
+            out.writelines(pieces)
         return gr.update(value=str(path), visible=True), path.parent
 
-    def read_latest(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            return render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-        return render("labels.html", labels=services.label_store.latest_labels(LATEST))
-
-    file.change(preview, [file, annotator, token], [report, do_import], api_visibility="private")
-    do_import.click(run_import, [file, annotator, token], [file, report, do_import], api_visibility="private").success(
-        read_latest, token, latest, show_progress="hidden", api_visibility="private"
-    )
     # The page keeps a copy of its own to download, so that what was written for it can go.
     do_export.click(run_export, [kind, token], [exported, written], api_visibility="private").success(
         shutil.rmtree, written, None, show_progress="hidden", api_visibility="private"
-    )
-    return lambda opened: opened(read_latest, token, latest, show_progress="hidden", api_visibility="private")
-
-
-def _report(path: str, pairs: ImportedPairs, what_to_do: str) -> str:
-    return render(
-        "import.html",
-        name=Path(path).name,
-        labels=len(pairs.judgments),
-        candidates=len(pairs.candidates),
-        broken=pairs.broken,
-        what_to_do=what_to_do,
     )

@@ -1,104 +1,120 @@
-"""The Label tab: one pair at a time, judged with a key or a button, and on to the next."""
+"""Judging pair by pair: one is shown, judged with a key or a button, and the next one is there at once.
+
+The next pair is on the page before it is needed (page/pairs.js shows it when a key is pressed), so a press is always
+about the pair whose ids it carries, not about the one that the server believes to be shown.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput
-from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
+from errors import InvalidInput, WorkbenchError
 from labeling.session import LabelSession
-from page.notices import shown_to_people
+from page.notices import SECONDS_TO_READ, shown_to_people
 from page.render import render
 from services import Services
 from storage.records import Judgment, SkipReason, Task
 
-# What is on the screen when a button is pressed goes along with the press: while the answer to the press before is
-# still on its way, the pair that is shown is not the one that comes next.
-SHOWN_JS = """(session, strategy, annotator, shown) => {
-  const task = document.querySelector('#task [data-query]');
-  return [session, strategy, annotator, task ? `${task.dataset.query} ${task.dataset.passage}` : ''];
-}"""
-# A pair is judged once: two presses within one round trip may reach the server in either order, so the second is sent
-# as one that is about no pair. After a second the pair can be judged again, in case the first press got lost.
-SHOWN_ONCE_JS = """(session, strategy, annotator, shown) => {
-  const task = document.querySelector('#task [data-query]');
-  if (!task || Date.now() - Number(task.dataset.judged || 0) < 1000) return [session, strategy, annotator, ''];
-  task.dataset.judged = Date.now();
-  return [session, strategy, annotator, `${task.dataset.query} ${task.dataset.passage}`];
-}"""
+PRESS_JS = """(session, strategy, annotator, note, pressed) =>
+  [session, strategy, annotator, note, workbench.press(%s)]"""
+MOST_SECONDS = 24 * 3600.0
 
 
 class LabelTab:
     """The tab's components and what its buttons do. Every handler returns what `outputs` shows."""
 
-    def __init__(self, services: Services, annotator: gr.Textbox) -> None:
+    def __init__(self, services: Services, annotator: gr.Textbox, strategy: gr.Dropdown, progress: gr.HTML) -> None:
         self.labeling = services.labeling
         self.registry = services.registry
         self.annotator = annotator
+        self.strategy = strategy
         self.session = gr.State(LabelSession())
-        with gr.Column(elem_id="label-tab-body"):
-            self.progress = gr.HTML(elem_id="label-progress")
-            self.task = gr.HTML(elem_id="task", min_height=220)
-            with gr.Row(elem_id="judge-buttons"):
-                self.relevant = _button("✓ Relevant", "1", "judge-relevant", "yes")
-                self.not_relevant = _button("✗ Not relevant", "0", "judge-not-relevant", "no")
-                self.cannot_tell = _button("? Can't tell", "space", "judge-cannot-tell")
-                self.later = _button("↷ Later", "l", "judge-later")
-            with gr.Row(elem_id="move-buttons"):
-                self.back = _button("Back", "←", "judge-back")
-                self.forward = _button("Forward", "→", "judge-forward")
-                self.undo = _button("↶ Undo", "u", "judge-undo")
-                self.flag = _button("⚑ Flag", "f", "judge-flag")
-            with gr.Row(elem_classes="quiet-row"):
-                self.strategy = gr.Dropdown(
-                    [(f"{name}: {meaning}", name) for name, (_, meaning) in STRATEGIES.items()],
-                    value=DEFAULT_STRATEGY,
-                    label="Which pair next",
-                    elem_id="strategy",
-                )
-                gr.HTML(render("keys.html"))
-        self.shown = gr.Textbox(visible=False)
-        self.outputs = [self.session, self.task, self.progress]
+        self.answers = itertools.count()
+        self.task = gr.HTML(
+            elem_id="task", min_height=220, js_on_load="watch('value', () => window.workbench.rendered());"
+        )
+        with gr.Row(elem_id="judge-buttons"):
+            self.relevant = _button("✓ Relevant", "1", "judge-relevant", "yes")
+            self.not_relevant = _button("✗ Not relevant", "0", "judge-not-relevant", "no")
+            self.cannot_tell = _button("? Can't tell", "space", "judge-cannot-tell")
+            self.later = _button("↷ Later", "l", "judge-later")
+        with gr.Row(elem_id="move-buttons"):
+            self.back = _button("Back", "←", "judge-back")
+            self.forward = _button("Forward", "→", "judge-forward")
+            self.undo = _button("↶ Undo", "u", "judge-undo")
+            self.flag = _button("⚑ Flag", "f", "judge-flag")
+        self.note = gr.Textbox(
+            label="Note [n]",
+            placeholder="Goes with your judgment; enter leaves the box",
+            max_length=2_000,
+            elem_id="note",
+        )
+        gr.HTML(render("keys.html", kind="pair"))
+        self.pressed = gr.Textbox(visible=False)
+        self.outputs = [self.session, self.task, progress, self.note]
         self._connect()
 
     def _connect(self) -> None:
-        inputs = [self.session, self.strategy, self.annotator, self.shown]
-        for button, act, about in (
-            (self.relevant, lambda session, strategy: self._judge(session, strategy, 1), "once"),
-            (self.not_relevant, lambda session, strategy: self._judge(session, strategy, 0), "once"),
-            (self.cannot_tell, lambda session, strategy: self._skip(session, strategy, "cannot_tell"), "once"),
-            (self.later, lambda session, strategy: self._skip(session, strategy, "later"), "once"),
-            (self.flag, lambda session, strategy: self._flag(session), "shown"),
-            (self.back, lambda session, strategy: self._move(session, strategy, -1), "any"),
-            (self.forward, lambda session, strategy: self._move(session, strategy, +1), "any"),
-            (self.undo, lambda session, strategy: self._undo(session), "any"),
+        inputs = [self.session, self.strategy, self.annotator, self.note, self.pressed]
+        one_by_one: dict[str, Any] = {
+            "show_progress": "hidden",
+            # A press of the same key does not wait for the answer to the one before.
+            "trigger_mode": "multiple",
+            # One after the other, so that each finds the session as the one before left it.
+            "concurrency_limit": 1,
+            "concurrency_id": "judging",
+            "api_visibility": "private",
+        }
+        for press, act, judges, about_task in (
+            (self.relevant.click, lambda *said: self._judge(*said, 1), True, True),
+            (self.not_relevant.click, lambda *said: self._judge(*said, 0), True, True),
+            (self.cannot_tell.click, lambda *said: self._skip(*said, "cannot_tell"), True, True),
+            (self.later.click, lambda *said: self._skip(*said, "later"), True, True),
+            (self.flag.click, self._flag, False, True),
+            (self.back.click, lambda *said: self._move(*said, -1), False, False),
+            (self.forward.click, lambda *said: self._move(*said, +1), False, False),
+            (self.undo.click, self._undo, False, False),
+            (self.note.submit, self._keep_note, False, True),
         ):
-            button.click(
-                shown_to_people(self._press(act, about_task=about != "any")),
+            press(
+                self._press(act, about_task),
                 inputs,
                 self.outputs,
-                js=SHOWN_ONCE_JS if about == "once" else SHOWN_JS,
-                show_progress="hidden",
-                # One after the other, so that each finds the session as the one before left it.
-                concurrency_limit=1,
-                concurrency_id="judging",
-                api_visibility="private",
+                js=PRESS_JS % ("true" if judges else "false"),
+                **one_by_one,
             )
+        self.strategy.input(
+            shown_to_people(self._choose), [self.session, self.annotator, self.strategy], self.outputs, **one_by_one
+        )
 
     def _press(self, act: Callable, about_task: bool) -> Callable:
-        """The handler of a button: a press counts for the pair and the annotator on the screen, or for nothing."""
+        """The handler of a button: a press counts for the pair that it carries and for the annotator on the screen.
 
-        def press(session: LabelSession, strategy: str, annotator: str, shown: str) -> tuple:
+        Whatever happens the pair is drawn anew: the page has already gone on to the next one.
+        """
+
+        def press(session: LabelSession, strategy: str, annotator: str, note: str, pressed: str) -> tuple:
             if annotator.strip() != session.annotator:
                 return self.open(session, annotator, strategy)
-            task = session.task
-            if about_task and task is not None and shown != f"{task.query_id} {task.passage_id}":
-                return self._show(session)
-            return act(session, strategy)
+            *key, seconds = pressed.split() if pressed else ("", "", "0")
+            try:
+                if about_task:
+                    if not session.annotator:
+                        raise InvalidInput("Who is judging? Type your name at the top of the page first.")
+                    if not pressed:
+                        if session.task is None:
+                            raise InvalidInput("There is no pair to judge just now.")
+                        return self._show(session, strategy)
+                    session = session.show_again(self.labeling.task(*key, session.annotator))
+                session = act(session, strategy, note.strip() or None, min(float(seconds), MOST_SECONDS))
+            except WorkbenchError as error:
+                gr.Warning(str(error), title="That did not work", duration=SECONDS_TO_READ)
+            return self._show(session, strategy, " ".join(key))
 
         return press
 
@@ -109,18 +125,34 @@ class LabelTab:
             session = LabelSession(annotator=annotator)
         if annotator:
             session = self._refresh(session, strategy)
-        return self._show(session)
+        return self._show(session, strategy)
 
     def _refresh(self, session: LabelSession, strategy: str) -> LabelSession:
         """The session with its pair as it is now; on to the next when it was judged elsewhere in the meantime."""
         before = session.task
         if before is not None:
-            task = self.labeling.task(before.query_id, before.passage_id, session.annotator)
-            if (task.label, task.skip) == (before.label, before.skip):
+            task = self.labeling.find_task(*before.key, session.annotator)
+            if task is not None and (task.label, task.skip) == (before.label, before.skip):
                 return replace(session, task=task)
         return session.show_next(self.labeling.next_task(session.annotator, strategy))
 
-    def _judge(self, session: LabelSession, strategy: str, label: int) -> tuple:
+    def _choose(self, session: LabelSession, annotator: str, strategy: str) -> tuple:
+        """Another strategy was chosen: it says which pair comes in the place of one that is not judged yet."""
+        if session.annotator and annotator.strip() == session.annotator:
+            task = session.task
+            if task is not None and task.label is None and task.skip is None:
+                session = session.without(task.key)
+            if session.task is None:
+                session = session.show_next(self.labeling.next_task(session.annotator, strategy))
+        return self._show(session, strategy)
+
+    def _judge(
+        self, session: LabelSession, strategy: str, note: str | None, seconds: float, label: int
+    ) -> LabelSession:
+        self._label(session, note, seconds, label)
+        return self._advance(session, strategy)
+
+    def _label(self, session: LabelSession, note: str | None, seconds: float | None, label: int) -> None:
         task = _task_of(session)
         version = self.registry.status().version
         self.labeling.judge(
@@ -130,73 +162,106 @@ class LabelTab:
                     task.passage,
                     label,
                     session.annotator,
-                    seconds=session.seconds,
+                    note=note,
+                    seconds=seconds,
                     model_version=version.version if version else None,
                     score_visible=False,
                     source=task.source,
                 )
             ]
         )
-        return self._show(self._advance(session, strategy))
 
-    def _skip(self, session: LabelSession, strategy: str, reason: SkipReason) -> tuple:
-        self.labeling.skip(_task_of(session), session.annotator, reason, session.seconds)
-        return self._show(self._advance(session, strategy))
+    def _skip(
+        self, session: LabelSession, strategy: str, note: str | None, seconds: float, reason: SkipReason
+    ) -> LabelSession:
+        self.labeling.skip(_task_of(session), session.annotator, reason, seconds)
+        return self._advance(session, strategy)
 
-    def _move(self, session: LabelSession, strategy: str, step: int) -> tuple:
+    def _keep_note(self, session: LabelSession, strategy: str, note: str | None, seconds: float) -> LabelSession:
+        """Enter in the box of the note: one on a pair that is judged already is kept, else it waits for the key."""
+        task = _task_of(session)
+        if task.label is None:
+            gr.Info("The note goes with your judgment: press 1 or 0.")
+            return replace(session, task=replace(task, note=note))
+        self._label(session, note, None, task.label)
+        return session.show_again(self.labeling.task(*task.key, session.annotator))
+
+    def _move(self, session: LabelSession, strategy: str, note: str | None, seconds: float, step: int) -> LabelSession:
         place = session.place + step
         if place < 0:
             gr.Info("This is the first pair that you saw since the page was opened.")
-            return self._show(session)
+            return session
         if place >= len(session.seen):
             if session.task is not None and session.task.label is None and session.task.skip is None:
                 gr.Info("This is the newest pair: judge it, or press l to see it later.")
-                return self._show(session)
-            return self._show(session.show_next(self.labeling.next_task(session.annotator, strategy)))
-        return self._show(session.show_at(place, self.labeling.task(*session.seen[place], session.annotator)))
+                return session
+            task = self.labeling.next_task(session.annotator, strategy) if session.annotator else None
+            return session.show_next(task)
+        return session.show_at(place, self.labeling.task(*session.seen[place], session.annotator))
 
-    def _undo(self, session: LabelSession) -> tuple:
-        task = self.labeling.undo(session.annotator) if session.annotator else None
-        if task is None:
+    def _undo(self, session: LabelSession, strategy: str, note: str | None, seconds: float) -> LabelSession:
+        tasks = self.labeling.undo(session.annotator) if session.annotator else []
+        if not tasks:
             gr.Info("There is nothing to undo.")
-            return self._show(session)
-        return self._show(session.show_undone(task))
+            return session
+        return session.show_again(tasks[0])
 
-    def _flag(self, session: LabelSession) -> tuple:
+    def _flag(self, session: LabelSession, strategy: str, note: str | None, seconds: float) -> LabelSession:
         task = _task_of(session)
         flagged = self.labeling.toggle_flag(task, session.annotator)
-        return self._show(replace(session, task=replace(task, flagged=flagged)))
+        return replace(session, task=replace(task, flagged=flagged, note=note))
 
     def _advance(self, session: LabelSession, strategy: str) -> LabelSession:
         """On to the pair that was seen after this one, or to a new one."""
-        place = session.place + 1
-        if place < len(session.seen):
-            return session.show_at(place, self.labeling.task(*session.seen[place], session.annotator))
+        if session.key_after:
+            task = self.labeling.find_task(*session.key_after, session.annotator)
+            if task is not None:
+                return session.show_at(session.place + 1, task)
         return session.show_next(self.labeling.next_task(session.annotator, strategy))
 
-    def _show(self, session: LabelSession) -> tuple[Any, ...]:
+    def _following(self, session: LabelSession, strategy: str) -> Task | None:
+        """The pair that `_advance` will come to, so that the page has it already."""
+        if session.task is None:
+            return None
+        if session.key_after:
+            return self.labeling.find_task(*session.key_after, session.annotator)
+        return self.labeling.next_task(session.annotator, strategy, beside=[session.task.key])
+
+    def _show(self, session: LabelSession, strategy: str, answered: str = "") -> tuple[Any, ...]:
         progress = self.labeling.progress(session.annotator)
-        if not session.annotator:
+        # Differs from answer to answer, so that the page draws each.
+        answer = next(self.answers)
+        if session.annotator and session.task is not None:
             task = render(
-                "empty.html",
-                title="Who is judging?",
-                what_to_do="Type your name into the box at the top of the page. It is asked once and remembered.",
-            )
-        elif session.task is not None:
-            task = render("task.html", task=session.task)
-        elif progress.candidates:
-            task = render(
-                "empty.html",
-                title="Nothing is left for you to judge",
-                what_to_do="Thank you. Go back with ← to look at a pair again, or bring in more on the Data tab.",
+                "task.html",
+                task=session.task,
+                following=self._following(session, strategy),
+                answered=answered,
+                answer=answer,
             )
         else:
-            task = render(
-                "empty.html",
-                title="There is nothing to judge yet",
-                what_to_do="Import a file of pairs on the Data tab, or rerank something and add it to the queue.",
-            )
-        return session, task, render("progress.html", progress=progress)
+            title, what_to_do = _why_empty(session.annotator, progress.candidates)
+            task = render("empty.html", title=title, what_to_do=what_to_do, answered=answered, answer=answer)
+        note = session.task.note if session.task and session.task.note else ""
+        return session, task, render("progress.html", progress=progress), note
+
+
+def _why_empty(annotator: str, candidates: int) -> tuple[str, str]:
+    """A title and what to do, where no pair is shown."""
+    if not annotator:
+        return (
+            "Who is judging?",
+            "Type your name into the box at the top of the page. It is asked once and remembered.",
+        )
+    if candidates:
+        return (
+            "Nothing is left for you to judge",
+            "Thank you. Go back with ← to look at a pair again, or bring in more on the Data tab.",
+        )
+    return (
+        "There is nothing to judge yet",
+        "Import a file of pairs on the Data tab, or rerank something and add it to the queue.",
+    )
 
 
 def _button(text: str, key: str, elem_id: str, kind: str = "") -> gr.Button:
@@ -209,8 +274,6 @@ def _button(text: str, key: str, elem_id: str, kind: str = "") -> gr.Button:
 
 
 def _task_of(session: LabelSession) -> Task:
-    if not session.annotator:
-        raise InvalidInput("Who is judging? Type your name at the top of the page first.")
     if session.task is None:
         raise InvalidInput("There is no pair to judge just now.")
     return session.task

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from errors import InvalidInput, NotFound, TooLarge
-from labeling.queue import order_of
+from labeling.queue import Queue, strategy_named
 from storage.label_store import LabelStore
-from storage.records import AddedCandidates, Candidate, Judgment, Progress, SkipReason, Task
+from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, ScoredPair, SkipReason, Task
+from storage.review_store import ReviewStore
 from texts import check_name, check_text
+
+# Pairs of one query that are shown at once.
+MAX_AT_ONCE = 100
 
 
 class LabelingService:
     """The judging half of the workbench, for the page and the HTTP interface alike."""
 
-    def __init__(self, store: LabelStore) -> None:
+    def __init__(self, store: LabelStore, queue: Queue) -> None:
         self.store = store
+        self.queue = queue
+        self.review = ReviewStore(store.path)
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
@@ -29,11 +36,10 @@ class LabelingService:
         """
         return self.store.save(_checked_judgments(judgments))
 
-    def import_pairs(
-        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
-    ) -> tuple[AddedCandidates, tuple[int, int]]:
-        """Take in a file's pairs and judgments, all or none; returns what `add_candidates` and `judge` return."""
-        return self.store.import_pairs(_checked_candidates(candidates), _checked_judgments(judgments))
+    def scored_pairs(self) -> Iterator[ScoredPair]:
+        """Every pair that the champion has scored, query by query, the best first."""
+        for version in self.queue.versions()[:1]:
+            yield from self.queue.store.scored_pairs(version)
 
     def labels_of(self, query: str, annotator: str) -> dict[str, int]:
         """What this annotator has said of a query so far, by the passage's text. Nothing where the name is no name."""
@@ -42,16 +48,25 @@ class LabelingService:
         except (InvalidInput, TooLarge):
             return {}
 
-    def next_task(self, annotator: str, strategy: str | None = None) -> Task | None:
-        """The next pair for this annotator; None when nothing is left."""
-        return self.store.next_task(check_name(annotator), order_of(strategy))
+    def next_task(
+        self, annotator: str, strategy: str | None = None, beside: Iterable[tuple[str, str]] = ()
+    ) -> Task | None:
+        """The next pair for this annotator, held until it is judged or put aside; None when nothing is left.
+
+        `beside` are the (query id, passage id) of pairs that are on the annotator's screen already.
+        """
+        return self.queue.next_task(check_name(annotator), strategy, beside)
 
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
         """One pair as this annotator sees it. Raises NotFound."""
-        task = self.store.task(query_id, passage_id, check_name(annotator))
+        task = self.find_task(query_id, passage_id, annotator)
         if task is None:
             raise NotFound("This pair is no longer in the queue. Go on with the next one.")
         return task
+
+    def find_task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
+        """One pair as this annotator sees it; None where it is gone."""
+        return self.queue.store.task(query_id, passage_id, check_name(annotator))
 
     def skip(self, task: Task, annotator: str, reason: SkipReason, seconds: float | None = None) -> None:
         """Put a pair aside: for good ("cannot_tell") or to the end of the queue ("later")."""
@@ -61,11 +76,74 @@ class LabelingService:
         """Flag a pair for somebody to look at, or take the flag away. Returns whether it is flagged now."""
         return self.store.toggle_flag(task.query_id, task.passage_id, check_name(annotator))
 
-    def undo(self, annotator: str) -> Task | None:
-        """Take back this annotator's last label or skip; returns the pair it was about, None when there is none."""
+    def undo(self, annotator: str, event_id: int | None = None) -> list[Task]:
+        """Take back this annotator's last label or skip, with all of its step, or the one with that event id.
+
+        Returns the pairs that it was about; none when there is nothing to undo. Raises Conflict.
+        """
         annotator = check_name(annotator)
-        undone = self.store.undo(annotator)
-        return self.store.task(*undone, annotator) if undone else None
+        undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds)
+        tasks = [self.queue.store.task(*key, annotator) for key in undone]
+        return [task for task in tasks if task is not None]
+
+    # Query by query
+
+    def query_tasks(self, query_id: str, annotator: str, strategy: str | None = None) -> list[Task]:
+        """The candidates of a query, in an order that is shuffled, and always the same for this annotator.
+
+        At most MAX_AT_ONCE come; those that are left come when the query is asked for again.
+        """
+        annotator = check_name(annotator)
+
+        def place(passage_id: str) -> bytes:
+            return hashlib.sha256(f"{annotator} {passage_id}".encode()).digest()
+
+        name, _ = strategy_named(strategy)
+        return self.queue.store.hold_query(query_id, annotator, name, place, MAX_AT_ONCE)
+
+    def next_query(self, annotator: str, strategy: str | None = None, shown: Sequence[Task] = ()) -> list[Task]:
+        """The candidates of the query that this annotator is to judge next; none when nothing is left.
+
+        `shown` are those on the screen; what of them is not judged goes back to the queue.
+        """
+        annotator = check_name(annotator)
+        unfinished = [task.key for task in shown if task.is_open]
+        task = self.queue.next_task(annotator, strategy, unfinished)
+        self.queue.store.let_go(annotator, [key for key in unfinished if not task or key != task.key])
+        if task is None and unfinished:
+            return self.query_tasks(unfinished[0][0], annotator, strategy)
+        return self.query_tasks(task.query_id, annotator, strategy) if task else []
+
+    def rest_is_not_relevant(
+        self, tasks: Sequence[Task], annotator: str, model_version: str | None = None
+    ) -> tuple[int, int]:
+        """Label these pairs 0, in one step that is undone at once; returns what `judge` returns."""
+        judgments = [
+            Judgment(task.query, task.passage, 0, annotator, model_version=model_version, score_visible=False,
+                     source=task.source)
+            for task in tasks
+        ]  # fmt: skip
+        return self.store.save(_checked_judgments(judgments), one_step=True)
+
+    def judged_by(self, annotator: str, limit: int) -> list[Judged]:
+        """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""
+        return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
+
+    def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None = None) -> None:
+        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge."""
+        if label not in (0, 1):
+            raise InvalidInput(f"The decision is {label!r}; it has to be 1 (relevant) or 0 (not relevant).")
+        decided_by = check_name(decided_by, "Your name")
+        if note:
+            check_text(note, "The note")
+        self.task(query_id, passage_id, decided_by)
+        self.review.decide(query_id, passage_id, label, decided_by, note or None)
+
+    def write_guidelines(self, text: str, written_by: str) -> None:
+        """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""
+        if text.strip():
+            check_text(text, "The guidelines")
+        self.store.write_guidelines(text, check_name(written_by, "Your name"))
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""

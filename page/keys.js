@@ -5,12 +5,18 @@
     '1': 'judge-relevant', '0': 'judge-not-relevant', ' ': 'judge-cannot-tell', l: 'judge-later', u: 'judge-undo',
     f: 'judge-flag', ArrowLeft: 'judge-back', ArrowRight: 'judge-forward',
   };
+  // In a list of pairs the keys are for the pair that is selected.
+  const inLists = {
+    '1': 'relevant', '0': 'not-relevant', ' ': 'cannot-tell', l: 'later', u: 'undo', f: 'flag', n: 'note', r: 'rest',
+    Enter: 'next', ArrowUp: 'up', ArrowLeft: 'up', ArrowDown: 'down', ArrowRight: 'down',
+  };
   const isShown = (element) => element && element.offsetParent !== null;
   const isTyping = (target) =>
     target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName);
-  // Somebody who moves with the tab key presses what is focused with the space bar.
+  // Somebody who moves with the tab key presses what is focused with the space bar or enter.
   const pressesFocused = (event) =>
-    event.key === ' ' && document.activeElement?.matches('button:focus-visible, summary:focus-visible, a:focus-visible');
+    [' ', 'Enter'].includes(event.key)
+    && document.activeElement?.matches('button:focus-visible, summary:focus-visible, a:focus-visible');
   // The arrows belong to the row of tabs while one of them is focused by the keyboard.
   const movesTabs = (event) =>
     event.key.startsWith('Arrow') && document.activeElement?.matches('[role="tab"]:focus-visible');
@@ -21,19 +27,38 @@
   });
 
   document.addEventListener('keydown', (event) => {
-    if (!isShown(document.getElementById('label-tab-body')) || isTyping(event.target)) return;
+    if (!isShown(document.getElementById('label-tab-body'))) return;
+    const note = document.querySelector('#note :is(input, textarea)');
+    if (event.target === note && ['Enter', 'Escape'].includes(event.key) && !event.isComposing) {
+      setTimeout(() => note.blur()); // the box hears of the key first
+      return;
+    }
+    if (isTyping(event.target)) return;
     if (event.repeat || event.altKey || event.metaKey || event.isComposing) return;
     const isUndo = event.ctrlKey && event.key.toLowerCase() === 'z' && !event.shiftKey;
     if (event.ctrlKey && !isUndo) return;
     if (event.key === '?') {
-      const help = document.getElementById('keys-help');
+      const help = [...document.querySelectorAll('.keys')].find(isShown);
       if (help) help.open = !help.open;
       event.preventDefault();
       return;
     }
-    const id = isUndo ? 'judge-undo' : buttons[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    const button = id && document.getElementById(id);
-    if (!isShown(button) || pressesFocused(event) || movesTabs(event)) return;
+    const key = isUndo ? 'u' : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (pressesFocused(event) || movesTabs(event)) return;
+    const list = [...document.querySelectorAll('[data-judge-list]')].find(isShown);
+    if (list) {
+      if (!inLists[key]) return;
+      event.preventDefault();
+      list.dispatchEvent(new CustomEvent('judgekey', { detail: inLists[key], bubbles: true }));
+      return;
+    }
+    if (key === 'n' && isShown(note)) {
+      event.preventDefault();
+      note.focus();
+      return;
+    }
+    const button = document.getElementById(buttons[key]);
+    if (!isShown(button)) return;
     event.preventDefault();
     if (!button.disabled) button.click();
   });

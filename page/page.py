@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
-from labeling.label_tab import LabelTab
 from page.client_api import add_client_api
+from page.judging import JudgingTab
 from page.render import render
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
@@ -19,7 +20,7 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-HEAD = f"<script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>"
+HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in ("pairs.js", "keys.js"))
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -71,20 +72,21 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Rerank", id="rerank"):
                 build_rerank_tab(services, annotator)
             with gr.Tab("Label", id="label") as label_tab:
-                labels = LabelTab(services, annotator)
+                judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
-                connect_data = build_data_tab(services, annotator, token)
+                import_form = build_data_tab(services, annotator, token)
+                connect_data = build_browser(services, annotator, token)
+                import_form.connect(connect_data)
             with gr.Tab("Train", id="train") as train_tab:
                 connect_train, shown_run = build_train_tab(services, token)
                 build_results(services, annotator, token, shown_run)
             with gr.Tab("Models", id="models-tab") as models_tab:
                 connect_models = build_models_tab(services, token)
 
-        open_labels = (labels.open, [labels.session, annotator, labels.strategy], labels.outputs)
-        label_tab.select(*open_labels, **quiet)
-        page.load(lambda name: name, remembered, annotator, **quiet).then(*open_labels, **quiet)
+        judging.connect(label_tab.select)
+        page.load(lambda name: name, remembered, annotator, **quiet).then(*judging.opening, **quiet)
         annotator.input(lambda name: name.strip(), annotator, remembered, **quiet)
-        gr.on([annotator.blur, annotator.submit], *open_labels, **quiet)
+        judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)
         connect_train(train_tab.select)
         connect_models(models_tab.select)

@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from errors import InvalidInput, NotFound
 from labeling.agreement import agreement
-from labeling.exchange import MEDIA_TYPES, ExportFormat, export
+from labeling.exchange import MEDIA_TYPES, ExportFormat, export, file_name
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from reranker.model import RankedPassage
 from reranker.recipe import TrainingConfig
@@ -204,9 +204,11 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
         },
     )
     def read_labels(format: ExportFormat = "jsonl") -> StreamingResponse:
-        """Every label. qrels, which know no annotators, hold what each pair counts as."""
-        pieces = export(format, services.label_store.labels, services.label_store.consensus)
-        headers = {"Content-Disposition": f'attachment; filename="labels.{format}"'}
+        """Every label. qrels, which know no annotators, hold what each pair counts as; trec is a zip of topics,
+        collection, qrels and the model's run."""
+        store = services.label_store
+        pieces = export(format, store.labels, store.consensus, services.labeling.scored_pairs)
+        headers = {"Content-Disposition": f'attachment; filename="{file_name(format)}"'}
         return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)
 
     @app.get("/v1/agreement", tags=["label"], dependencies=guard, responses=errors.responses(401, 403))

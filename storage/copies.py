@@ -14,7 +14,11 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from storage import database
+from storage.migrations import recount
 
+# What is made anew where it is missing, and is no reason to copy a store again: who holds which pair just now, and
+# what the models think of the candidates.
+PASSING = ("leases", "candidate_scores")
 TEXTS = ("queries", "passages", "splits")
 # The tables that say what holds now of a judgment, with whether that is about its flag.
 JUDGMENTS = {"labels": 0, "skips": 0, "flags": 1}
@@ -73,7 +77,20 @@ class CannotMerge(Exception):
 def take(path: Path, copy: Path) -> None:
     """Write a consistent copy of the store, compact and the same byte for byte as long as nothing in it changes."""
     with database.read(path) as db:
-        db.conn.execute("VACUUM INTO ?", [str(copy)])
+        passing = any(db.conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in PASSING)
+        # A copy that rows were deleted from would not be the same byte for byte, so they are deleted before.
+        whole = copy.with_name(f"{copy.name}-whole") if passing else copy
+        db.conn.execute("VACUUM INTO ?", [str(whole)])
+    if passing:
+        try:
+            with database.read(whole) as db:
+                for table in PASSING:
+                    db.conn.execute(f"DELETE FROM {table}")
+                db.conn.commit()
+                db.conn.execute("VACUUM INTO ?", [str(copy)])
+        finally:
+            for file in whole.parent.glob(f"{whole.name}*"):
+                file.unlink()
     with database.read(copy) as db:
         # VACUUM counts this up; alone in its file, and with nothing else open, it may be set.
         db.conn.execute("PRAGMA schema_version=1")
@@ -100,7 +117,7 @@ def merge(path: Path, copy: Path) -> None:
         database.create(copy)
     except sqlite3.Error as error:
         raise CannotMerge(f"its tables are not those of a store: {error}") from error
-    with database.read(path) as db:
+    with database.read(path, own=True) as db:
         db.attach("other", copy)
         if _columns(db, "main") != _columns(db, "other"):
             raise CannotMerge("it was written by another version of the app")
@@ -127,6 +144,8 @@ def _merge(db: Database) -> None:
     _append(db, "candidates", "true")
     run(OUTDATED_ADJUDICATIONS)
     run("INSERT OR IGNORE INTO main.adjudications SELECT * FROM other.adjudications")
+    _append(db, "deletions", "created_at NOT IN (SELECT created_at FROM main.deletions)")
+    _append(db, "guidelines", "created_at NOT IN (SELECT created_at FROM main.guidelines)")
 
     run(LATER)
     for table, flags in JUDGMENTS.items():
@@ -139,6 +158,9 @@ def _merge(db: Database) -> None:
     values = [{"id": "number", "undoes": UNDOES}.get(name, name) for name in columns]
     run("DELETE FROM main.label_events")
     run(f"INSERT INTO main.label_events ({', '.join(columns)}) SELECT {', '.join(values)} FROM events e")
+
+    # The counts of the other store came along with its candidates.
+    recount(db)
 
     # A run that is under way elsewhere is not ours to follow, and the name of a version may be taken here.
     run("INSERT OR IGNORE INTO main.training_runs SELECT * FROM other.training_runs WHERE finished_at IS NOT NULL")

@@ -1,13 +1,17 @@
 """Opening the SQLite file, and the one way to write to it.
 
-Every operation opens its own connection, so threads never share one. A write takes the lock at its start
-(BEGIN IMMEDIATE): two writers wait for each other up to BUSY_SECONDS instead of one failing half way.
+Every operation has its own connection, so threads never share one. While the app runs, a thread keeps its connection
+for its next operation: opening one and reading the schema takes longer than most operations do.
+
+A write takes the lock at its start (BEGIN IMMEDIATE): two writers wait for each other up to BUSY_SECONDS instead of one
+failing half way. Within this process they queue up before that, since SQLite itself lets them sleep and try again.
 `synchronous=FULL` makes a commit durable before the call returns, also across a power cut.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +22,8 @@ import sqlite_utils
 from storage.migrations import migrations
 
 BUSY_SECONDS = 30
+# Room for pages in memory, in KiB, for the few operations that touch most of the file.
+BIG_CACHE = 256_000
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "lustre")
 
 
@@ -33,22 +39,79 @@ def create(path: Path) -> None:
         migrations.apply(db)
 
 
+class _Kept(threading.local):
+    """The idle connections of this thread, by the file that they are open on."""
+
+    def __init__(self) -> None:
+        self.idle: dict[Path, list[sqlite3.Connection]] = {}
+
+
+_kept = _Kept()
+# Files whose connections are kept, each with one that stays open. When the last one on a file is closed, SQLite tidies
+# up what lies beside it, and that takes longer than most operations too.
+_keeping: dict[Path, sqlite3.Connection] = {}
+
+
+def keep_open(path: Path) -> None:
+    """From now on keep the connections to this file for the next operation of their thread."""
+    _keeping.setdefault(path, _connect(path)).execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
+def let_close(path: Path) -> None:
+    """Keep connections to this file no longer."""
+    connection = _keeping.pop(path, None)
+    for idle in [*_kept.idle.pop(path, []), *([connection] if connection else [])]:
+        idle.close()
+
+
 @contextmanager
-def read(path: Path) -> Iterator[sqlite_utils.Database]:
-    """A connection for reading; closed at the end of the block."""
+def read(path: Path, own: bool = False) -> Iterator[sqlite_utils.Database]:
+    """A connection for reading; with `own`, one that nothing uses before or after, and that may attach other files."""
+    keep = path in _keeping and not own
+    idle = _kept.idle.setdefault(path, []) if keep else []
+    connection = idle.pop() if idle else _connect(path)
+    is_sound = False
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        yield sqlite_utils.Database(connection)
+        is_sound = True
+    finally:
+        if keep and is_sound and not connection.in_transaction and path in _keeping:
+            # A generator may end on another thread than it began on.
+            _kept.idle.setdefault(path, []).append(connection)
+        else:
+            connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA synchronous=FULL")
-        yield sqlite_utils.Database(connection)
-    finally:
+    except BaseException:
         connection.close()
+        raise
+    return connection
+
+
+_writing = threading.Lock()
 
 
 @contextmanager
-def write(path: Path) -> Iterator[sqlite_utils.Database]:
-    """A connection that holds the write lock; committed at the end of the block, rolled back on any error."""
-    with read(path) as db:
+def write(
+    path: Path, durable: bool = True, attached: dict[str, Path] | None = None
+) -> Iterator[sqlite_utils.Database]:
+    """A connection that holds the write lock; committed at the end of the block, rolled back on any error.
+
+    Other files are `attached` under their names; the connection is then one of its own.
+
+    What is written with `durable` off may be lost in a power cut, and nothing else with it: it does not wait for the
+    disk.
+    """
+    with _writing, read(path, own=bool(attached)) as db:
+        for name, file in (attached or {}).items():
+            db.attach(name, file)
+        if not durable:
+            db.conn.execute("PRAGMA synchronous=NORMAL")
         db.conn.execute("BEGIN IMMEDIATE")
         try:
             yield db

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from sqlite_utils import Database
 
+from errors import Conflict
 from storage import database
+from storage.judgments import PAIR, judge, record, set_state, state
+from storage.leases import hold
+from storage.pairs import add_pair, add_pairs
 from storage.records import (
     AddedCandidates,
     Candidate,
     ConsensusLabel,
+    Guidelines,
+    Judged,
     Judgment,
     Progress,
     SkipReason,
     StoredLabel,
     Task,
+    now,
     text_id,
 )
-
-Order = Literal["oldest", "random", "top"]
 
 # How many rows a streaming read fetches at once.
 PAGE = 5_000
 
-TASK_COLUMNS = """
-    c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
-    l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged
+# Labels and skips that are not taken back, of pairs that are not deleted.
+STANDING = """
+    SELECT * FROM label_events e WHERE action IN ('label', 'skip')
+    AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
+    AND EXISTS (SELECT 1 FROM candidates c WHERE c.query_id = e.query_id AND c.passage_id = e.passage_id)
 """
-TASK_TABLES = """
-    candidates c
-    JOIN queries q ON q.id = c.query_id
-    JOIN passages p ON p.id = c.passage_id
-    LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
-    LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
-    LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
-"""
-ORDER_BY: dict[Order, str] = {
-    "oldest": "c.id",
-    "random": "random()",
-    "top": "coalesce(c.rank, 1e9), c.id",
-}
 
 LABELS = """
     SELECT l.query_id, q.text AS query, l.passage_id, p.text AS passage, l.label, l.annotator, l.note, l.updated_at
@@ -67,11 +61,6 @@ CONSENSUS = """
 """
 
 
-def now() -> str:
-    """The present moment in UTC, ISO 8601 with microseconds."""
-    return datetime.now(UTC).isoformat()
-
-
 class LabelStore:
     """Reads and writes candidates and labels. Every method is one transaction."""
 
@@ -83,106 +72,82 @@ class LabelStore:
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Add pairs to be judged. Pairs that are there already are counted as duplicates and left as they are."""
         with database.write(self.path) as db:
-            return _add_pairs(db, candidates)
-
-    def next_task(self, annotator: str, order: Order = "oldest") -> Task | None:
-        """The next candidate that this annotator has neither judged nor put aside.
-
-        When there is none, those put off until later come back, in the order in which they were put off.
-        """
-        waiting = f"SELECT {TASK_COLUMNS} FROM {TASK_TABLES} WHERE l.label IS NULL AND s.reason IS "
-        with database.read(self.path) as db:
-            for sql in (
-                f"{waiting} NULL ORDER BY {ORDER_BY[order]} LIMIT 1",
-                f"{waiting} 'later' ORDER BY s.created_at, s.rowid LIMIT 1",
-            ):
-                for row in db.query(sql, {"annotator": annotator}):
-                    return _task(row)
-        return None
-
-    def task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
-        """One candidate as this annotator sees it, judged or not; None where there is no such candidate."""
-        sql = f"SELECT {TASK_COLUMNS} FROM {TASK_TABLES} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
-        with database.read(self.path) as db:
-            for row in db.query(sql, {"annotator": annotator, "query_id": query_id, "passage_id": passage_id}):
-                return _task(row)
-        return None
+            return add_pairs(db, candidates)
 
     # Judging
 
-    def save(self, judgments: Iterable[Judgment]) -> tuple[int, int]:
-        """Store all of these judgments or none.
+    def save(self, judgments: Iterable[Judgment], one_step: bool = False) -> tuple[int, int]:
+        """Store all of these judgments or none; those of `one_step` are undone together.
 
         Returns (how many were stored, how many of them replaced a different label of the same annotator).
         """
         with database.write(self.path) as db:
-            return _judge_all(db, judgments)
-
-    def import_pairs(
-        self, candidates: Iterable[Candidate], judgments: Iterable[Judgment]
-    ) -> tuple[AddedCandidates, tuple[int, int]]:
-        """Add pairs and store judgments, all or none; returns what `add_candidates` and `save` return."""
-        with database.write(self.path) as db:
-            return _add_pairs(db, candidates), _judge_all(db, judgments)
+            return _judge_all(db, judgments, secrets.token_hex(8) if one_step else None)
 
     def skip(self, query_id: str, passage_id: str, annotator: str, reason: SkipReason, seconds: float | None) -> None:
         """Put a candidate aside without a label. A label that this annotator gave it before is withdrawn."""
         with database.write(self.path) as db:
-            before = _state(db, query_id, passage_id, annotator)
-            _set_state(db, query_id, passage_id, annotator, label=None, skip=reason, note=None)
-            _record(db, query_id, passage_id, annotator, "skip", before, skip=reason, seconds=seconds)
+            before = state(db, query_id, passage_id, annotator)
+            set_state(db, query_id, passage_id, annotator, label=None, skip=reason, note=None)
+            record(db, query_id, passage_id, annotator, "skip", before, skip=reason, seconds=seconds)
 
     def toggle_flag(self, query_id: str, passage_id: str, annotator: str) -> bool:
         """Flag a candidate for somebody to look at, or take the flag away. Returns whether it is flagged now."""
         key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
         with database.write(self.path) as db:
-            where = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
-            removed = db.conn.execute(f"DELETE FROM flags WHERE {where}", key).rowcount
+            removed = db.conn.execute(f"DELETE FROM flags WHERE {PAIR}", key).rowcount
             if not removed:
                 db["flags"].insert({**key, "created_at": now()})
-            before = _state(db, query_id, passage_id, annotator)
-            _record(db, query_id, passage_id, annotator, "unflag" if removed else "flag", before)
+            before = state(db, query_id, passage_id, annotator)
+            record(db, query_id, passage_id, annotator, "unflag" if removed else "flag", before)
         return not removed
 
-    def undo(self, annotator: str) -> tuple[str, str] | None:
-        """Take back this annotator's last label or skip that is not taken back yet.
+    def undo(self, annotator: str, event_id: int | None = None, hold_seconds: float = 0) -> list[tuple[str, str]]:
+        """Take back this annotator's last label or skip that is not taken back yet, with all of its step; or the one
+        label or skip with that event id.
 
-        Returns the (query id, passage id) that it was about, or None when there is nothing to undo.
+        The pairs are held for the annotator for `hold_seconds`, so that nobody else is given them meanwhile. Returns
+        the (query id, passage id) of each; none when there is nothing to undo. Raises Conflict where the annotator has
+        judged the pair again since.
         """
-        last = """
-            SELECT * FROM label_events e
-            WHERE annotator = :annotator AND action IN ('label', 'skip')
-            AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
-            ORDER BY id DESC LIMIT 1
-        """
+        last = f"SELECT * FROM ({STANDING}) WHERE annotator = :annotator ORDER BY id DESC LIMIT 1"
+        step = f"SELECT * FROM ({STANDING}) WHERE annotator = :annotator AND batch = :batch ORDER BY id DESC"
+        one = f"SELECT * FROM ({STANDING}) WHERE annotator = :annotator AND id = :event_id"
         with database.write(self.path) as db:
-            event = next(iter(db.query(last, {"annotator": annotator})), None)
-            if event is None:
-                return None
-            key = (event["query_id"], event["passage_id"], annotator)
-            before = _state(db, *key)
-            label, skip, note = event["previous_label"], event["previous_skip"], event["previous_note"]
-            _set_state(db, *key, label=label, skip=skip, note=note)
-            _record(db, *key, "undo", before, label=label, skip=skip, undoes=event["id"])
-        return event["query_id"], event["passage_id"]
+            if event_id is None:
+                events = list(db.query(last, {"annotator": annotator}))
+                if events and events[0]["batch"]:
+                    events = list(db.query(step, {"annotator": annotator, "batch": events[0]["batch"]}))
+            else:
+                events = list(db.query(one, {"annotator": annotator, "event_id": event_id}))
+                if events and _is_outdated(db, events[0]):
+                    raise Conflict("You judged this pair again since. Undo or correct the later judgment.")
+            for event in events:
+                _take_back(db, event, hold_seconds)
+        return [(event["query_id"], event["passage_id"]) for event in events]
 
     # Reading
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator."""
-        sql = """
-            SELECT
-                (SELECT count(*) FROM candidates) AS candidates,
-                (SELECT count(*) FROM (SELECT DISTINCT query_id, passage_id FROM labels)) AS judged,
-                (SELECT count(*) FROM (SELECT DISTINCT query_id, passage_id FROM labels WHERE label = 1)) AS relevant,
-                (SELECT count(*) FROM labels WHERE annotator = :annotator) AS mine,
-                (SELECT count(*) FROM skips WHERE annotator = :annotator AND reason = 'cannot_tell') AS put_aside,
-                (SELECT count(DISTINCT annotator) FROM labels) AS annotators
-        """
+        mine = "SELECT labels, cannot_tell FROM annotators WHERE annotator = ?"
         with database.read(self.path) as db:
-            row = next(iter(db.query(sql, {"annotator": annotator})))
-        left = row["candidates"] - row["mine"] - row.pop("put_aside")
-        return Progress(**row, mine_left=left)
+            counted = dict(db.conn.execute("SELECT name, value FROM counters"))
+            annotators = db.conn.execute("SELECT count(*) FROM annotators WHERE labels > 0").fetchone()[0]
+            labels, cannot_tell = db.conn.execute(mine, [annotator]).fetchone() or (0, 0)
+        return Progress(
+            candidates=counted["candidates"],
+            judged=counted["judged"],
+            relevant=counted["relevant"],
+            mine=labels,
+            mine_left=counted["candidates"] - labels - cannot_tell,
+            annotators=annotators,
+        )
+
+    def anything_judged(self) -> bool:
+        """Whether anybody has judged anything."""
+        with database.read(self.path) as db:
+            return db.conn.execute("SELECT value FROM counters WHERE name = 'judged'").fetchone()[0] > 0
 
     def labels(self) -> Iterator[StoredLabel]:
         """Every current label of every annotator, oldest first, read as one consistent snapshot."""
@@ -200,6 +165,47 @@ class LabelStore:
         """
         with database.read(self.path) as db:
             return dict(db.conn.execute(sql, (text_id(query), annotator)))
+
+    def judged_by(self, annotator: str, limit: int) -> list[Judged]:
+        """The pairs that this annotator judged or put aside last, each once and as it stands, the latest first."""
+        sql = f"""
+            SELECT e.id, e.created_at, e.query_id, q.text AS query, e.passage_id, p.text AS passage, c.source,
+                l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
+            FROM ({STANDING}) e
+            JOIN candidates c ON c.query_id = e.query_id AND c.passage_id = e.passage_id
+            JOIN queries q ON q.id = e.query_id
+            JOIN passages p ON p.id = e.passage_id
+            LEFT JOIN labels l
+                ON l.query_id = e.query_id AND l.passage_id = e.passage_id AND l.annotator = e.annotator
+            LEFT JOIN skips s
+                ON s.query_id = e.query_id AND s.passage_id = e.passage_id AND s.annotator = e.annotator
+            LEFT JOIN flags f
+                ON f.query_id = e.query_id AND f.passage_id = e.passage_id AND f.annotator = e.annotator
+            WHERE e.annotator = :annotator AND NOT EXISTS (
+                SELECT 1 FROM ({STANDING}) n WHERE n.query_id = e.query_id AND n.passage_id = e.passage_id
+                AND n.annotator = e.annotator AND n.id > e.id
+            )
+            ORDER BY e.id DESC LIMIT :limit
+        """
+        with database.read(self.path) as db:
+            rows = list(db.query(sql, {"annotator": annotator, "limit": limit}))
+        return [
+            Judged(row.pop("id"), Task(**{**row, "flagged": bool(row["flagged"])}), moment)
+            for row in rows
+            if (moment := row.pop("created_at"))
+        ]
+
+    def guidelines(self) -> Guidelines | None:
+        """What annotators are asked to go by, as it was written last; None where nothing was written."""
+        sql = "SELECT text, written_by, created_at FROM guidelines ORDER BY created_at DESC, id DESC LIMIT 1"
+        with database.read(self.path) as db:
+            row = db.conn.execute(sql).fetchone()
+        return Guidelines(*row) if row else None
+
+    def write_guidelines(self, text: str, written_by: str) -> None:
+        """Put another text in the place of the guidelines; those before it are kept."""
+        with database.write(self.path) as db:
+            db["guidelines"].insert({"text": text, "written_by": written_by, "created_at": now()})
 
     def latest_labels(self, limit: int) -> list[StoredLabel]:
         """The labels that were given last, newest first."""
@@ -224,106 +230,25 @@ class LabelStore:
             db["splits"].insert_all(rows, pk="query_id", ignore=True)
 
 
-def _task(row: dict) -> Task:
-    return Task(**{**row, "flagged": bool(row["flagged"])})
-
-
-def _add_pair(db: Database, candidate: Candidate) -> tuple[bool, bool, bool]:
-    """Insert what is new of a pair; returns whether the query, the passage and the pair were."""
-    query_id, passage_id, moment = text_id(candidate.query), text_id(candidate.passage), now()
-    insert_text = "INSERT OR IGNORE INTO {} (id, text, created_at) VALUES (?, ?, ?)"
-    new_query = db.conn.execute(insert_text.format("queries"), (query_id, candidate.query, moment)).rowcount
-    new_passage = db.conn.execute(insert_text.format("passages"), (passage_id, candidate.passage, moment)).rowcount
-    new_pair = db.conn.execute(
-        "INSERT OR IGNORE INTO candidates (query_id, passage_id, source, rank, created_at) VALUES (?, ?, ?, ?, ?)",
-        (query_id, passage_id, candidate.source, candidate.rank, moment),
-    ).rowcount
-    return bool(new_query), bool(new_passage), bool(new_pair)
-
-
-def _add_pairs(db: Database, candidates: Iterable[Candidate]) -> AddedCandidates:
-    queries = passages = added = duplicates = 0
-    for candidate in candidates:
-        new_query, new_passage, new_pair = _add_pair(db, candidate)
-        queries += new_query
-        passages += new_passage
-        added += new_pair
-        duplicates += not new_pair
-    return AddedCandidates(queries, passages, added, duplicates)
-
-
-def _judge_all(db: Database, judgments: Iterable[Judgment]) -> tuple[int, int]:
+def _judge_all(db: Database, judgments: Iterable[Judgment], batch: str | None = None) -> tuple[int, int]:
     saved = changed = 0
     for judgment in judgments:
-        _add_pair(db, Candidate(judgment.query, judgment.passage, judgment.source, judgment.rank))
-        changed += _judge(db, judgment)
+        add_pair(db, Candidate(judgment.query, judgment.passage, judgment.source, judgment.rank))
+        changed += judge(db, judgment, batch)
         saved += 1
     return saved, changed
 
 
-def _judge(db: Database, judgment: Judgment) -> bool:
-    """Store one judgment with its event; returns whether it replaced a different label."""
-    key = (text_id(judgment.query), text_id(judgment.passage), judgment.annotator)
-    before = _state(db, *key)
-    _set_state(db, *key, label=judgment.label, skip=None, note=judgment.note)
-    _record(
-        db,
-        *key,
-        "label",
-        before,
-        label=judgment.label,
-        note=judgment.note,
-        seconds=judgment.seconds,
-        model_version=judgment.model_version,
-        score_visible=judgment.score_visible,
-    )
-    return before["previous_label"] not in (None, judgment.label)
+def _is_outdated(db: Database, event: dict[str, Any]) -> bool:
+    later = f"SELECT 1 FROM ({STANDING}) WHERE {PAIR} AND id > :id"
+    return db.conn.execute(later, event).fetchone() is not None
 
 
-def _state(db: Database, query_id: str, passage_id: str, annotator: str) -> dict:
-    """What this annotator says of this pair at present, by the names of the event's `previous_` columns."""
-    key, where = (query_id, passage_id, annotator), "query_id = ? AND passage_id = ? AND annotator = ?"
-    label = db.conn.execute(f"SELECT label, note FROM labels WHERE {where}", key).fetchone() or (None, None)
-    skip = db.conn.execute(f"SELECT reason FROM skips WHERE {where}", key).fetchone() or (None,)
-    return {"previous_label": label[0], "previous_note": label[1], "previous_skip": skip[0]}
-
-
-def _set_state(
-    db: Database,
-    query_id: str,
-    passage_id: str,
-    annotator: str,
-    *,
-    label: int | None,
-    skip: str | None,
-    note: str | None,
-) -> None:
-    """Make this what the annotator says of the pair: a label, a skip, or nothing at all."""
-    key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
-    for table, value in (("labels", label), ("skips", skip)):
-        if value is None:
-            db.conn.execute(
-                f"DELETE FROM {table} WHERE query_id = :query_id AND passage_id = :passage_id "
-                "AND annotator = :annotator",
-                key,
-            )
-    if label is not None:
-        db["labels"].insert({**key, "label": label, "note": note, "updated_at": now()}, replace=True)
-    if skip is not None:
-        db["skips"].insert({**key, "reason": skip, "created_at": now()}, replace=True)
-
-
-def _record(
-    db: Database, query_id: str, passage_id: str, annotator: str, action: str, before: dict, **columns: object
-) -> None:
-    db["label_events"].insert(
-        {
-            "query_id": query_id,
-            "passage_id": passage_id,
-            "annotator": annotator,
-            "action": action,
-            **before,
-            **columns,
-            "created_at": now(),
-        }
-    )
+def _take_back(db: Database, event: dict[str, Any], hold_seconds: float) -> None:
+    key = (event["query_id"], event["passage_id"], event["annotator"])
+    before = state(db, *key)
+    label, skip, note = event["previous_label"], event["previous_skip"], event["previous_note"]
+    set_state(db, *key, label=label, skip=skip, note=note)
+    record(db, *key, "undo", before, label=label, skip=skip, undoes=event["id"])
+    if label is None and hold_seconds:
+        hold(db, *key, strategy="", drawn=event["strategy"] or "", seconds=hold_seconds)

@@ -4,6 +4,8 @@ Texts are stored once, under the hash of their content. What happened (`label_ev
 `training_events`) is only ever added to; what holds now (`labels`, `skips`, `training_runs`) is derived from it.
 """
 
+import hashlib
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("rerank-workbench")
@@ -138,16 +140,178 @@ CREATE TABLE evaluations (
 """
 
 
+# What the queue needs to be quick however long it is. `shuffle` puts candidates into an order that is as good as random
+# and stays; `voices` and `relevant` count the annotators who labelled a candidate and who called it relevant. Counts
+# are kept by triggers, so that no writer can forget them.
+M002 = """
+ALTER TABLE candidates ADD COLUMN shuffle INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE candidates ADD COLUMN voices INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE candidates ADD COLUMN relevant INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE label_events ADD COLUMN batch TEXT;
+ALTER TABLE label_events ADD COLUMN strategy TEXT;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT INTO counters VALUES ('candidates', 0), ('judged', 0), ('relevant', 0);
+CREATE TABLE annotators (
+    annotator TEXT PRIMARY KEY,
+    labels INTEGER NOT NULL DEFAULT 0,
+    cannot_tell INTEGER NOT NULL DEFAULT 0,
+    later INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE leases (
+    query_id TEXT NOT NULL REFERENCES queries(id),
+    passage_id TEXT NOT NULL REFERENCES passages(id),
+    annotator TEXT NOT NULL,
+    strategy TEXT NOT NULL,
+    drawn TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (query_id, passage_id, annotator)
+) STRICT;
+CREATE INDEX leases_by_annotator ON leases (annotator);
+CREATE TABLE candidate_scores (
+    query_id TEXT NOT NULL REFERENCES queries(id),
+    passage_id TEXT NOT NULL REFERENCES passages(id),
+    model_version TEXT NOT NULL,
+    score REAL NOT NULL,
+    PRIMARY KEY (model_version, query_id, passage_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE guidelines (
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    written_by TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT
+"""
+RECOUNT = """
+UPDATE candidates SET
+    voices = (SELECT count(*) FROM labels l
+        WHERE l.query_id = candidates.query_id AND l.passage_id = candidates.passage_id),
+    relevant = (SELECT count(*) FROM labels l
+        WHERE l.query_id = candidates.query_id AND l.passage_id = candidates.passage_id AND l.label = 1);
+DELETE FROM annotators;
+INSERT INTO annotators (annotator, labels, cannot_tell, later)
+    SELECT annotator, sum(label), sum(cannot_tell), sum(later) FROM (
+        SELECT annotator, 1 AS label, 0 AS cannot_tell, 0 AS later FROM labels
+        UNION ALL SELECT annotator, 0, reason = 'cannot_tell', reason = 'later' FROM skips
+    ) GROUP BY annotator;
+UPDATE counters SET value = (SELECT count(*) FROM candidates) WHERE name = 'candidates';
+UPDATE counters SET value = (SELECT count(*) FROM candidates WHERE voices > 0) WHERE name = 'judged';
+UPDATE counters SET value = (SELECT count(*) FROM candidates WHERE relevant > 0) WHERE name = 'relevant'
+"""
+M002_INDEXES = """
+CREATE INDEX candidates_by_age ON candidates (voices, id);
+CREATE INDEX candidates_by_shuffle ON candidates (voices, shuffle);
+CREATE INDEX candidates_by_rank ON candidates (voices, coalesce(rank, 1000000000), id);
+CREATE INDEX candidates_in_dispute ON candidates (id) WHERE relevant > 0 AND relevant < voices;
+CREATE INDEX labels_by_time ON labels (updated_at);
+CREATE INDEX skips_by_annotator ON skips (annotator, reason, created_at);
+CREATE INDEX label_events_by_batch ON label_events (batch) WHERE batch IS NOT NULL;
+CREATE INDEX label_events_by_pair ON label_events (query_id, passage_id)
+"""
+M002_TRIGGERS = (
+    """
+    CREATE TRIGGER candidate_added AFTER INSERT ON candidates BEGIN
+        UPDATE counters SET value = value + 1 WHERE name = 'candidates';
+    END
+    """,
+    """
+    CREATE TRIGGER candidate_removed AFTER DELETE ON candidates BEGIN
+        UPDATE counters SET value = value - CASE name
+            WHEN 'candidates' THEN 1 WHEN 'judged' THEN OLD.voices > 0 ELSE OLD.relevant > 0 END
+        WHERE name IN ('candidates', 'judged', 'relevant');
+    END
+    """,
+    """
+    CREATE TRIGGER candidate_judged AFTER UPDATE OF voices, relevant ON candidates
+    WHEN (OLD.voices > 0) != (NEW.voices > 0) OR (OLD.relevant > 0) != (NEW.relevant > 0) BEGIN
+        UPDATE counters SET value = value + CASE name
+            WHEN 'judged' THEN (NEW.voices > 0) - (OLD.voices > 0)
+            ELSE (NEW.relevant > 0) - (OLD.relevant > 0) END
+        WHERE name IN ('judged', 'relevant');
+    END
+    """,
+    """
+    CREATE TRIGGER label_added AFTER INSERT ON labels BEGIN
+        UPDATE candidates SET voices = voices + 1, relevant = relevant + NEW.label
+        WHERE query_id = NEW.query_id AND passage_id = NEW.passage_id;
+        INSERT INTO annotators (annotator, labels) VALUES (NEW.annotator, 1)
+        ON CONFLICT (annotator) DO UPDATE SET labels = labels + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER label_changed AFTER UPDATE OF label ON labels WHEN OLD.label != NEW.label BEGIN
+        UPDATE candidates SET relevant = relevant + NEW.label - OLD.label
+        WHERE query_id = NEW.query_id AND passage_id = NEW.passage_id;
+    END
+    """,
+    """
+    CREATE TRIGGER label_removed AFTER DELETE ON labels BEGIN
+        UPDATE candidates SET voices = voices - 1, relevant = relevant - OLD.label
+        WHERE query_id = OLD.query_id AND passage_id = OLD.passage_id;
+        UPDATE annotators SET labels = labels - 1 WHERE annotator = OLD.annotator;
+    END
+    """,
+    """
+    CREATE TRIGGER skip_added AFTER INSERT ON skips BEGIN
+        INSERT INTO annotators (annotator, cannot_tell, later)
+        VALUES (NEW.annotator, NEW.reason = 'cannot_tell', NEW.reason = 'later')
+        ON CONFLICT (annotator) DO UPDATE SET
+            cannot_tell = cannot_tell + (NEW.reason = 'cannot_tell'), later = later + (NEW.reason = 'later');
+    END
+    """,
+    """
+    CREATE TRIGGER skip_removed AFTER DELETE ON skips BEGIN
+        UPDATE annotators SET
+            cannot_tell = cannot_tell - (OLD.reason = 'cannot_tell'), later = later - (OLD.reason = 'later')
+        WHERE annotator = OLD.annotator;
+    END
+    """,
+)
+
+
 @migrations()
 def m001_create_tables(db: Database) -> None:
+    _execute(db, M001)
+
+
+@migrations()
+def m002_make_the_queue_quick(db: Database) -> None:
+    _execute(db, M002)
+    db.conn.create_function("shuffle_of", 2, shuffle_of, deterministic=True)
+    db.conn.execute("UPDATE candidates SET shuffle = shuffle_of(query_id, passage_id)")
+    _execute(db, RECOUNT)
+    _execute(db, M002_INDEXES)
+    for trigger in M002_TRIGGERS:
+        db.conn.execute(trigger)
+
+
+@migrations()
+def m003_add_deletions(db: Database) -> None:
+    # What was deleted, as JSON, until it is put back.
+    db.conn.execute(
+        "CREATE TABLE deletions (id INTEGER PRIMARY KEY, deleted_by TEXT NOT NULL, rows TEXT NOT NULL, "
+        "created_at TEXT NOT NULL) STRICT"
+    )
+
+
+def shuffle_of(query_id: str, passage_id: str) -> int:
+    """A candidate's place in the shuffled order, from 0 to 2**32 - 1. Stored: it must never be computed otherwise."""
+    return int.from_bytes(hashlib.sha256(f"{query_id} {passage_id}".encode()).digest()[:4], "big")
+
+
+def recount(db: Database) -> None:
+    """Set every count that triggers keep to what the rows say."""
+    _execute(db, RECOUNT)
+
+
+def _execute(db: Database, script: str) -> None:
     # One statement at a time: executescript() would commit the transaction that the migration runs in.
-    for statement in M001.split(";"):
+    for statement in script.split(";"):
         if statement.strip():
             db.conn.execute(statement)
 
 
 @migrations()
-def m003_note_memory_and_deletions(db: Database) -> None:
+def m004_note_memory_and_deletions(db: Database) -> None:
     # `note` is what a run has to say beside its outcome: that it stopped early, and where.
     db.conn.execute("ALTER TABLE training_runs ADD COLUMN memory INTEGER")
     db.conn.execute("ALTER TABLE training_runs ADD COLUMN note TEXT")

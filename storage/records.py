@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 SkipReason = Literal["cannot_tell", "later"]
@@ -16,6 +17,11 @@ UNFINISHED: tuple[RunStatus, ...] = ("queued", "running")
 def text_id(text: str) -> str:
     """The id under which a text is stored: the first 80 bits of its SHA-256, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat()
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,65 @@ class Task:
     label: int | None = None
     skip: SkipReason | None = None
     flagged: bool = False
+    note: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The (query id, passage id) of the pair."""
+        return self.query_id, self.passage_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this annotator has neither labelled the pair nor put it aside for good."""
+        return self.label is None and self.skip != "cannot_tell"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair as its annotator judged it last, or put it aside: the event that did so, and when that was (UTC)."""
+
+    event_id: int
+    task: Task
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Guidelines:
+    """What annotators are asked to go by, in Markdown."""
+
+    text: str
+    written_by: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A candidate that an annotator may be given next, as the strategies weigh it.
+
+    `score` is the logit that the champion gave it and `other_score` that of the model before or after it, each None
+    while it is not scored. `disputed` says that the annotators who judged it so far differ.
+    """
+
+    id: int
+    query_id: str
+    passage_id: str
+    rank: int | None
+    score: float | None
+    other_score: float | None
+    disputed: bool
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many annotators judge a pair: `share` of all pairs are judged by `overlap` of them, the others by one."""
+
+    overlap: int
+    share: float = 1.0
+
+    @property
+    def shared_below(self) -> int:
+        """Pairs whose place in the shuffled order is below this are judged by several."""
+        return round(self.share * 2**32)
 
 
 @dataclass(frozen=True)
@@ -73,6 +138,79 @@ class StoredLabel:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What one annotator says of one pair."""
+
+    query_id: str
+    passage_id: str
+    annotator: str
+    label: int
+    note: str | None
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """A pair that annotators judged differently, with their votes."""
+
+    task: Task
+    votes: list[Vote]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided a pair counts as, where annotators differed."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    label: int
+    decided_by: str
+    note: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """A candidate as it is found on the Data tab, with its votes."""
+
+    id: int
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    source: str
+    rank: int | None
+    votes: list[Vote]
+
+
+@dataclass(frozen=True)
+class PairEvent:
+    """One thing that somebody did with a pair."""
+
+    annotator: str
+    action: str
+    label: int | None
+    skip: str | None
+    previous_label: int | None
+    note: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
+class JudgingEvent:
+    """One label as it was given: how many seconds it took, whether the model's score was on the screen, and that score
+    (the logit of the version that answered then), None where it is not stored."""
+
+    label: int
+    seconds: float | None
+    score_visible: bool | None
+    score: float | None
+    created_at: str
+
+
+@dataclass(frozen=True)
 class ConsensusLabel:
     """What a pair counts as: the adjudication where there is one, else the majority of the annotators."""
 
@@ -84,6 +222,18 @@ class ConsensusLabel:
 
 
 @dataclass(frozen=True)
+class ScoredPair:
+    """A candidate with the logit that a model version gave it."""
+
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    model_version: str
+    score: float
+
+
+@dataclass(frozen=True)
 class AddedCandidates:
     """How many queries, passages and candidates were new, and how many candidates were there already."""
 
@@ -91,6 +241,18 @@ class AddedCandidates:
     passages: int = 0
     candidates: int = 0
     duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class StagedCounts:
+    """What a file holds: rows that are pairs to be judged and rows that are labels; and of these, each counted once,
+    the pairs and the labels that are new to the store, and the labels that change an earlier one."""
+
+    pairs: int = 0
+    labels: int = 0
+    new_pairs: int = 0
+    new_labels: int = 0
+    changed_labels: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +87,27 @@ def say_name(page: Page, name: str) -> None:
     """Type the annotator's name."""
     box(page, "annotator").fill(name)
     box(page, "annotator").press("Enter")
+
+
+def choose_strategy(page: Page, strategy: str) -> None:
+    """Open the Label tab, and there say which pair comes next."""
+    open_tab(page, "Label")
+    box(page, "strategy").click()
+    page.get_by_role("option", name=re.compile(f"^{strategy}:")).click()
+
+
+def empty_queue(app: AppProcess) -> None:
+    """Take everything out of the store of a running app that has to do with judging."""
+    tables = (
+        "labels", "label_events", "skips", "flags", "leases", "adjudications", "candidate_scores", "candidates",
+        "annotators", "guidelines", "splits",
+    )  # fmt: skip
+    with sqlite3.connect(app.log.parent / "workbench.db", timeout=30) as db:
+        for table in tables:
+            db.execute(f"DELETE FROM {table}")
+    db.close()
+    # The index of words is made again where it is missing.
+    (app.log.parent / "search.db").unlink(missing_ok=True)
 
 
 def paste(page: Page, elem_id: str, text: str) -> None:

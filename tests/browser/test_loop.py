@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, open_page, open_tab, say_name
+from tests.browser.conftest import box, choose_strategy, open_page, open_tab, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -63,10 +63,10 @@ def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_pa
     expect(page.locator("#import-report")).to_contain_text("2 labels and 2 pairs to be judged")
     page.locator("button#import").click()
     expect(page.locator("#import-report")).to_contain_text("Imported: 2 labels")
-    expect(page.locator("#latest-labels tbody tr")).to_have_count(4)
+    expect(page.locator("#latest-labels tbody tr")).to_have_count(6)
 
     # Label by keyboard.
-    open_tab(page, "Label")
+    choose_strategy(page, "oldest")
     expect(page.locator("#task")).to_contain_text("Ballast in the hull")
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("A lighthouse")

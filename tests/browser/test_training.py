@@ -124,7 +124,7 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
     page.locator("#start-training").click()
     expect_error(page, "There are no labels to learn from yet")
     open_tab(page, "Data")
-    expect(page.locator("#latest-labels")).to_contain_text("There are no labels yet")
+    expect(page.locator("#latest-labels")).to_contain_text("Nothing is stored yet")
 
 
 def test_a_version_is_downloaded_as_a_zip(labelled_app: AppProcess, context: BrowserContext) -> None:

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from services import Services
-from tests.serving import assert_error, label
+from tests.conftest import make_settings
+from tests.serving import assert_error, label, serving
 
 FIELDS = {"query_id", "query", "passage_id", "passage", "label", "annotator", "note", "updated_at"}
 STRANGE = [
@@ -91,7 +94,7 @@ def test_unknown_fields_are_refused(shared_client: httpx.Client) -> None:
 def test_tasks_come_until_nothing_is_left(client: httpx.Client) -> None:
     client.post("/v1/candidates", json={"pairs": [pair(1), pair(2)]})
     for number in (1, 2):
-        response = client.get("/v1/tasks/next")
+        response = client.get("/v1/tasks/next", params={"strategy": "oldest"})
         assert response.status_code == 200
         task = response.json()
         assert set(task) == {"query_id", "query", "passage_id", "passage"}
@@ -116,7 +119,7 @@ def test_spaces_around_an_annotators_name_do_not_count(client: httpx.Client) -> 
     assert client.get("/v1/tasks/next", params={"annotator": "anna "}).status_code == 204
 
 
-@pytest.mark.parametrize("strategy", ["oldest", "top", "random"])
+@pytest.mark.parametrize("strategy", ["gain", "uncertain", "disagreement", "top", "random", "oldest"])
 def test_every_strategy_hands_out_what_there_is(client: httpx.Client, strategy: str) -> None:
     pairs = [pair(number) for number in range(3)]
     client.post("/v1/candidates", json={"pairs": pairs})
@@ -128,9 +131,27 @@ def test_every_strategy_hands_out_what_there_is(client: httpx.Client, strategy: 
     assert sorted(seen, key=str) == sorted(pairs, key=str)
 
 
+def test_whoever_asks_again_gets_the_same_task(client: httpx.Client) -> None:
+    client.post("/v1/candidates", json={"pairs": [pair(number) for number in range(30)]})
+    tasks = [client.get("/v1/tasks/next", params={"annotator": "anna"}).json() for _ in range(5)]
+    assert all(task == tasks[0] for task in tasks)
+    assert client.get("/v1/tasks/next", params={"annotator": "berta"}).json() != tasks[0]
+
+
 @pytest.mark.parametrize("params", [{"strategy": "best"}, {"strategy": ""}, {"annotator": ""}, {"annotator": "a\x00"}])
 def test_bad_task_parameters_are_refused(shared_client: httpx.Client, params: dict[str, str]) -> None:
     assert_error(shared_client.get("/v1/tasks/next", params=params), 422, "invalid_input")
+
+
+def test_with_a_quota_a_pair_is_given_to_so_many(tmp_path: Path, model_dir: Path) -> None:
+    settings = make_settings(tmp_path / "data", model_dir, OVERLAP="2")
+    with serving(Services.build(settings)) as client:
+        client.post("/v1/candidates", json={"pairs": [pair(1)]})
+        asked = [client.get("/v1/tasks/next", params={"annotator": name}).status_code for name in ("a", "b", "c")]
+        assert asked == [200, 200, 204]
+        label(client, ("query 1", "passage 1", 1), annotator="a")
+        label(client, ("query 1", "passage 1", 0), annotator="b")
+        assert client.get("/v1/tasks/next", params={"annotator": "c"}).status_code == 204
 
 
 # Labels
@@ -293,6 +314,18 @@ def test_every_label_of_many_is_exported(client: httpx.Client) -> None:
     assert {row["query"] for row in stored(client)} == {f"query {number}" for number in range(6_000)}
     parquet = pq.read_table(io.BytesIO(client.get("/v1/labels?format=parquet").content))
     assert len(set(parquet.column("query").to_pylist())) == 6_000
+
+
+def test_the_files_of_trec_come_as_a_zip(client: httpx.Client) -> None:
+    label(client, ("q", "one", 1), ("q", "two\nlines", 0))
+    response = client.get("/v1/labels", params={"format": "trec"})
+    assert response.headers["content-type"] == "application/zip"
+    assert 'filename="labels-trec.zip"' in response.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        files = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
+    assert [line.split("\t")[1] for line in files["topics.tsv"]] == ["q"]
+    assert sorted(line.split("\t")[1] for line in files["collection.tsv"]) == ["one", "two lines"]
+    assert sorted(line.split()[3] for line in files["qrels.txt"]) == ["0", "1"]
 
 
 @pytest.mark.parametrize("kind", ["", "xml", "JSONL", "jsonl,csv"])

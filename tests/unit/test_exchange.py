@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from errors import InvalidInput, TooLarge
-from labeling import exchange
-from labeling.exchange import LABEL_FIELDS, LABEL_WORDS, MEDIA_TYPES, ImportedPairs, export, read_pairs
+from labeling import exchange, reading
+from labeling.exchange import LABEL_FIELDS, MEDIA_TYPES, export
+from labeling.importing import COLUMNS, LABEL_WORDS, check_file, checked_rows
+from labeling.trec import ZIP_FILES
+from storage import database
 from storage.records import Candidate, ConsensusLabel, Judgment, StoredLabel
+from storage.staging import Staging
 
 HARD_TEXTS = [
     'commas, "quotes" and ; semicolons',
@@ -41,14 +46,37 @@ def write(tmp_path: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def read(tmp_path: Path, name: str, content: str | bytes) -> ImportedPairs:
-    return read_pairs(write(tmp_path, name, content), "importer")
+@dataclass
+class Imported:
+    """The rows of a file, by what they are."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    judgments: list[Judgment] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+def read(tmp_path: Path, name: str, content: str | bytes, mapping: dict[str, str] | None = None) -> Imported:
+    return read_file(write(tmp_path, name, content), mapping)
+
+
+def read_file(path: Path, mapping: dict[str, str] | None = None) -> Imported:
+    imported = Imported()
+    for line, row, _ in checked_rows(path, "importer", mapping):
+        if isinstance(row, Candidate):
+            imported.candidates.append(row)
+        elif isinstance(row, Judgment):
+            imported.judgments.append(row)
+        else:
+            imported.broken.append(f"Line {line}: {row}")
+    return imported
 
 
 def refusal(tmp_path: Path, name: str, content: str | bytes) -> str:
     """What is said of a file that cannot be used as a whole."""
+    path = write(tmp_path, name, content)
+    database.create(tmp_path / "store.db")
     with pytest.raises(InvalidInput) as raised:
-        read(tmp_path, name, content)
+        check_file(path, "importer", Staging(tmp_path / "staging.db"), tmp_path / "store.db")
     return str(raised.value)
 
 
@@ -92,8 +120,8 @@ def test_every_kind_of_file_is_read(tmp_path: Path, name: str, content: str) -> 
     assert pairs.broken == []
 
 
-@pytest.mark.parametrize("query", exchange.QUERY_COLUMNS)
-@pytest.mark.parametrize("passage", exchange.PASSAGE_COLUMNS)
+@pytest.mark.parametrize("query", COLUMNS["query"])
+@pytest.mark.parametrize("passage", COLUMNS["passage"])
 def test_columns_may_have_the_names_that_others_use(tmp_path: Path, query: str, passage: str) -> None:
     assert read(tmp_path, "a.csv", f"id,{passage},{query}\n1,p,q\n").candidates == [Candidate("q", "p", "import")]
     line = json.dumps({"id": 1, passage: "p", query: "q"})
@@ -216,9 +244,9 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "query,passage\nq,p\n")
     with path.open("ab") as file:
-        file.truncate(exchange.MAX_IMPORT_BYTES + 1)
-    with pytest.raises(TooLarge, match=r"a\.csv has 200 MB; at most 200 MB"):
-        read_pairs(path, "importer")
+        file.truncate(reading.MAX_IMPORT_BYTES + 1)
+    with pytest.raises(TooLarge, match=r"a\.csv has 2,000 MB; at most 2,000 MB"):
+        read_file(path)
 
 
 # Out
@@ -273,6 +301,9 @@ def test_an_export_without_labels_is_an_empty_file_of_its_kind(kind: str) -> Non
         import pyarrow.parquet as pq
 
         assert pq.read_table(io.BytesIO(content)).column_names == LABEL_FIELDS
+    elif kind == "trec":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert {name: archive.read(name) for name in archive.namelist()} == dict.fromkeys(ZIP_FILES, b"")
     else:
         assert content.decode().split() == ([",".join(LABEL_FIELDS)] if kind == "csv" else [])
 
@@ -284,7 +315,7 @@ def test_the_exported_fields_are_those_of_a_label() -> None:
 def test_blank_cells_are_empty_cells(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("query,passage,label,note,annotator,source\nq,p,1, , ,\t\nq,r, ,,,\n")
-    pairs = read_pairs(path, "importer")
+    pairs = read_file(path)
     assert pairs.broken == []
     assert [(one.annotator, one.note, one.source) for one in pairs.judgments] == [("importer", None, "import")]
     assert [one.passage for one in pairs.candidates] == ["r"]
@@ -293,4 +324,4 @@ def test_blank_cells_are_empty_cells(tmp_path: Path) -> None:
 def test_names_in_json_lines_may_be_of_any_case(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"Query": "q", "PASSAGE": "p", " Label ": 1}\n')
-    assert [one.label for one in read_pairs(path, "importer").judgments] == [1]
+    assert [one.label for one in read_file(path).judgments] == [1]

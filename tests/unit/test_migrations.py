@@ -11,13 +11,14 @@ from sqlite_utils import Database
 
 from storage import database
 from storage.label_store import LabelStore
-from storage.migrations import migrations
+from storage.migrations import migrations, recount, shuffle_of
 from storage.model_store import ModelStore
-from storage.records import Judgment
+from storage.records import Judgment, text_id
 
 TABLES = {
     "queries", "passages", "candidates", "labels", "label_events", "skips", "flags", "adjudications", "splits",
     "training_runs", "training_events", "model_versions", "model_events", "evaluations",
+    "counters", "annotators", "leases", "candidate_scores", "guidelines", "deletions",
 }  # fmt: skip
 FIRST = "m001_create_tables"
 
@@ -54,6 +55,63 @@ def test_the_first_migration_makes_the_schema_from_nothing() -> None:
     assert own_tables(db) >= TABLES
     assert applied(db)[0] == FIRST
     assert list(migrations.pending(db)) == []
+
+
+def test_the_second_migration_counts_what_the_first_schema_holds(tmp_path: Path) -> None:
+    path = tmp_path / "workbench.db"
+    with database.write(path) as db:
+        migrations.apply(db, stop_before="m002_make_the_queue_quick")
+        moment = "2026-01-01"
+        for table, names in (("queries", "q"), ("passages", "abcd")):
+            db[table].insert_all({"id": name, "text": f"text {name}", "created_at": moment} for name in names)
+        pairs = [{"query_id": "q", "passage_id": name} for name in "abcd"]
+        db["candidates"].insert_all({**pair, "source": "api", "rank": None, "created_at": moment} for pair in pairs)
+        judged = [(pairs[0], "anna", 1), (pairs[0], "bo", 0), (pairs[1], "anna", 0)]
+        db["labels"].insert_all(
+            {**pair, "annotator": who, "label": label, "note": None, "updated_at": moment}
+            for pair, who, label in judged
+        )
+        db["skips"].insert({**pairs[2], "annotator": "anna", "reason": "cannot_tell", "created_at": moment})
+        db["skips"].insert({**pairs[3], "annotator": "anna", "reason": "later", "created_at": moment})
+        event = {**pairs[0], "annotator": "anna", "action": "label", "label": 1, "created_at": moment}
+        db["label_events"].insert(event)
+    database.create(path)
+    with database.read(path) as db:
+        rows = db.conn.execute("SELECT passage_id, voices, relevant, shuffle FROM candidates ORDER BY id").fetchall()
+        annotators = db.conn.execute("SELECT * FROM annotators ORDER BY annotator").fetchall()
+    assert rows == [
+        (name, *counts, shuffle_of("q", name))
+        for name, counts in {"a": (2, 1), "b": (1, 0), "c": (0, 0), "d": (0, 0)}.items()
+    ]
+    assert annotators == [("anna", 2, 1, 1), ("bo", 1, 0, 0)]
+    progress = LabelStore(path).progress("anna")
+    assert (progress.candidates, progress.judged, progress.relevant, progress.mine_left) == (4, 2, 1, 1)
+    assert LabelStore(path).undo("anna") == [("q", "a")]
+    assert LabelStore(path).progress("anna").mine == 1
+
+
+def test_counts_follow_every_way_in_which_rows_change(path: Path) -> None:
+    store = LabelStore(path)
+    store.save([Judgment("q", "a", 1, "anna"), Judgment("q", "a", 0, "bo"), Judgment("q", "b", 0, "anna")])
+    store.save([Judgment("q", "a", 0, "anna"), Judgment("q", "b", 0, "anna")])
+    pair = text_id("q"), text_id("b")
+    store.skip(*pair, "anna", "later", None)
+    store.skip(*pair, "anna", "cannot_tell", None)
+    store.undo("anna")
+    store.save([Judgment("q", "c", 1, "cy")])
+    counts = ["SELECT name, value FROM counters ORDER BY 1", "SELECT * FROM annotators ORDER BY 1",
+              "SELECT id, voices, relevant FROM candidates ORDER BY 1"]  # fmt: skip
+    with database.write(path) as db:
+        kept = [db.conn.execute(sql).fetchall() for sql in counts]
+        recount(db)
+        counted = [db.conn.execute(sql).fetchall() for sql in counts]
+    assert kept == counted
+    assert kept[0] == [("candidates", 3), ("judged", 2), ("relevant", 1)]
+    with database.write(path) as db:
+        db.conn.execute("DELETE FROM labels WHERE annotator = 'cy'")
+        db.conn.execute("DELETE FROM candidates WHERE passage_id = ?", [text_id("c")])
+    assert LabelStore(path).progress("").candidates == 2
+    assert LabelStore(path).progress("").relevant == 0
 
 
 def test_a_fresh_store_is_made_with_its_directory(tmp_path: Path) -> None:
@@ -142,8 +200,8 @@ def test_an_error_inside_a_write_rolls_back_all_of_it(path: Path) -> None:
 def test_runs_and_versions_from_before_memory_was_noted_are_read(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with database.read(path) as db:
-        migrations.apply(db, stop_before="m003_note_memory_and_deletions")
-        assert "m003_note_memory_and_deletions" not in applied(db)
+        migrations.apply(db, stop_before="m004_note_memory_and_deletions")
+        assert "m004_note_memory_and_deletions" not in applied(db)
         db.conn.execute(
             "INSERT INTO training_runs VALUES ('r', 'succeeded', '{\"seed\": 1}', 'Finished', 1.0, 3, 3, 0.5, NULL, "
             "'{}', 'Promoted.', 'v1', 1, NULL, 77, 1.5, '2026-01-01T00:00:00+00:00', '2026-01-01T00:01:00+00:00')"

@@ -86,6 +86,24 @@ def test_a_wrong_port_is_named(tmp_path: Path, port: str) -> None:
     assert_wrong(tmp_path, "PORT", repr(port), "0 to 65535", PORT=port)
 
 
+def test_how_many_judge_a_pair(tmp_path: Path) -> None:
+    assert (read(tmp_path).overlap, read(tmp_path).overlap_share, read(tmp_path).lease_minutes) == (None, 1.0, 15.0)
+    settings = read(tmp_path, OVERLAP=" 2 ", OVERLAP_SHARE="0.2", LEASE_MINUTES="0.5")
+    assert (settings.overlap, settings.overlap_share, settings.lease_minutes) == (2, 0.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("OVERLAP", value) for value in ("0", "-1", "1.5", "two", "101", "²")),
+        *(("OVERLAP_SHARE", value) for value in ("-0.1", "1.1", "a fifth", "nan", "20%")),
+        *(("LEASE_MINUTES", value) for value in ("0", "-1", "1441", "inf", "nan", "ten")),
+    ],
+)
+def test_a_wrong_quota_is_named(tmp_path: Path, name: str, value: str) -> None:
+    assert_wrong(tmp_path, name, repr(value), **{name: value})
+
+
 @pytest.mark.parametrize("token", [" token", "token\n", "   ", "tokén", "to\x00ken", "a\tb"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
     message = assert_wrong(tmp_path, "API_TOKEN", API_TOKEN=token)

@@ -1,0 +1,191 @@
+"""Bringing pairs and labels in from a file: every row is checked first, then all that can be used goes in at once.
+
+Checking reads the file into a staging file beside the store (storage/staging.py), so that what is new can be counted
+before anything is stored, and so that the store is written in one short transaction however long the file is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from errors import InvalidInput, WorkbenchError
+from files import parse_json
+from labeling import reading
+from storage.records import Candidate, Judgment, StagedCounts
+from storage.staging import Staging
+from texts import check_name, check_text
+
+# What a column may be called; the first name is the one that messages use.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "query": ("query", "question", "sentence_0"),
+    "passage": ("passage", "document", "text", "answer", "sentence_1"),
+    "label": ("label", "relevance"),
+    "annotator": ("annotator",),
+    "source": ("source",),
+    "rank": ("rank",),
+    "note": ("note",),
+}
+NEEDED = ("query", "passage")
+LABEL_WORDS = {
+    "1": 1,
+    "1.0": 1,
+    "true": 1,
+    "yes": 1,
+    "relevant": 1,
+    "0": 0,
+    "0.0": 0,
+    "false": 0,
+    "no": 0,
+    "not relevant": 0,
+    "not_relevant": 0,
+    "irrelevant": 0,
+}
+EXAMPLES_OF_BROKEN_ROWS = 20
+STAGED_AT_ONCE = 5_000
+
+Row = Candidate | Judgment | str
+# Which column holds what: a field of COLUMNS -> the column's name, in lower case.
+Mapping = dict[str, str]
+
+
+@dataclass
+class CheckedFile:
+    """What a file holds that can be used, staged, and what is wrong with the rows that cannot be."""
+
+    name: str
+    counts: StagedCounts = field(default_factory=StagedCounts)
+    broken: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def check_file(
+    path: Path,
+    annotator: str,
+    staging: Staging,
+    store: Path,
+    mapping: Mapping | None = None,
+    on_progress: Callable[[float], None] = lambda part: None,
+) -> CheckedFile:
+    """Read a file into `staging` and count what of it is new to the store at `store`; nothing is stored yet.
+
+    Judgments that name no annotator count as `annotator`'s. Raises InvalidInput when the file as a whole cannot be
+    used, TooLarge when it is too large.
+    """
+    return check_rows(path.name, checked_rows(path, annotator, mapping), staging, store, on_progress)
+
+
+def check_rows(
+    name: str,
+    checked: Iterable[tuple[int, Row, float]],
+    staging: Staging,
+    store: Path,
+    on_progress: Callable[[float], None] = lambda part: None,
+) -> CheckedFile:
+    """Stage the rows that can be used and count them; `name` is that of where they come from."""
+    found = CheckedFile(name)
+
+    def usable() -> Iterator[tuple[int, Candidate | Judgment]]:
+        for place, (line, row, part) in enumerate(checked):
+            if place % STAGED_AT_ONCE == 0:
+                on_progress(part)
+            if isinstance(row, str):
+                found.broken += 1
+                if len(found.examples) < EXAMPLES_OF_BROKEN_ROWS:
+                    found.examples.append(f"Line {line}: {row}")
+            else:
+                yield line, row
+
+    if not staging.add(usable()):
+        reason = found.examples[0] if found.examples else "It has no rows."
+        raise InvalidInput(f"There is nothing to import in {name}. {reason}")
+    found.counts = staging.count(store)
+    return found
+
+
+def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> Iterator[tuple[int, Row, float]]:
+    """Each row of a file with its number: a pair, a judgment, or what is wrong with it; and how much is read."""
+    is_table = path.suffix.lower() in (".csv", ".tsv")
+    if is_table or mapping:
+        mapping = mapping or guess_columns(reading_columns(path))
+        _check_mapping(path, mapping, reading_columns(path))
+    for line, row, part in reading.rows(path):
+        try:
+            yield line, _checked(parse_json(row) if isinstance(row, str) else row, annotator, mapping), part
+        except WorkbenchError as error:
+            yield line, str(error), part
+
+
+def reading_columns(path: Path) -> list[str]:
+    """The names of the columns of a file, also of a table without rows."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        for _ in reading.rows(path):
+            break
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            import csv
+
+            header = next(csv.reader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
+        return [name.strip().lower() for name in header if name.strip()]
+    return reading.columns(path)
+
+
+def guess_columns(names: Iterable[str]) -> Mapping:
+    """Which of these columns holds what, by their names."""
+    names = list(names)
+    guessed = {}
+    for wanted, known in COLUMNS.items():
+        for name in known:
+            if name in names:
+                guessed[wanted] = name
+                break
+    return guessed
+
+
+def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
+    for wanted in NEEDED:
+        if not mapping.get(wanted):
+            known = COLUMNS[wanted]
+            raise InvalidInput(
+                f"{path.name} has no column named {wanted} (or {', '.join(known[1:])}). Its columns are: "
+                f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one in its first line."
+            )
+
+
+def _checked(row: Any, annotator: str, mapping: Mapping | None) -> Candidate | Judgment:
+    if not isinstance(row, dict):
+        raise InvalidInput("This is not an object with a query and a passage.")
+    row = reading.lower_names(row)
+    mapping = mapping or guess_columns(name for name, value in row.items() if value is not None)
+
+    def value(name: str) -> Any:
+        return row.get(mapping.get(name, ""))
+
+    query = check_text(_text(value("query"), "query"), "The query")
+    passage = check_text(_text(value("passage"), "passage"), "The passage")
+    source = check_name(str(value("source") or "import"), "The source")
+    rank = _rank(value("rank"))
+    label = value("label")
+    if label is None or str(label).strip() == "":
+        return Candidate(query, passage, source, rank)
+    word = str(label).strip().lower()
+    if word not in LABEL_WORDS:
+        raise InvalidInput(f"The label is {str(label)!r}; it has to be 1 (relevant), 0 (not relevant) or empty.")
+    who = check_name(str(value("annotator") or annotator))
+    note = check_text(str(value("note")), "The note") if value("note") else None
+    return Judgment(query, passage, LABEL_WORDS[word], who, note=note, source=source, rank=rank)
+
+
+def _text(value: Any, what: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidInput(f"The {what} is not text.")
+    return value
+
+
+def _rank(value: Any) -> int | None:
+    """A rank is a help, not a must: what is not a whole number from 0 on counts as none."""
+    text = str(value).strip().removesuffix(".0") if value is not None else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None

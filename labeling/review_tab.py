@@ -1,0 +1,82 @@
+"""Where annotators differ: the queue of disputes for whoever decides them, and how far everyone agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from errors import InvalidInput, WorkbenchError
+from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
+from page.notices import check_may_change, shown_to_people
+from page.render import render
+from services import Services
+
+DISPUTES_JS = (Path(__file__).parents[1] / "page" / "disputes.js").read_text(encoding="utf-8")
+SHOWN = 50
+WEEKS = 12
+
+
+def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
+    """Build the queue of disputes. Returns a function that makes an event read it anew."""
+    view = gr.HTML(js_on_load=DISPUTES_JS, elem_id="disputes")
+
+    def show() -> str:
+        review = services.review_store
+        return render(
+            "disputes.html",
+            disputes=review.disputes(SHOWN),
+            total=review.count_disputes(),
+            decisions=review.decisions(SHOWN),
+        )
+
+    def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
+        try:
+            check_may_change(services, token, request, profile)
+        except WorkbenchError as error:
+            return render("empty.html", title="Disputes are for those who may decide them", what_to_do=str(error))
+        return show()
+
+    @shown_to_people
+    def decide(
+        annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: gr.EventData
+    ) -> str:
+        check_may_change(services, token, request, profile)
+        who = annotator.strip() or (profile.username if profile else "")
+        if not who:
+            raise InvalidInput("Who decides? Type your name at the top of the page first, then press again.")
+        if event.label is None:
+            services.review_store.withdraw(event.query, event.passage)
+        else:
+            services.labeling.decide(event.query, event.passage, event.label, who, event.note)
+        return show()
+
+    private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    view.decide(decide, [annotator, token], view, trigger_mode="multiple", concurrency_limit=1, **private)
+    return lambda opened: opened(read, token, view, **private)
+
+
+def build_agreement_tab(services: Services, token: gr.Textbox) -> Callable:
+    """Build the page of how far annotators agree. Returns a function that makes an event read it anew."""
+    view = gr.HTML(elem_id="agreement")
+
+    def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
+        try:
+            check_may_change(services, token, request, profile)
+        except WorkbenchError as error:
+            return render("empty.html", title="Agreement is not shown to everyone", what_to_do=str(error))
+        votes = services.review_store.shared_votes()
+        together = agreement(votes)
+        return render(
+            "agreement.html",
+            agreement=together,
+            in_words=in_words(together.krippendorff_alpha),
+            disputes=services.review_store.count_disputes(),
+            weeks=agreement_by_week(votes)[-WEEKS:],
+            annotators=services.review_store.annotators(),
+            by_annotator={item.annotator: item for item in agreement_by_annotator(votes)},
+        )
+
+    return lambda opened: opened(read, token, view, api_visibility="private")

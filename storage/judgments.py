@@ -1,0 +1,92 @@
+"""What one annotator says of one pair, in an open store: read it, set it, and record that it changed.
+
+For the stores, which hold the transaction. What holds now is in `labels`, `skips` and `flags`; every change is an
+event in `label_events`. Whoever has judged a pair, or put it aside, holds it no longer.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+from storage.records import Judgment, now, text_id
+
+PAIR = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
+SET_LABEL = """
+    INSERT INTO labels (query_id, passage_id, annotator, label, note, updated_at)
+    VALUES (:query_id, :passage_id, :annotator, :label, :note, :moment)
+    ON CONFLICT DO UPDATE SET label = excluded.label, note = excluded.note, updated_at = excluded.updated_at
+"""
+SET_SKIP = """
+    INSERT INTO skips (query_id, passage_id, annotator, reason, created_at)
+    VALUES (:query_id, :passage_id, :annotator, :skip, :moment)
+"""
+
+
+def judge(db: Database, judgment: Judgment, batch: str | None = None) -> bool:
+    """Store one judgment with its event; returns whether it replaced a different label."""
+    key = (text_id(judgment.query), text_id(judgment.passage), judgment.annotator)
+    before = state(db, *key)
+    set_state(db, *key, label=judgment.label, skip=None, note=judgment.note)
+    record(
+        db,
+        *key,
+        "label",
+        before,
+        label=judgment.label,
+        note=judgment.note,
+        seconds=judgment.seconds,
+        model_version=judgment.model_version,
+        score_visible=judgment.score_visible,
+        batch=batch,
+    )
+    return before["previous_label"] not in (None, judgment.label)
+
+
+def state(db: Database, query_id: str, passage_id: str, annotator: str) -> dict:
+    """What this annotator says of this pair at present, by the names of the event's `previous_` columns.
+
+    `strategy` is how the pair was drawn for the annotator, None where it was not.
+    """
+    key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
+    label = db.conn.execute(f"SELECT label, note FROM labels WHERE {PAIR}", key).fetchone() or (None, None)
+    skip = db.conn.execute(f"SELECT reason FROM skips WHERE {PAIR}", key).fetchone() or (None,)
+    lease = db.conn.execute(f"SELECT drawn FROM leases WHERE {PAIR}", key).fetchone() or (None,)
+    return {"previous_label": label[0], "previous_note": label[1], "previous_skip": skip[0], "strategy": lease[0]}
+
+
+def set_state(
+    db: Database,
+    query_id: str,
+    passage_id: str,
+    annotator: str,
+    *,
+    label: int | None,
+    skip: str | None,
+    note: str | None,
+) -> None:
+    """Make this what the annotator says of the pair: a label, a skip, or nothing at all."""
+    row = {
+        "query_id": query_id, "passage_id": passage_id, "annotator": annotator,
+        "label": label, "skip": skip, "note": note, "moment": now(),
+    }  # fmt: skip
+    # What was put off again goes behind what was put off before, so a skip is always a new row.
+    db.conn.execute(f"DELETE FROM skips WHERE {PAIR}", row)
+    if label is None:
+        db.conn.execute(f"DELETE FROM labels WHERE {PAIR}", row)
+    else:
+        db.conn.execute(SET_LABEL, row)
+    if skip is not None:
+        db.conn.execute(SET_SKIP, row)
+    db.conn.execute(f"DELETE FROM leases WHERE {PAIR}", row)
+
+
+def record(
+    db: Database, query_id: str, passage_id: str, annotator: str, action: str, before: dict, **columns: object
+) -> None:
+    """Append an event; `before` is the state that it changed."""
+    row = {
+        "query_id": query_id, "passage_id": passage_id, "annotator": annotator, "action": action,
+        **before, **columns, "created_at": now(),
+    }  # fmt: skip
+    names = ", ".join(row)
+    db.conn.execute(f"INSERT INTO label_events ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)

@@ -1,0 +1,405 @@
+"""The store's half that hands out work: which candidates wait for whom, who holds which, and how the models score them.
+
+The queue may hold a million candidates, and no call looks at more than a few hundred of them: each order has its index,
+led by how many annotators have judged a candidate ("voices"), and a random draw is a stretch of the shuffled order
+that begins anywhere. Only when a bounded look finds nothing that is still open to an annotator is all of it looked at.
+
+Without a quota every annotator may judge every pair, and those that nobody has judged come first. With one, a pair is
+open until it has its number of voices; a lease counts as one, so that the number is never passed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from storage import database
+from storage.leases import hold, let_go
+from storage.records import Quota, ScoredPair, Task, Waiting
+
+Order = Literal["oldest", "random", "top", "disputed"]
+
+# Rows that a bounded look may pass over.
+BOUND = 400
+EVERYTHING = 2**62
+
+TASK = """
+    SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
+        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
+    FROM candidates c
+    JOIN queries q ON q.id = c.query_id
+    JOIN passages p ON p.id = c.passage_id
+    LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
+    LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
+    LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
+"""
+OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
+# Neither judged by the annotator nor put aside.
+NEW_TO_ME = f"""
+    NOT EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND annotator = :annotator)
+    AND NOT EXISTS (SELECT 1 FROM skips WHERE {OF_THE_PAIR} AND annotator = :annotator)
+"""
+HELD_BY_OTHERS = f"""
+    (SELECT count(*) FROM leases WHERE {OF_THE_PAIR} AND annotator != :annotator AND expires_at > :moment)
+"""
+WANTED = "CASE WHEN c.shuffle < :shared_below THEN :overlap ELSE 1 END"
+BY_RANK = "coalesce(c.rank, 1000000000)"
+SORTED: dict[Order, str] = {
+    "oldest": "c.id",
+    "random": "c.shuffle",
+    "top": f"{BY_RANK}, c.id",
+    "disputed": "c.id",
+}
+# The stretch of an order that is looked at; the names of the indexes keep SQLite from choosing another way.
+STRETCH: dict[Order, str] = {
+    "oldest": "candidates c INDEXED BY candidates_by_age WHERE c.voices = :voices",
+    "random": (
+        "candidates c INDEXED BY candidates_by_shuffle "
+        "WHERE c.voices = :voices AND c.shuffle >= :start AND c.shuffle < :end"
+    ),
+    "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
+    "disputed": "candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices",
+}
+WAITING = """
+    SELECT c.id, c.query_id, c.passage_id, c.rank, s.score, o.score AS other_score,
+        c.relevant > 0 AND c.relevant < c.voices AS disputed
+    FROM (SELECT c.* FROM {stretch} ORDER BY {sorted} LIMIT :bound) c
+    LEFT JOIN candidate_scores s
+        ON s.model_version = :version AND s.query_id = c.query_id AND s.passage_id = c.passage_id
+    LEFT JOIN candidate_scores o
+        ON o.model_version = :other AND o.query_id = c.query_id AND o.passage_id = c.passage_id
+    WHERE {new_to_me} AND {open}
+    LIMIT :limit
+"""
+LATER = f"""
+    {TASK} WHERE s.reason = 'later' AND {{open}} ORDER BY s.created_at, s.rowid LIMIT :limit
+"""
+NOT_SCORED = """
+    SELECT c.id, c.query_id, q.text, c.passage_id, p.text
+    FROM (SELECT * FROM candidates WHERE id > ? ORDER BY id LIMIT ?) c
+    JOIN queries q ON q.id = c.query_id
+    JOIN passages p ON p.id = c.passage_id
+    WHERE NOT EXISTS (SELECT 1 FROM candidate_scores WHERE model_version = ? AND query_id = c.query_id
+        AND passage_id = c.passage_id)
+    ORDER BY c.id
+"""
+
+
+class QueueStore:
+    """Reads and writes who is to judge what. Every method is one transaction."""
+
+    def __init__(self, path: Path, quota: Quota | None = None, lease_seconds: float = 900) -> None:
+        """`quota` is None where every annotator may judge every pair."""
+        self.path = path
+        self.quota = quota
+        self.lease_seconds = lease_seconds
+
+    # Looking
+
+    def task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
+        """One candidate as this annotator sees it, judged or not; None where there is no such candidate."""
+        sql = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
+        with database.read(self.path) as db:
+            for row in db.query(sql, {"annotator": annotator, "query_id": query_id, "passage_id": passage_id}):
+                return _task(row)
+        return None
+
+    def waiting(
+        self,
+        annotator: str,
+        order: Order,
+        limit: int,
+        rng: random.Random,
+        versions: Sequence[str] = (),
+        everything: bool = False,
+        held_too: bool = False,
+    ) -> list[Waiting]:
+        """Up to `limit` candidates that are open to this annotator, in that order.
+
+        `versions` are those of the champion and of the model that it is compared with, whose scores come along. Unless
+        `everything` is on, the look is a bounded one, and may find nothing although there is something. Those that
+        others hold are left out, unless `held_too` is on and there is no quota.
+        """
+        values = self._values(annotator) | {
+            "limit": limit,
+            "bound": EVERYTHING if everything else max(limit, BOUND),
+            "version": versions[0] if versions else None,
+            "other": versions[1] if len(versions) > 1 else None,
+        }
+        opened = "true" if held_too and self.quota is None else self._open()
+        with database.read(self.path) as db:
+            if order == "disputed":
+                return _stretch(db, order, values, opened)
+            if self.quota is None:
+                for voices in range(_most_voices(db) + 1):
+                    values["voices"] = voices
+                    look = _random_stretch if order == "random" else _stretch
+                    if found := look(db, order, values, opened, rng):  # type: ignore[operator]
+                        return found
+                return []
+            return self._with_quota(db, order, values, opened, rng)
+
+    def _with_quota(
+        self, db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random
+    ) -> list[Waiting]:
+        """Several levels are open at once. Of the pairs that already have a voice, and few of which want another one,
+        a random stretch is looked at in every order."""
+        quota = self.quota
+        assert quota is not None
+
+        def first() -> list[Waiting]:
+            look = _random_stretch if order == "random" else _stretch
+            return look(db, order, values | {"voices": 0}, opened, rng)  # type: ignore[operator]
+
+        def further() -> list[Waiting]:
+            found: list[Waiting] = []
+            for voices in range(1, quota.overlap):
+                found += _random_stretch(db, "random", values | {"voices": voices}, opened, rng, quota.shared_below)
+            return found
+
+        if order != "random":
+            return sorted(first() + further(), key=_KEYS[order])[: values["limit"]]
+        # Second voices are drawn as often as they will be needed, not only once everything has a first.
+        needed = quota.share * (quota.overlap - 1)
+        looks = [further, first] if rng.random() < needed / (1 + needed) else [first, further]
+        return looks[0]() or looks[1]()
+
+    def _open(self) -> str:
+        """The condition under which a candidate may be given to one more annotator."""
+        if self.quota is None:
+            return f"{HELD_BY_OTHERS} = 0"
+        return f"c.voices + {HELD_BY_OTHERS} < {WANTED}"
+
+    def _values(self, annotator: str) -> dict[str, Any]:
+        values: dict[str, Any] = {"annotator": annotator, "moment": time.time()}
+        if self.quota:
+            values |= {"overlap": self.quota.overlap, "shared_below": self.quota.shared_below}
+        return values
+
+    def left(self, annotator: str) -> int | None:
+        """How many candidates this annotator has neither labelled nor put aside; None with a quota, where it depends
+        on the others."""
+        if self.quota:
+            return None
+        sql = """
+            SELECT (SELECT value FROM counters WHERE name = 'candidates')
+            - coalesce((SELECT labels + cannot_tell + later FROM annotators WHERE annotator = ?), 0)
+        """
+        with database.read(self.path) as db:
+            return db.conn.execute(sql, [annotator]).fetchone()[0]
+
+    def later(self, annotator: str, beside: set[tuple[str, str]]) -> Task | None:
+        """What this annotator put off first, of what is still open and not in `beside`."""
+        opened = self._open() if self.quota else "true"
+        values = self._values(annotator) | {"limit": len(beside) + 1}
+        with database.read(self.path) as db:
+            tasks = [_task(row) for row in db.query(LATER.format(open=opened), values)]
+        return next((task for task in tasks if task.key not in beside), None)
+
+    # Holding
+
+    def held(self, annotator: str, strategy: str, beside: Iterable[tuple[str, str]] = ()) -> Task | None:
+        """The pair that this annotator holds already, so that whoever asks twice gets the same one.
+
+        Those in `beside` are left out: they are on the screen. What was drawn by another strategy goes back, since the
+        annotator has chosen anew.
+        """
+        full = f"c.voices >= {WANTED}" if self.quota else "false"
+        sql = f"""
+            SELECT h.query_id, h.passage_id, h.strategy NOT IN ('', :strategy) OR {full} AS is_outdated
+            FROM leases h JOIN candidates c ON c.query_id = h.query_id AND c.passage_id = h.passage_id
+            WHERE h.annotator = :annotator AND h.expires_at > :moment ORDER BY h.rowid
+        """
+        kept = set(beside)
+        values = self._values(annotator) | {"strategy": strategy}
+        with database.read(self.path) as db:
+            rows = [row for row in db.conn.execute(sql, values) if (row[0], row[1]) not in kept]
+        outdated = [(query_id, passage_id) for query_id, passage_id, is_outdated in rows if is_outdated]
+        if outdated:
+            with database.write(self.path, durable=False) as db:
+                for key in outdated:
+                    let_go(db, *key, annotator)
+        for query_id, passage_id, is_outdated in rows:
+            if not is_outdated:
+                return self.task(query_id, passage_id, annotator)
+        return None
+
+    def hold(
+        self, query_id: str, passage_id: str, annotator: str, strategy: str, drawn: str, beside_others: bool = False
+    ) -> Task | None:
+        """Hand a candidate to this annotator; None where others were faster, or it is judged or put aside by now.
+
+        What the annotator put off until later may be handed out again. Without a quota, `beside_others` lets several
+        annotators hold the same pair.
+        """
+        opened = "true" if beside_others and self.quota is None else self._open()
+        sql = f"""
+            {TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id
+            AND l.label IS NULL AND s.reason IS NOT 'cannot_tell' AND {opened}
+        """
+        values = self._values(annotator) | {"query_id": query_id, "passage_id": passage_id}
+        with database.write(self.path, durable=False) as db:
+            db.conn.execute("DELETE FROM leases WHERE expires_at < ?", [values["moment"]])
+            for row in db.query(sql, values):
+                seconds = self.lease_seconds
+                hold(db, query_id, passage_id, annotator, strategy=strategy, drawn=drawn, seconds=seconds)
+                return _task(row)
+        return None
+
+    def hold_query(
+        self, query_id: str, annotator: str, strategy: str, order: Callable[[str], Any], limit: int
+    ) -> list[Task]:
+        """The candidates of a query for this annotator, sorted by `order` of their passage's id.
+
+        Those that are open to the annotator are held, the first `limit` of them; as far as there is room, those that
+        the annotator has judged or put aside come along.
+        """
+        opened = self._open() if self.quota else "true"
+        mine = "l.label IS NOT NULL OR s.reason IS NOT NULL"
+        candidates = f"""
+            SELECT c.passage_id, {mine} AS is_mine FROM candidates c
+            LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
+            LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
+            WHERE c.query_id = :query_id AND ({mine} OR {opened})
+        """
+        with database.write(self.path, durable=False) as db:
+            rows = db.conn.execute(candidates, self._values(annotator) | {"query_id": query_id}).fetchall()
+            rows = sorted(rows, key=lambda row: (row[1], order(row[0])))[:limit]
+            for passage_id, is_mine in rows:
+                if not is_mine:
+                    seconds = self.lease_seconds
+                    hold(db, query_id, passage_id, annotator, strategy=strategy, drawn="query", seconds=seconds)
+            one = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
+            key = {"annotator": annotator, "query_id": query_id}
+            tasks = [
+                _task(row)
+                for passage_id, _ in sorted(rows, key=lambda row: order(row[0]))
+                for row in db.query(one, key | {"passage_id": passage_id})
+            ]
+        return tasks
+
+    def let_go(self, annotator: str, keys: Iterable[tuple[str, str]]) -> None:
+        """Give the pairs with these (query id, passage id) back."""
+        with database.write(self.path, durable=False) as db:
+            for key in keys:
+                let_go(db, *key, annotator)
+
+    # Scores of the models
+
+    def scored_versions(self) -> list[str]:
+        """The model versions that have scored candidates."""
+        # One step along the index for each version, however many scores there are.
+        sql = """
+            WITH RECURSIVE versions (version) AS (
+                SELECT min(model_version) FROM candidate_scores
+                UNION ALL
+                SELECT (SELECT min(model_version) FROM candidate_scores WHERE model_version > version)
+                FROM versions WHERE version IS NOT NULL
+            )
+            SELECT version FROM versions WHERE version IS NOT NULL
+        """
+        with database.read(self.path) as db:
+            return [version for (version,) in db.conn.execute(sql)]
+
+    def not_scored(self, version: str, after: int, limit: int) -> tuple[list[tuple[int, str, str, str, str]], int]:
+        """Candidates without a score of that version among the `limit` that come after the candidate with id `after`:
+        (id, query id, query, passage id, passage), and the id to go on after.
+
+        That id is `after` itself when no candidates follow.
+        """
+        last = "SELECT max(id) FROM (SELECT id FROM candidates WHERE id > ? ORDER BY id LIMIT ?)"
+        with database.read(self.path) as db:
+            rows = db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall()
+            return rows, db.conn.execute(last, (after, limit)).fetchone()[0] or after
+
+    def scored_pairs(self, version: str) -> Iterator[ScoredPair]:
+        """Every pair that a version has scored, query by query, the best first."""
+        sql = """
+            SELECT s.query_id, q.text, s.passage_id, p.text, s.model_version, s.score
+            FROM candidate_scores s JOIN queries q ON q.id = s.query_id JOIN passages p ON p.id = s.passage_id
+            WHERE s.model_version = ? ORDER BY s.query_id, s.score DESC
+        """
+        with database.read(self.path) as db:
+            for row in db.conn.execute(sql, [version]):
+                yield ScoredPair(*row)
+
+    def save_scores(self, version: str, scores: Iterable[tuple[str, str, float]]) -> None:
+        """Keep the logits that a version gave to (query id, passage id) pairs."""
+        rows = [(version, query_id, passage_id, score) for query_id, passage_id, score in scores]
+        sql = """
+            INSERT INTO candidate_scores (model_version, query_id, passage_id, score) VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET score = excluded.score
+        """
+        with database.write(self.path, durable=False) as db:
+            db.conn.executemany(sql, rows)
+
+    def forget_scores(self, version: str, limit: int) -> int:
+        """Delete up to `limit` scores of a version; returns how many there were to delete."""
+        sql = """
+            DELETE FROM candidate_scores WHERE model_version = :version AND (query_id, passage_id) IN (
+                SELECT query_id, passage_id FROM candidate_scores WHERE model_version = :version LIMIT :limit
+            )
+        """
+        with database.write(self.path, durable=False) as db:
+            return db.conn.execute(sql, {"version": version, "limit": limit}).rowcount
+
+    def last_passages(self, annotator: str, limit: int) -> list[str]:
+        """The passages that this annotator judged or holds, the latest first."""
+        sql = """
+            SELECT p.text FROM (
+                SELECT passage_id, 1 AS held, rowid AS place FROM leases WHERE annotator = :annotator
+                UNION ALL
+                SELECT * FROM (
+                    SELECT passage_id, 0, id FROM label_events WHERE annotator = :annotator
+                    ORDER BY id DESC LIMIT :limit
+                )
+            ) r JOIN passages p ON p.id = r.passage_id ORDER BY r.held DESC, r.place DESC LIMIT :limit
+        """
+        with database.read(self.path) as db:
+            return [text for (text,) in db.conn.execute(sql, {"annotator": annotator, "limit": limit})]
+
+    def passages(self, passage_ids: Sequence[str]) -> dict[str, str]:
+        """The texts of these passages, by id."""
+        marks = ", ".join("?" * len(passage_ids))
+        with database.read(self.path) as db:
+            return dict(db.conn.execute(f"SELECT id, text FROM passages WHERE id IN ({marks})", passage_ids))
+
+
+_KEYS: dict[Order, Callable[[Waiting], Any]] = {
+    "oldest": lambda waiting: waiting.id,
+    "top": lambda waiting: (10**9 if waiting.rank is None else waiting.rank, waiting.id),
+    "random": lambda waiting: 0,
+    "disputed": lambda waiting: waiting.id,
+}
+
+
+def _most_voices(db: Database) -> int:
+    return db.conn.execute("SELECT max(voices) FROM candidates").fetchone()[0] or 0
+
+
+def _stretch(
+    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random | None = None
+) -> list[Waiting]:
+    sql = WAITING.format(stretch=STRETCH[order], sorted=SORTED[order], new_to_me=NEW_TO_ME, open=opened)
+    found = [Waiting(**{**row, "disputed": bool(row["disputed"])}) for row in db.query(sql, values)]
+    return sorted(found, key=_KEYS[order])
+
+
+def _random_stretch(
+    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random, end: int = 2**32
+) -> list[Waiting]:
+    """A stretch of the shuffled order that begins anywhere below `end`, and goes on at the beginning."""
+    start = rng.randrange(max(end, 1))
+    found = _stretch(db, order, values | {"start": start, "end": end}, opened)
+    if len(found) < values["limit"]:
+        found += _stretch(db, order, values | {"start": 0, "end": start}, opened)
+    return found[: values["limit"]]
+
+
+def _task(row: dict[str, Any]) -> Task:
+    return Task(**{**row, "flagged": bool(row["flagged"])})

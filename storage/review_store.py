@@ -1,0 +1,111 @@
+"""The store's half that looks back: where annotators differ, who decides, and what shows how well they judge.
+
+A pair that several annotators judged differently is in dispute until somebody decides it; then that decision counts,
+whatever the votes. Votes are never changed by it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storage import database
+from storage.records import Decision, Dispute, JudgingEvent, Task, Vote, now
+
+IN_DISPUTE = """
+    FROM candidates c WHERE c.relevant > 0 AND c.relevant < c.voices
+    AND NOT EXISTS (SELECT 1 FROM adjudications a WHERE a.query_id = c.query_id AND a.passage_id = c.passage_id)
+"""
+VOTES = """
+    SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
+    WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
+"""
+
+
+class ReviewStore:
+    """Reads disputes, decisions and the history of judgments, and writes decisions. Every method is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # Disputes
+
+    def disputes(self, limit: int) -> list[Dispute]:
+        """The pairs that annotators judged differently and that nobody has decided yet, the oldest first."""
+        sql = f"""
+            SELECT d.query_id, q.text AS query, d.passage_id, p.text AS passage, d.source
+            FROM (SELECT * {IN_DISPUTE} ORDER BY c.id LIMIT ?) d
+            JOIN queries q ON q.id = d.query_id JOIN passages p ON p.id = d.passage_id ORDER BY d.id
+        """
+        with database.read(self.path) as db:
+            tasks = [Task(**row) for row in db.query(sql, [limit])]
+            return [Dispute(task, [Vote(*row) for row in db.conn.execute(VOTES, task.key)]) for task in tasks]
+
+    def count_disputes(self) -> int:
+        """How many pairs wait for a decision."""
+        with database.read(self.path) as db:
+            return db.conn.execute(f"SELECT count(*) {IN_DISPUTE}").fetchone()[0]
+
+    def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None) -> None:
+        """Say what a pair counts as, whatever its annotators say; a decision before this one is replaced."""
+        sql = """
+            INSERT INTO adjudications (query_id, passage_id, label, decided_by, note, created_at)
+            VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET label = excluded.label, decided_by = excluded.decided_by, note = excluded.note,
+                created_at = excluded.created_at
+        """
+        with database.write(self.path) as db:
+            db.conn.execute(sql, (query_id, passage_id, label, decided_by, note, now()))
+
+    def withdraw(self, query_id: str, passage_id: str) -> bool:
+        """Take a decision back, so that the votes count again. Returns whether there was one."""
+        sql = "DELETE FROM adjudications WHERE query_id = ? AND passage_id = ?"
+        with database.write(self.path) as db:
+            return db.conn.execute(sql, (query_id, passage_id)).rowcount > 0
+
+    def decisions(self, limit: int) -> list[Decision]:
+        """The latest decisions, newest first."""
+        sql = """
+            SELECT a.query_id, q.text, a.passage_id, p.text, a.label, a.decided_by, a.note, a.created_at
+            FROM adjudications a JOIN queries q ON q.id = a.query_id JOIN passages p ON p.id = a.passage_id
+            ORDER BY a.created_at DESC LIMIT ?
+        """
+        with database.read(self.path) as db:
+            return [Decision(*row) for row in db.conn.execute(sql, [limit])]
+
+    # How well they judge
+
+    def shared_votes(self) -> list[Vote]:
+        """The labels of all pairs that at least two annotators judged."""
+        sql = """
+            SELECT l.query_id, l.passage_id, l.annotator, l.label, l.note, l.updated_at
+            FROM candidates c JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id
+            WHERE c.voices > 1
+        """
+        with database.read(self.path) as db:
+            return [Vote(*row) for row in db.conn.execute(sql)]
+
+    def judging_events(self, annotator: str, limit: int) -> list[JudgingEvent]:
+        """The labels that this annotator gave and did not take back, newest first, each with the logit of the model
+        that answered at that time, where it is stored."""
+        sql = """
+            SELECT e.label, e.seconds, e.score_visible, s.score, e.created_at
+            FROM (
+                SELECT * FROM label_events e WHERE annotator = ? AND action = 'label'
+                AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
+                ORDER BY id DESC LIMIT ?
+            ) e
+            LEFT JOIN candidate_scores s ON s.model_version = e.model_version AND s.query_id = e.query_id
+                AND s.passage_id = e.passage_id
+            ORDER BY e.id DESC
+        """
+        with database.read(self.path) as db:
+            return [
+                JudgingEvent(label, seconds, None if visible is None else bool(visible), score, moment)
+                for label, seconds, visible, score, moment in db.conn.execute(sql, (annotator, limit))
+            ]
+
+    def annotators(self) -> list[tuple[str, int]]:
+        """Who has labelled how many pairs, the most first."""
+        sql = "SELECT annotator, labels FROM annotators WHERE labels > 0 ORDER BY labels DESC, annotator"
+        with database.read(self.path) as db:
+            return db.conn.execute(sql).fetchall()

@@ -1,0 +1,103 @@
+"""Disputes are decided on the page, and agreement is shown to those who may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import box, empty_queue, expect_error, open_page, open_tab, say_name
+from tests.serving import AppProcess, app_running, eventually, label
+
+pytestmark = pytest.mark.browser
+
+QUERY = "the query"
+
+
+@pytest.fixture
+def disputes(page: Page, shared_app: AppProcess) -> None:
+    """Two pairs that annotators judged differently, and one that they agree on."""
+    empty_queue(shared_app)
+    for who, given in {"anna": (1, 0, 1), "bo": (0, 1, 1)}.items():
+        pairs = zip(("first", "second", "agreed"), given, strict=True)
+        label(shared_app.client, *((QUERY, passage, value) for passage, value in pairs), annotator=who)
+    say_name(page, "ed")
+    open_tab(page, "Label")
+
+
+def counted(app: AppProcess) -> int:
+    return len(app.client.get("/v1/labels", params={"format": "qrels"}).text.splitlines())
+
+
+def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
+    page: Page, disputes: None, shared_app: AppProcess
+) -> None:
+    open_tab(page, "Disputed")
+    rows = page.locator("#disputes [data-row]")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("anna")
+    expect(rows.nth(0)).to_have_attribute("aria-current", "true")
+    assert counted(shared_app) == 1
+    page.keyboard.press("n")
+    page.keyboard.type("1 of the 2 is right")
+    page.keyboard.press("Enter")
+    page.keyboard.press("1")
+    expect(rows).to_have_count(1)
+    expect(page.locator("#disputes tbody tr")).to_contain_text("1 of the 2 is right")
+    rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
+    expect(page.locator("#disputes")).to_contain_text("Nothing is in dispute")
+    eventually(lambda: counted(shared_app) == 3, "both decisions count")
+    page.get_by_role("button", name="Take back").first.click()
+    expect(rows).to_have_count(1)
+    assert counted(shared_app) == 2
+
+
+def test_agreement_is_shown(page: Page, disputes: None, shared_app: AppProcess) -> None:
+    open_tab(page, "Agreement")
+    alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]
+    expect(page.locator("#alpha")).to_have_text(f"{alpha:.3f}")
+    expect(page.locator("#by-annotator tbody tr")).to_have_count(2)
+    expect(page.locator("#by-annotator")).to_contain_text("33 %")
+    expect(page.locator("#kappas tbody tr")).to_contain_text("anna and bo")
+    expect(page.locator("#by-week tbody tr")).to_have_count(1)
+
+
+def test_without_shared_pairs_the_page_says_how_to_get_some(page: Page, shared_app: AppProcess) -> None:
+    empty_queue(shared_app)
+    open_tab(page, "Label")
+    open_tab(page, "Agreement")
+    expect(page.locator("#agreement")).to_contain_text("OVERLAP=2")
+
+
+def test_my_figures_are_shown_to_me(page: Page, disputes: None) -> None:
+    say_name(page, "anna")
+    open_tab(page, "Mine")
+    expect(page.locator("#mine-figures")).to_contain_text("33 %")
+    expect(page.locator("#mine-figures")).to_contain_text("of 3 comparisons")
+
+
+@pytest.fixture
+def closed_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
+    with app_running(tmp_path / "app", model_dir, API_TOKEN="a-token") as app:
+        yield app
+
+
+def test_who_has_no_token_sees_no_labels_of_others_and_changes_no_guidelines(
+    closed_app: AppProcess, context: BrowserContext
+) -> None:
+    closed_app.client.headers["Authorization"] = "Bearer a-token"
+    for who, given in {"anna": 1, "bo": 0}.items():
+        label(closed_app.client, (QUERY, "first", given), annotator=who)
+    page = open_page(context, closed_app)
+    open_tab(page, "Label")
+    for tab, view in (("Disputed", "#disputes"), ("Agreement", "#agreement")):
+        open_tab(page, tab)
+        expect(page.locator(view)).to_contain_text("needs the API token")
+    page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
+    page.locator("#guidelines-edit").click()
+    expect_error(page, "needs the API token")
+    box(page, "api-token").fill("a-token")
+    open_tab(page, "Disputed")
+    expect(page.locator("#disputes [data-row]")).to_have_count(1)

@@ -1,0 +1,123 @@
+"""Files are checked on the page before they are stored: columns, broken rows, what is new; also Parquet and TREC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
+from tests.serving import AppProcess
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def data(page: Page, shared_app: AppProcess) -> Page:
+    """The Data tab of an app that holds nothing."""
+    empty_queue(shared_app)
+    open_tab(page, "Data")
+    return page
+
+
+def give(page: Page, path: Path, field: str = "import-file") -> None:
+    page.set_input_files(f"#{field} input[type=file]", path)
+
+
+def stored(app: AppProcess) -> list[str]:
+    return app.client.get("/v1/labels").text.splitlines()
+
+
+def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("query,passage,label\nq,one,1\nq,,1\nq,two,\nq,one,1\nq,three,perhaps\n")
+    give(data, path)
+    report = data.locator("#import-report")
+    expect(report).to_contain_text("holds 2 labels and 1 pair to be judged, and 2 rows that cannot be used")
+    expect(report).to_contain_text("New: 2 pairs and 1 label")
+    expect(report).to_contain_text("Line 3: The passage is empty")
+    expect(report).to_contain_text("Line 6: The label is 'perhaps'")
+    assert stored(shared_app) == []
+    data.locator("button#import").click()
+    expect(report).to_contain_text("Imported: 2 labels")
+    assert len(stored(shared_app)) == 1
+    # The same file again: nothing of it is new.
+    give(data, path)
+    expect(report).to_contain_text("New: 0 pairs and 0 labels")
+
+
+def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+    path = tmp_path / "german.csv"
+    path.write_text("frage,antwort,urteil\nwo,hier,1\n")
+    give(data, path)
+    expect_error(data, "has no column named query")
+    expect(data.locator("#import-preview")).to_contain_text("hier")
+    for field, column in (("query", "frage"), ("passage", "antwort"), ("label", "urteil")):
+        expect(data.locator("button#import")).to_be_disabled()
+        box(data, f"column-{field}").fill(column)
+        box(data, f"column-{field}").press("Enter")
+        if field == "query":
+            expect_error(data, "has no column named passage")
+    expect(data.locator("#import-report")).to_contain_text("holds 1 label and 0 pairs")
+    data.locator("button#import").click()
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+    assert len(stored(shared_app)) == 1
+
+
+def test_parquet_comes_in(data: Page, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table({"query": ["q", "q"], "passage": ["one", "two"], "label": [1, None]}), path)
+    give(data, path)
+    expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged")
+    data.locator("button#import").click()
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+
+
+def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+    files = {
+        "topics": "1\tthe query\n", "collection": "d1\tone\nd2\ttwo\n", "qrels": "1 0 d1 1\n1 0 d9 1\n",
+        "run": "1 Q0 d2 1 9.5 bm25\n",
+    }  # fmt: skip
+    data.locator("#trec").get_by_role("button", name="Or the files of TREC").click()
+    for name, content in files.items():
+        path = tmp_path / f"{name}.txt"
+        path.write_text(content)
+        give(data, path, f"trec-{name}")
+    expect(data.locator("#trec-run")).to_contain_text("run.txt")
+    data.locator("#check-trec").click()
+    expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged, and 1 row")
+    expect(data.locator("#import-report")).to_contain_text("Line 2: The collection has no passage d9")
+    data.locator("button#import").click()
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+    assert len(stored(shared_app)) == 1
+
+
+def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shared_app: AppProcess) -> None:
+    pairs = [{"query": "how long", "passage": passage} for passage in ("The red bridge <i>is</i> long", "Rain falls")]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    rows = data.locator("#latest-labels tbody tr")
+    box(data, "search").fill("bridg")
+    box(data, "search").press("Enter")
+    expect(rows).to_have_count(1)
+    assert rows.locator("i").count() == 0
+    rows.nth(0).get_by_role("button", name="✓ Relevant").click()
+    expect_error(data, "Who is judging?")
+    say_name(data, "ed")
+    rows.nth(0).get_by_role("button", name="✓ Relevant").click()
+    expect(rows.nth(0)).to_contain_text("ed")
+    rows.nth(0).get_by_role("button", name="History").click()
+    expect(data.locator(".history-row")).to_contain_text("said ✓ relevant")
+    rows.nth(0).get_by_role("button", name="Delete").click()
+    expect(data.locator("#latest-labels")).to_contain_text("Nothing is found")
+    assert stored(shared_app) == []
+    data.get_by_role("button", name="Put it back").click()
+    expect(rows.nth(0)).to_contain_text("✓ relevant")
+    assert len(stored(shared_app)) == 1
+    box(data, "search").fill("")
+    box(data, "filter").fill("not judged")
+    box(data, "filter").press("Enter")
+    expect(rows).to_have_count(1)
+    expect(rows.nth(0)).to_contain_text("Rain falls")

@@ -1,0 +1,221 @@
+"""The ways to judge beside pair by pair: query by query, the list of one's own judgments, notes, guidelines."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name
+from tests.serving import AppProcess, eventually
+from tests.serving import label as store_labels
+
+pytestmark = pytest.mark.browser
+
+QUERY = "why do bridges sway"
+PASSAGES = ["Bridges sway in the wind", "Rain falls", "A swaying bridge <b>moves</b>", "Cheese is made of milk"]
+people = (f"person {number}" for number in itertools.count())
+
+
+@pytest.fixture
+def queue(page: Page, shared_app: AppProcess) -> None:
+    """One query with four passages, and nothing else, in the queue."""
+    empty_queue(shared_app)
+    pairs = [{"query": QUERY, "passage": passage} for passage in PASSAGES]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+
+
+@pytest.fixture
+def judge(page: Page, queue: None) -> str:
+    """Somebody new, who has the query before them."""
+    name = next(people)
+    say_name(page, name)
+    open_tab(page, "Label")
+    open_tab(page, "Query")
+    expect(rows(page)).to_have_count(4)
+    expect(page.locator('.row[aria-current="true"]')).to_have_count(1)
+    return name
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#query-view [data-row]")
+
+
+def stored(app: AppProcess, annotator: str) -> dict[str, int]:
+    labels = [json.loads(line) for line in app.client.get("/v1/labels").text.split("\n") if line]
+    return {row["passage"]: row["label"] for row in labels if row["annotator"] == annotator}
+
+
+def order(page: Page) -> list[str]:
+    return rows(page).locator(".passage").all_text_contents()
+
+
+def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, shared_app: AppProcess) -> None:
+    shown = order(page)
+    assert sorted(shown) == sorted(PASSAGES)
+    page.keyboard.press("1")
+    page.keyboard.press("0")
+    page.keyboard.press(" ")
+    page.keyboard.press("l")
+    expect(rows(page).nth(0)).to_have_attribute("data-state", "relevant")
+    expect(rows(page).nth(3)).to_have_attribute("data-state", "later")
+    expect(page.locator("#mine")).to_have_text("2")
+    eventually(lambda: stored(shared_app, judge) == {shown[0]: 1, shown[1]: 0}, "both are stored")
+    # What is shown is what is stored.
+    open_tab(page, "Pair")
+    open_tab(page, "Query")
+    expect(rows(page).nth(1)).to_have_attribute("data-state", "not-relevant")
+    expect(rows(page).nth(2)).to_have_attribute("data-state", "cannot-tell")
+    assert order(page) == shown
+
+
+def test_arrows_move_and_a_judgment_can_be_changed(page: Page, judge: str, shared_app: AppProcess) -> None:
+    shown = order(page)
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("0")
+    expect(rows(page).nth(0)).to_have_attribute("data-state", "not-relevant")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("f")
+    eventually(lambda: stored(shared_app, judge) == {shown[0]: 0}, "the change is stored")
+    expect(page.locator("#query-view .flagged:visible")).to_have_count(1)
+
+
+def test_the_rest_is_not_relevant_and_undone_in_one_step(page: Page, judge: str, shared_app: AppProcess) -> None:
+    shown = order(page)
+    page.keyboard.press("1")
+    page.keyboard.press("r")
+    everything = {shown[0]: 1, **dict.fromkeys(shown[1:], 0)}
+    eventually(lambda: stored(shared_app, judge) == everything, "the rest is stored")
+    expect(page.get_by_role("button", name="The rest is not relevant")).to_be_disabled()
+    page.keyboard.press("u")
+    expect(page.locator('[data-row][data-state="open"]')).to_have_count(3)
+    assert stored(shared_app, judge) == {shown[0]: 1}
+    page.keyboard.press("Control+z")
+    expect(page.locator('[data-row][data-state="open"]')).to_have_count(4)
+    assert stored(shared_app, judge) == {}
+
+
+def test_words_of_the_query_are_marked_and_nothing_becomes_html(page: Page, judge: str) -> None:
+    row = rows(page).filter(has_text="A swaying bridge")
+    assert row.locator("mark").all_text_contents() == ["swaying", "bridge"]
+    assert row.locator(".passage b").count() == 0
+
+
+def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.keyboard.press("n")
+    page.keyboard.type("10 reasons, see page 1")
+    page.keyboard.press("Enter")
+    page.keyboard.press("0")
+    expect(rows(page).nth(0)).to_contain_text("10 reasons, see page 1")
+    eventually(lambda: len(stored(shared_app, judge)) == 1, "it is stored")
+    assert '"note": "10 reasons, see page 1"' in shared_app.client.get("/v1/labels").text
+
+
+def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: AppProcess) -> None:
+    pairs = [{"query": "another query", "passage": "another passage"}]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    expect(page.locator("#query-view .query")).to_have_text("another query")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#query-view")).to_contain_text("No query is left for you")
+    assert len(stored(shared_app, judge)) == 5
+
+
+def test_a_query_that_is_left_unfinished_comes_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("button", name="Next query").click()
+    expect(page.locator("[data-count]")).to_have_text("1 of 4 judged")
+
+
+def test_what_the_server_refuses_goes_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+    box(page, "annotator").fill("")
+    page.locator("#query-view .query").click()
+    rows(page).nth(0).get_by_role("button", name="✓ Relevant").click()
+    expect(page.locator("#query-view")).to_contain_text("Who is judging?")
+    assert stored(shared_app, judge) == {}
+
+
+def test_two_annotators_at_once_do_not_see_each_other(
+    page: Page, judge: str, browser: Browser, context: BrowserContext, shared_app: AppProcess
+) -> None:
+    second = browser.new_context()
+    try:
+        other = open_page(second, shared_app)
+        name = next(people)
+        say_name(other, name)
+        open_tab(other, "Label")
+        open_tab(other, "Query")
+        expect(rows(other)).to_have_count(4)
+        page.keyboard.press("r")
+        eventually(lambda: len(stored(shared_app, judge)) == 4, "the first is done")
+        expect(other.locator('[data-row][data-state="open"]')).to_have_count(4)
+        other.keyboard.press("1")
+        eventually(lambda: len(stored(shared_app, name)) == 1, "the second has judged too")
+        open_tab(other, "Mine")
+        expect(other.locator("#mine-view [data-row]")).to_have_count(1)
+        assert len(stored(shared_app, judge)) == 4
+    finally:
+        second.close()
+
+
+def test_my_judgments_are_listed_corrected_and_undone_in_any_order(
+    page: Page, queue: None, shared_app: AppProcess
+) -> None:
+    name = next(people)
+    store_labels(shared_app.client, *((QUERY, passage, 1) for passage in PASSAGES[:3]), annotator=name)
+    say_name(page, name)
+    open_tab(page, "Label")
+    open_tab(page, "Mine")
+    mine = page.locator("#mine-view [data-row]")
+    expect(mine).to_have_count(3)
+    assert mine.locator(".passage").all_text_contents() == [*reversed(PASSAGES[:3])]
+    mine.nth(2).get_by_role("button", name="✗ Not relevant").click()
+    expect(mine.nth(2)).to_have_attribute("data-state", "not-relevant")
+    mine.nth(1).get_by_role("button", name="Undo").click()
+    expect(mine).to_have_count(2)
+    eventually(lambda: stored(shared_app, name) == {PASSAGES[0]: 0, PASSAGES[2]: 1}, "both are stored")
+
+
+def test_a_note_on_a_pair(page: Page, queue: None, shared_app: AppProcess) -> None:
+    name = next(people)
+    say_name(page, name)
+    choose_strategy(page, "oldest")
+    expect(page.locator("#task")).to_contain_text(PASSAGES[0])
+    page.keyboard.press("n")
+    page.keyboard.type("not 1 of them")
+    page.keyboard.press("Enter")
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text(PASSAGES[1])
+    eventually(lambda: stored(shared_app, name) == {PASSAGES[0]: 0}, "it is stored")
+    expect(box(page, "note")).to_have_value("")
+    page.keyboard.press("ArrowLeft")
+    expect(box(page, "note")).to_have_value("not 1 of them")
+    page.keyboard.press("n")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("another note")
+    page.keyboard.press("Enter")
+    eventually(lambda: '"another note"' in shared_app.client.get("/v1/labels").text, "the other note is stored")
+    assert stored(shared_app, name) == {PASSAGES[0]: 0}
+
+
+def test_guidelines_are_written_and_read(page: Page, queue: None) -> None:
+    open_tab(page, "Label")
+    page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
+    expect(page.locator("#guidelines-text")).to_contain_text("Nothing is written yet")
+    page.locator("#guidelines-edit").click()
+    box(page, "guidelines-box").fill("# When it counts\n\nAn *answer* counts. <script>alert(1)</script>")
+    page.locator("#guidelines-save").click()
+    expect(page.locator("#guidelines-text h1")).to_have_text("When it counts")
+    expect(page.locator("#guidelines-text em")).to_have_text("answer")
+    assert page.locator("#guidelines-text script").count() == 0
+    page.reload()
+    open_tab(page, "Label")
+    page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
+    expect(page.locator("#guidelines-text h1")).to_have_text("When it counts")

@@ -1,0 +1,43 @@
+"""Query words are marked in passages, and nothing that people typed becomes HTML."""
+
+from __future__ import annotations
+
+import pytest
+
+from page.highlight import highlight, query_stems, stem
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("bridge", "bridges", "Bridged"), ("make", "makes", "making"), ("study", "studies"), ("sway", "swaying", "sways")],
+)
+def test_forms_of_a_word_have_one_stem(words: tuple[str, ...]) -> None:
+    assert len({stem(word) for word in words}) == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [("bridge", "bridal"), ("cat", "car"), ("his", "her"), ("red", "rest")])
+def test_other_words_have_other_stems(one: str, other: str) -> None:
+    assert stem(one) != stem(other)
+
+
+def test_words_of_the_query_are_marked() -> None:
+    marked = highlight("The bridge sways; bridging is another thing.", "why do bridges sway")
+    assert marked == "The <mark>bridge</mark> <mark>sways</mark>; <mark>bridging</mark> is another thing."
+
+
+def test_words_that_say_nothing_are_not_marked_unless_there_are_no_others() -> None:
+    assert highlight("the who", "who is the king") == "the who"
+    assert query_stems("the who") == {"the", "who"}
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a & b < c", "\"quotes\" 'too'", "<b>script</b>"])
+def test_nothing_becomes_html(text: str) -> None:
+    html = str(highlight(text, "script alert b quotes"))
+    without_marks = html.replace("<mark>", "").replace("</mark>", "")
+    assert "<" not in without_marks and ">" not in without_marks
+    assert "&amp;" in html or "&" not in text
+
+
+def test_texts_in_other_scripts_stay_whole() -> None:
+    assert highlight("Der Brückenbau in Köln, 桥", "köln 桥") == "Der Brückenbau in <mark>Köln</mark>, <mark>桥</mark>"
+    assert highlight("", "a query") == ""

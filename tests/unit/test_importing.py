@@ -1,0 +1,258 @@
+"""Files on their way into the store: counted first, then taken over whole or not at all; also those of TREC."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from errors import InvalidInput
+from labeling.importing import CheckedFile, Mapping, check_file, check_rows, guess_columns
+from labeling.reading import columns, preview
+from labeling.trec import read_topics, read_trec, write_zip
+from storage import database
+from storage.label_store import LabelStore
+from storage.queue_store import QueueStore
+from storage.records import Candidate, ConsensusLabel, Judgment, ScoredPair, StagedCounts, text_id
+from storage.staging import Staging
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LabelStore:
+    database.create(tmp_path / "workbench.db")
+    return LabelStore(tmp_path / "workbench.db")
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    return Staging(tmp_path / "rows.db")
+
+
+def check(
+    store: LabelStore, staging: Staging, name: str, content: str | bytes, mapping: Mapping | None = None
+) -> CheckedFile:
+    path = store.path.with_name(name)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return check_file(path, "importer", staging, store.path, mapping)
+
+
+def count(store: LabelStore, table: str) -> int:
+    with database.read(store.path) as db:
+        return db[table].count
+
+
+FILE = """query,passage,label,annotator,note,rank
+q,one,1,anna,sure,1
+q,two,,,,2
+q,two,,,,3
+q,three,0,,,
+q,one,0,anna,,
+q,,1,,,
+"""
+
+
+def test_nothing_is_stored_by_checking(store: LabelStore, staging: Staging) -> None:
+    checked = check(store, staging, "a.csv", FILE)
+    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=3, new_labels=2, changed_labels=0)
+    assert (checked.broken, checked.examples) == (1, ["Line 7: The passage is empty. Type or paste some text."])
+    assert count(store, "candidates") == 0
+
+
+def test_what_was_checked_is_taken_over(store: LabelStore, staging: Staging) -> None:
+    check(store, staging, "a.csv", FILE)
+    heard: list[tuple[str, float]] = []
+    staging.take_over(store.path, lambda what, part: heard.append((what, part)))
+    # Of two labels of one annotator for a pair the last counts, of a pair that is there twice the first.
+    assert {(label.passage, label.annotator): (label.label, label.note) for label in store.labels()} == {
+        ("one", "anna"): (0, None), ("three", "importer"): (0, None),
+    }  # fmt: skip
+    with database.read(store.path) as db:
+        ranks = db.conn.execute("SELECT rank FROM candidates ORDER BY id").fetchall()
+    assert ranks == [(1,), (2,), (None,)]
+    progress = store.progress("anna")
+    assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (3, 2, 0, 1)
+    assert [part for _, part in heard] == sorted(part for _, part in heard) and heard[-1][1] == 1.0
+    assert store.undo("anna") == [(text_id("q"), text_id("one"))]
+    assert [label.passage for label in store.labels()] == ["three"]
+
+
+def test_what_is_known_counts_as_known_and_what_differs_as_changed(store: LabelStore, staging: Staging) -> None:
+    store.save([Judgment("q", "one", 1, "anna", note="mine"), Judgment("q", "three", 0, "importer")])
+    checked = check(store, staging, "a.csv", FILE)
+    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=1, new_labels=0, changed_labels=1)
+    assert staging.take_over(store.path) == checked.counts
+    with database.read(store.path) as db:
+        last = list(db.query("SELECT previous_label, previous_note, label FROM label_events ORDER BY id DESC LIMIT 2"))
+    assert last[0] == {"previous_label": 1, "previous_note": "mine", "label": 0}
+    store.undo("anna")
+    assert {label.annotator: (label.label, label.note) for label in store.labels()}["anna"] == (1, "mine")
+
+
+def test_a_label_ends_a_skip_and_a_lease(store: LabelStore, staging: Staging) -> None:
+    store.add_candidates([Candidate("q", "one"), Candidate("q", "two")])
+    store.skip(text_id("q"), text_id("one"), "anna", "cannot_tell", None)
+    assert QueueStore(store.path).hold(text_id("q"), text_id("two"), "anna", "oldest", "oldest")
+    check(store, staging, "a.csv", "query,passage,label,annotator\nq,one,1,anna\nq,two,0,anna\n")
+    staging.take_over(store.path)
+    assert (count(store, "skips"), count(store, "leases"), store.progress("anna").mine_left) == (0, 0, 0)
+    store.undo("anna")
+    store.undo("anna")
+    assert count(store, "skips") == 1
+
+
+def test_an_import_that_breaks_off_leaves_nothing(store: LabelStore, staging: Staging) -> None:
+    check(store, staging, "a.csv", FILE)
+
+    def cancel(what: str, part: float) -> None:
+        if what == "labels" and part == 1.0:
+            raise RuntimeError("cancelled")
+
+    with pytest.raises(RuntimeError):
+        staging.take_over(store.path, cancel)
+    assert [count(store, table) for table in ("queries", "passages", "candidates", "labels", "label_events")] == [0] * 5
+    staging.take_over(store.path)
+    assert count(store, "candidates") == 3
+
+
+def test_a_label_that_the_store_refuses_keeps_all_out(store: LabelStore, staging: Staging) -> None:
+    staging.add([(1, Judgment("q", "one", 1, "anna")), (2, Judgment("q", "two", 7, "anna"))])
+    with pytest.raises(sqlite3.IntegrityError):
+        staging.take_over(store.path)
+    assert count(store, "queries") == 0
+
+
+def test_importing_again_changes_nothing_but_the_history(store: LabelStore, staging: Staging) -> None:
+    check(store, staging, "a.csv", FILE)
+    staging.take_over(store.path)
+    before = [(label.passage, label.label) for label in store.labels()]
+    again = check(store, staging, "a.csv", FILE)
+    assert (again.counts.new_pairs, again.counts.new_labels, again.counts.changed_labels) == (0, 0, 0)
+    staging.take_over(store.path)
+    assert [(label.passage, label.label) for label in store.labels()] == before
+
+
+# Columns
+
+
+def test_columns_are_guessed_and_can_be_said(store: LabelStore, staging: Staging) -> None:
+    assert guess_columns(["id", "question", "answer", "label"]) == {
+        "query": "question", "passage": "answer", "label": "label",
+    }  # fmt: skip
+    content = "frage,antwort,urteil\nq,one,yes\n"
+    with pytest.raises(InvalidInput, match="Its columns are: frage, antwort, urteil"):
+        check(store, staging, "a.csv", content)
+    said = {"query": "frage", "passage": "antwort", "label": "urteil"}
+    assert check(store, staging, "a.csv", content, said).counts.labels == 1
+    # A column that nobody maps is not read.
+    assert check(store, staging, "a.csv", content, {"query": "frage", "passage": "antwort"}).counts.pairs == 1
+
+
+def test_the_first_rows_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"Query": "q", "x": 1}\nbroken\n{"passage": "p"}\n')
+    assert columns(path) == ["query", "x", "passage"]
+    assert preview(path) == [(1, {"query": "q", "x": 1}), (3, {"passage": "p"})]
+
+
+# Parquet
+
+
+def test_parquet_is_read(store: LabelStore, staging: Staging) -> None:
+    table = pa.table({"query": ["q", "q", None], "passage": ["one", "two", "three"], "label": [1, None, 0]})
+    pq.write_table(table, store.path.with_name("a.parquet"))
+    content = store.path.with_name("a.parquet").read_bytes()
+    checked = check(store, staging, "a.parquet", content)
+    assert (checked.counts.pairs, checked.counts.labels, checked.broken) == (1, 1, 1)
+    assert checked.examples[0].startswith("Line 3: The query is empty")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
+def test_damaged_parquet_is_refused(store: LabelStore, staging: Staging, content: bytes) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read as Parquet"):
+        check(store, staging, "a.parquet", content)
+
+
+# TREC
+
+
+def trec(tmp_path: Path, **files: str) -> list:
+    paths = {}
+    for name, content in files.items():
+        paths[name] = tmp_path / f"{name}.txt"
+        paths[name].write_text(content)
+    return [
+        (line, row)
+        for line, row, _ in read_trec(
+            paths["topics"], paths["collection"], paths.get("qrels"), paths.get("run"), "nist"
+        )
+    ]
+
+
+TOPICS, COLLECTION = "1\tthe first query\n2\tanother\n", "d1\tone\nd2\ttwo words\n"
+
+
+def test_qrels_are_judgments_and_runs_are_candidates(tmp_path: Path) -> None:
+    rows = trec(
+        tmp_path, topics=TOPICS, collection=COLLECTION, qrels="1 0 d1 2\n1 0 d2 0\n", run="2 Q0 d2 1 17.5 bm25\n"
+    )
+    assert rows == [
+        (1, Judgment("the first query", "one", 1, "nist", source="qrels")),
+        (2, Judgment("the first query", "two words", 0, "nist", source="qrels")),
+        (1, Candidate("another", "two words", "bm25", 1)),
+    ]
+
+
+def test_lines_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    qrels = "1 0 d1 1\n\n9 0 d1 1\n1 0 d9 1\n1 0 d1\n1 0 d1 many\n"
+    rows = trec(tmp_path, topics=TOPICS, collection=COLLECTION, qrels=qrels)
+    assert [line for line, row in rows if isinstance(row, str)] == [3, 4, 5, 6]
+    reasons = " ".join(row for _, row in rows if isinstance(row, str))
+    for words in ("no query 9", "no passage d9", "3 fields", "'many'"):
+        assert words in reasons
+
+
+def test_topics_of_trec_and_collections_of_json_lines(tmp_path: Path) -> None:
+    topics = "<top>\n<num> Number: 301\n<title> International Crime\n\n<desc> Description:\nmore\n</top>\n"
+    collection = '{"_id": "a", "title": "A title", "text": "and text"}\n{"docid": 7, "contents": "seven"}\n'
+    rows = trec(tmp_path, topics=topics, collection=collection, qrels="301 0 a 1\n301 0 7 0\n")
+    assert [(row.query, row.passage) for _, row in rows] == [
+        ("International Crime", "A title and text"), ("International Crime", "seven"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"topics": "", "collection": COLLECTION, "qrels": "1 0 d1 1"}, "holds no topics"),
+        ({"topics": "no tab", "collection": COLLECTION, "qrels": "1 0 d1 1"}, "Line 1 of topics.txt has no tab"),
+        ({"topics": TOPICS, "collection": "no tab", "qrels": "1 0 d1 1"}, "Line 1 of collection.txt has no tab"),
+        ({"topics": TOPICS, "collection": '{"a": 1}', "qrels": "1 0 d1 1"}, "has no id or no text"),
+        ({"topics": TOPICS, "collection": COLLECTION, "qrels": ""}, "neither a qrels file nor a run"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        trec(tmp_path, **files)
+
+
+def test_what_goes_out_comes_in_again(tmp_path: Path, store: LabelStore, staging: Staging) -> None:
+    labels = [ConsensusLabel("q1", "a\tquery", "p1", "two\nlines", 1), ConsensusLabel("q1", "a\tquery", "p2", "no", 0)]
+    scored = [
+        ScoredPair("q1", "a\tquery", "p2", "no", "v1", 2.5),
+        ScoredPair("q1", "a\tquery", "p1", "two\nlines", "v1", -1.0),
+        ScoredPair("q2", "else", "p1", "two\nlines", "v1", 0.0),
+    ]  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(write_zip(labels, scored))) as archive:
+        archive.extractall(tmp_path)
+    assert (tmp_path / "run.txt").read_text().splitlines() == [
+        "q1 Q0 p2 1 2.500000 v1", "q1 Q0 p1 2 -1.000000 v1", "q2 Q0 p1 1 0.000000 v1",
+    ]  # fmt: skip
+    names = [tmp_path / name for name in ("topics.tsv", "collection.tsv", "qrels.txt", "run.txt")]
+    assert read_topics(names[0]) == {"q1": "a query", "q2": "else"}
+    checked = check_rows("trec", read_trec(*names, "nist"), staging, store.path)
+    assert checked.counts == StagedCounts(pairs=3, labels=2, new_pairs=3, new_labels=2, changed_labels=0)

@@ -1,0 +1,151 @@
+"""Disputes, decisions, and the figures of how well annotators judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labeling.agreement import agreement_by_annotator, agreement_by_week, in_words
+from labeling.pace import LONGEST_SECONDS, anchoring, pace
+from storage import database
+from storage.label_store import LabelStore
+from storage.queue_store import QueueStore
+from storage.records import JudgingEvent, Judgment, Vote, text_id
+from storage.review_store import ReviewStore
+
+QUERY = "the query"
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> LabelStore:
+    database.create(tmp_path / "workbench.db")
+    return LabelStore(tmp_path / "workbench.db")
+
+
+@pytest.fixture
+def review(labels: LabelStore) -> ReviewStore:
+    return ReviewStore(labels.path)
+
+
+def judge(labels: LabelStore, passage: str, **votes: int) -> None:
+    labels.save(Judgment(QUERY, passage, label, annotator) for annotator, label in votes.items())
+
+
+def disputed(review: ReviewStore) -> list[str]:
+    return [dispute.task.passage for dispute in review.disputes(10)]
+
+
+def test_pairs_that_are_judged_differently_are_in_dispute_until_they_are_decided(
+    labels: LabelStore, review: ReviewStore
+) -> None:
+    judge(labels, "agreed", anna=1, bo=1)
+    judge(labels, "tied", anna=1, bo=0)
+    judge(labels, "outvoted", anna=1, bo=1, cy=0)
+    assert disputed(review) == ["tied", "outvoted"]
+    assert review.count_disputes() == 2
+    assert [(vote.annotator, vote.label) for vote in review.disputes(1)[0].votes] == [("anna", 1), ("bo", 0)]
+    review.decide(text_id(QUERY), text_id("tied"), 0, "ed", "off topic")
+    review.decide(text_id(QUERY), text_id("outvoted"), 0, "ed", None)
+    assert disputed(review) == []
+    assert {label.passage: label.label for label in labels.consensus()} == {"agreed": 1, "tied": 0, "outvoted": 0}
+    assert [(item.passage, item.note) for item in review.decisions(5)] == [("outvoted", None), ("tied", "off topic")]
+
+
+def test_a_decision_can_be_changed_and_taken_back(labels: LabelStore, review: ReviewStore) -> None:
+    judge(labels, "tied", anna=1, bo=0)
+    pair = text_id(QUERY), text_id("tied")
+    review.decide(*pair, 0, "ed", None)
+    review.decide(*pair, 1, "ada", "after all")
+    assert [(item.label, item.decided_by) for item in review.decisions(5)] == [(1, "ada")]
+    assert review.withdraw(*pair)
+    assert not review.withdraw(*pair)
+    assert disputed(review) == ["tied"]
+    assert labels.consensus() == []
+
+
+def test_whoever_comes_round_ends_a_dispute(labels: LabelStore, review: ReviewStore) -> None:
+    judge(labels, "tied", anna=1, bo=0)
+    judge(labels, "tied", bo=1)
+    assert disputed(review) == []
+    labels.undo("bo")
+    assert disputed(review) == ["tied"]
+
+
+def votes(*given: tuple[str, str, int, str]) -> list[Vote]:
+    return [Vote("q", passage, annotator, label, None, moment) for passage, annotator, label, moment in given]
+
+
+def test_agreement_week_by_week() -> None:
+    early, late = "2026-01-07T10:00:00+00:00", "2026-01-12T10:00:00+00:00"
+    found = agreement_by_week(
+        votes(
+            ("a", "anna", 1, early), ("a", "bo", 1, early), ("b", "anna", 0, early), ("b", "bo", 0, early),
+            ("c", "anna", 1, early), ("c", "bo", 0, late), ("d", "anna", 0, late),
+        )
+    )  # fmt: skip
+    assert [(week.begins, week.pairs) for week in found] == [("2026-01-05", 2), ("2026-01-12", 1)]
+    assert found[0].krippendorff_alpha == 1.0
+    # Two labels, one of each: the observed disagreement is that of chance.
+    assert found[1].krippendorff_alpha == pytest.approx(0.0)
+
+
+def test_agreement_of_each_annotator_with_the_others() -> None:
+    moment = "2026-01-07"
+    anna, bo, cy = (1, 1, 0, 0), (1, 0, 0, 0), (1, 1, None, None)
+    given = [
+        (str(place), name, label, moment)
+        for name, row in (("anna", anna), ("bo", bo), ("cy", cy))
+        for place, label in enumerate(row)
+        if label is not None
+    ]
+    found = {item.annotator: item for item in agreement_by_annotator(votes(*given))}
+    # anna and bo differ on one of four; anna and cy on none of two; bo and cy on one of two.
+    assert (found["anna"].pairs, found["anna"].comparisons, found["anna"].same) == (4, 6, pytest.approx(5 / 6))
+    assert found["bo"].same == pytest.approx(4 / 6)
+    # (0.75 - 0.5) / (1 - 0.5) with bo over four pairs; with cy kappa is not defined, all labels being the same.
+    assert found["anna"].kappa == pytest.approx(0.5)
+    # With cy, who says 1 throughout, bo's kappa is 0: the mean is weighted by four and two pairs.
+    assert found["bo"].kappa == pytest.approx((4 * 0.5 + 2 * 0.0) / 6)
+
+
+@pytest.mark.parametrize(("alpha", "words"), [(0.8, "reliable"), (0.7, "tentative"), (0.5, "too low"), (None, "yet")])
+def test_alpha_in_words(alpha: float | None, words: str) -> None:
+    assert words in in_words(alpha)
+
+
+def event(
+    label: int, seconds: float | None = None, visible: bool | None = None, score: float | None = None, day: int = 1
+) -> JudgingEvent:
+    return JudgingEvent(label, seconds, visible, score, f"2026-01-0{day}T10:00:00+00:00")
+
+
+def test_pace_leaves_out_breaks() -> None:
+    found = pace([event(1, 2.0), event(0, 4.0, day=2), event(1, 6.0, day=2), event(1, LONGEST_SECONDS + 1), event(1)])
+    assert (found.labels, found.median_seconds, found.per_hour) == (5, 4.0, 900.0)
+    assert found.by_day == [("2026-01-01", 3), ("2026-01-02", 2)]
+    assert pace([]).per_hour is None
+
+
+def test_anchoring_compares_labels_with_and_without_the_score() -> None:
+    seen = [event(1, visible=True, score=2.0), event(0, visible=True, score=-2.0)]
+    hidden = [event(1, visible=False, score=2.0), event(1, visible=False, score=-2.0)]
+    unknown = [event(1, visible=None, score=2.0), event(1, visible=True, score=None)]
+    found = anchoring(seen + hidden + unknown)
+    assert (found.seen, found.with_score, found.hidden, found.without_score) == (2, 1.0, 2, 0.5)
+    assert found.difference == 0.5
+    assert anchoring(hidden).difference is None
+
+
+def test_events_come_with_the_score_of_the_model_that_answered_then(labels: LabelStore, review: ReviewStore) -> None:
+    labels.save([Judgment(QUERY, "a", 1, "anna", seconds=3.0, model_version="v1", score_visible=False)])
+    labels.save([Judgment(QUERY, "a", 0, "anna", seconds=1.0, model_version="v2", score_visible=True)])
+    labels.save([Judgment(QUERY, "b", 0, "anna")])
+    labels.undo("anna")
+    QueueStore(labels.path).save_scores("v1", [(text_id(QUERY), text_id("a"), 1.5)])
+    found = review.judging_events("anna", 10)
+    assert [(item.label, item.seconds, item.score_visible, item.score) for item in found] == [
+        (0, 1.0, True, None),
+        (1, 3.0, False, 1.5),
+    ]
+    assert review.annotators() == [("anna", 1)]
