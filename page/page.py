@@ -84,7 +84,8 @@ def build_page(services: Services) -> gr.Blocks:
                 connect_models = build_models_tab(services, token)
 
         judging.connect(label_tab.select)
-        page.load(lambda name: name, remembered, annotator, **quiet).then(*judging.opening, **quiet)
+        # Where none is remembered, what somebody has typed by then stays.
+        page.load(lambda name: name or gr.skip(), remembered, annotator, **quiet).then(*judging.opening, **quiet)
         annotator.input(lambda name: name.strip(), annotator, remembered, **quiet)
         judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)
