@@ -83,10 +83,11 @@ class Services:
         """Stop what is under way, in order."""
         self.scorer.stop()
         self.jobs.shut_down()
-        # Last, so that the copy has what stopping has written.
+        # After that, so that the copy has what stopping has written.
         if self.backup:
             self.backup.stop()
         database.let_close(self.settings.database_path)
+        self.registry.stop()
 
 
 def _champion(registry: ModelRegistry) -> tuple[str, Score] | None:

@@ -29,6 +29,7 @@ CACHED_PAIRS = 100_000
 SECONDS_BETWEEN_LOOKS = 0.1
 # Whoever waits for the first ranking is answered first.
 SECONDS_BEFORE_PREPARING = 3.0
+SECONDS_TO_PREPARE = 20
 
 OnProgress = Callable[[int, int], None]
 
@@ -82,12 +83,12 @@ class Reranker:
         engine is ready, which is prepared in the background. Raises UnusableModel with the reason where the model
         cannot be used.
         """
+        self._preparing = threading.Timer(SECONDS_BEFORE_PREPARING, self._prepare, (path, engine, conversions))
+        self._preparing.name, self._preparing.daemon = "prepare-engine", True
         if at_once:
             self.loaded, is_best = load_at_once(path, engine, conversions)
             if not is_best:
-                prepare = threading.Timer(SECONDS_BEFORE_PREPARING, self._prepare, (path, engine, conversions))
-                prepare.name, prepare.daemon = "prepare-engine", True
-                prepare.start()
+                self._preparing.start()
         else:
             self.loaded = load_model(path, engine, conversions)
         self.max_tokens = self.loaded.tokenizer.max_tokens
@@ -102,6 +103,12 @@ class Reranker:
         except Exception as error:
             log.exception("No faster engine could be prepared")
             self.loaded = replace(self.loaded, reason=f"No faster engine could be prepared: {error}")
+
+    def close(self) -> None:
+        """Begin no preparation any more, and wait for one that has begun: it cannot be broken off half way."""
+        self._preparing.cancel()
+        if self._preparing.is_alive():
+            self._preparing.join(SECONDS_TO_PREPARE)
 
     def rank(self, query: str, passages: Sequence[str], on_progress: OnProgress | None = None) -> list[RankedPassage]:
         """Rank `passages` for `query`, best first; equal scores keep the order of the input.

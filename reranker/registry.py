@@ -87,6 +87,11 @@ class ModelRegistry:
         """Load the model in the background; returns at once."""
         threading.Thread(target=self._load_first, name="load-model", daemon=True).start()
 
+    def stop(self) -> None:
+        """Let go of the active model; what is prepared for it in the background is finished first."""
+        if self._active is not None:
+            self._active.reranker.close()
+
     def _load_first(self) -> None:
         promoted = False
         try:

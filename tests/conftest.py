@@ -27,11 +27,11 @@ def other_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_settings(data_dir: Path, model_dir: Path, **environment: str) -> Settings:
-    """Settings as an environment with these variables and no others makes them; torch scores, as nothing is converted.
+    """Settings as an environment with these variables and no others makes them; torch scores, so nothing is converted.
 
     The tests with a whole app (`app_running`) have the engine that the app chooses by itself.
     """
-    known = {"DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir), "ENGINE": "torch"}
+    known = {"DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir), "ENGINE": "torch-float32"}
     return Settings.from_env(known | environment)
 
 

@@ -263,3 +263,28 @@ def test_what_cannot_be_used_is_refused_at_once_too(model_dir: Path, tmp_path: P
         shutil.copy(model_dir / name, two_outputs)
     with pytest.raises(UnusableModel, match="has 2 outputs"):
         Reranker(two_outputs, at_once=True)
+
+
+def test_closing_waits_for_what_is_being_prepared(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "SECONDS_BEFORE_PREPARING", 0.0)
+    begun, prepared = threading.Event(), threading.Event()
+
+    def load(*arguments: object) -> loading.LoadedModel:
+        begun.set()
+        loaded = load_model(*arguments)  # type: ignore[arg-type]
+        prepared.set()
+        return loaded
+
+    monkeypatch.setattr(model_module, "load_model", load)
+    reranker = Reranker(model_dir, at_once=True)
+    assert begun.wait(60)
+    reranker.close()
+    assert prepared.is_set()
+
+
+def test_closing_before_it_has_begun_prepares_nothing(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "SECONDS_BEFORE_PREPARING", 3600.0)
+    reranker = Reranker(model_dir, at_once=True)
+    reranker.close()
+    wait_until_prepared(reranker)
+    assert reranker.loaded.engine.plan == PLANS["torch-float32"]
