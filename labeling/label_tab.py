@@ -23,6 +23,13 @@ from storage.records import Judgment, SkipReason, Task
 PRESS_JS = """(session, strategy, annotator, note, pressed) =>
   [session, strategy, annotator, note, workbench.press(%s)]"""
 MOST_SECONDS = 24 * 3600.0
+# One after the other, so that each event finds the session as the one before left it.
+ONE_BY_ONE: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_limit": 1,
+    "concurrency_id": "judging",
+    "api_visibility": "private",
+}
 
 
 class LabelTab:
@@ -61,15 +68,8 @@ class LabelTab:
 
     def _connect(self) -> None:
         inputs = [self.session, self.strategy, self.annotator, self.note, self.pressed]
-        one_by_one: dict[str, Any] = {
-            "show_progress": "hidden",
-            # A press of the same key does not wait for the answer to the one before.
-            "trigger_mode": "multiple",
-            # One after the other, so that each finds the session as the one before left it.
-            "concurrency_limit": 1,
-            "concurrency_id": "judging",
-            "api_visibility": "private",
-        }
+        # A press of the same key does not wait for the answer to the one before.
+        one_by_one: dict[str, Any] = {**ONE_BY_ONE, "trigger_mode": "multiple"}
         for press, act, judges, about_task in (
             (self.relevant.click, lambda *said: self._judge(*said, 1), True, True),
             (self.not_relevant.click, lambda *said: self._judge(*said, 0), True, True),
@@ -138,7 +138,9 @@ class LabelTab:
 
     def _choose(self, session: LabelSession, annotator: str, strategy: str) -> tuple:
         """Another strategy was chosen: it says which pair comes in the place of one that is not judged yet."""
-        if session.annotator and annotator.strip() == session.annotator:
+        if annotator.strip() != session.annotator:
+            return self.open(session, annotator, strategy)
+        if session.annotator:
             task = session.task
             if task is not None and task.label is None and task.skip is None:
                 session = session.without(task.key)

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from labeling.guidelines_tab import build_guidelines
-from labeling.label_tab import LabelTab
+from labeling.label_tab import ONE_BY_ONE, LabelTab
 from labeling.list_tab import build_mine_tab, build_query_tab
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from labeling.review_tab import build_agreement_tab, build_disputes_tab
@@ -19,7 +19,6 @@ class JudgingTab:
 
     def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
         self.annotator = annotator
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Column(elem_id="label-tab-body"):
             progress = gr.HTML(elem_id="label-progress")
             with gr.Row(elem_classes="quiet-row"):
@@ -46,7 +45,7 @@ class JudgingTab:
         self.read_guidelines = connect_guidelines
         # What a change of the name may have to show anew, whichever of them is on the screen.
         self.lists = [lambda opened: show_query(opened, only_on_screen=True), show_mine]
-        pair_tab.select(*self.opening, **quiet)
+        pair_tab.select(*self.opening, **ONE_BY_ONE)
         show_query(query_tab.select)
         show_mine(mine_tab.select)
         show_disputes(disputed_tab.select)
@@ -60,11 +59,11 @@ class JudgingTab:
 
     def connect(self, opened: Any) -> None:
         """Make an event, the tab's `select`, show how things stand now."""
-        opened(*self.opening, show_progress="hidden", api_visibility="private")
+        opened(*self.opening, **ONE_BY_ONE)
         self.read_guidelines(opened)
 
     def connect_name(self, changed: list) -> None:
         """Make these events show the work of whoever has typed their name."""
-        gr.on(changed, *self.opening, show_progress="hidden", api_visibility="private")
+        gr.on(changed, *self.opening, **ONE_BY_ONE)
         for show in self.lists:
             show(lambda *handler, **options: gr.on(changed, *handler, **options))

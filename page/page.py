@@ -10,7 +10,7 @@ import gradio as gr
 from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from page.client_api import add_client_api
-from page.judging import JudgingTab
+from page.judging import ONE_BY_ONE, JudgingTab
 from page.render import render
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
@@ -85,7 +85,7 @@ def build_page(services: Services) -> gr.Blocks:
 
         judging.connect(label_tab.select)
         # Where none is remembered, what somebody has typed by then stays.
-        page.load(lambda name: name or gr.skip(), remembered, annotator, **quiet).then(*judging.opening, **quiet)
+        page.load(lambda name: name or gr.skip(), remembered, annotator, **quiet).then(*judging.opening, **ONE_BY_ONE)
         annotator.input(lambda name: name.strip(), annotator, remembered, **quiet)
         judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)

@@ -1,8 +1,10 @@
 // The pair on the Label tab, and the one after it, which is on the page already: a press shows that one at once, and
 // the server hears of the press behind it. Its answer holds the next pair, with the one after that.
 window.workbench = (() => {
-  // The pairs that were pressed and not answered yet, in order.
+  // The pairs that were pressed and not answered yet, in order; one whose answer takes this long got lost.
   let pending = [];
+  const LOST_AFTER = 10_000;
+  const isPending = (key) => pending.some((press) => press.key === key && performance.now() - press.at < LOST_AFTER);
   // A pair that came up in this very moment was not seen by whoever pressed, so the press is about none.
   let justCameUp = false;
   let shown = '';
@@ -20,7 +22,7 @@ window.workbench = (() => {
     const template = document.querySelector('#task template');
     const next = template?.content.querySelector('section');
     template?.remove();
-    if (!next || pending.includes(keyOf(next))) {
+    if (!next || isPending(keyOf(next))) {
       pair.setAttribute('aria-busy', 'true');
       return;
     }
@@ -40,20 +42,20 @@ window.workbench = (() => {
       const key = keyOf(pair);
       const said = `${key} ${((performance.now() - since) / 1000).toFixed(2)}`;
       if (!judges) return said;
-      if (justCameUp || pending.includes(key)) return '';
-      pending.push(key);
+      if (justCameUp || isPending(key)) return '';
+      pending.push({ key, at: performance.now() });
       showNext(pair);
       return said;
     },
     // The server has answered.
     rendered() {
       const answered = document.querySelector('#task [data-answered]')?.dataset.answered ?? '';
-      // It answers in order: what was pressed before and is not answered got lost on the way.
-      const place = pending.indexOf(answered);
-      pending = place < 0 ? (answered ? pending : []) : pending.slice(place + 1);
+      // It answers in order: what was pressed before that press and is not answered got lost on the way. What answers
+      // no press, as when another strategy was chosen, may have been sent before those that wait.
+      pending = pending.slice(pending.findIndex((press) => press.key === answered) + 1);
       const pair = pairOnScreen();
       look(pair);
-      if (pair && pending.includes(keyOf(pair))) showNext(pair);
+      if (pair && isPending(keyOf(pair))) showNext(pair);
     },
   };
 })();
