@@ -82,7 +82,7 @@ class LabelTab:
             (self.note.submit, self._keep_note, False, True),
         ):
             press(
-                self._press(act, about_task),
+                self._press(act, about_task, judges),
                 inputs,
                 self.outputs,
                 js=PRESS_JS % ("true" if judges else "false"),
@@ -92,7 +92,7 @@ class LabelTab:
             shown_to_people(self._choose), [self.session, self.annotator, self.strategy], self.outputs, **one_by_one
         )
 
-    def _press(self, act: Callable, about_task: bool) -> Callable:
+    def _press(self, act: Callable, about_task: bool, judges: bool) -> Callable:
         """The handler of a button: a press counts for the pair that it carries and for the annotator on the screen.
 
         Whatever happens the pair is drawn anew: the page has already gone on to the next one.
@@ -114,7 +114,7 @@ class LabelTab:
                 session = act(session, strategy, note.strip() or None, min(float(seconds), MOST_SECONDS))
             except WorkbenchError as error:
                 gr.Warning(str(error), title="That did not work", duration=SECONDS_TO_READ)
-            return self._show(session, strategy, " ".join(key))
+            return self._show(session, strategy, " ".join(key) if judges else "")
 
         return press
 

@@ -26,13 +26,15 @@
     if (event.detail > 0) event.target.closest?.('[role="tab"], .judge-button')?.blur();
   });
 
+  // The box of the note has heard of the key by then, and sends what is in it.
+  document.addEventListener('keypress', (event) => {
+    if (event.key === 'Enter' && event.target.closest?.('#note')) event.target.blur();
+  });
+
   document.addEventListener('keydown', (event) => {
     if (!isShown(document.getElementById('label-tab-body'))) return;
     const note = document.querySelector('#note :is(input, textarea)');
-    if (event.target === note && ['Enter', 'Escape'].includes(event.key) && !event.isComposing) {
-      setTimeout(() => note.blur()); // the box hears of the key first
-      return;
-    }
+    if (event.target === note && event.key === 'Escape') note.blur();
     if (isTyping(event.target)) return;
     if (event.repeat || event.altKey || event.metaKey || event.isComposing) return;
     const isUndo = event.ctrlKey && event.key.toLowerCase() === 'z' && !event.shiftKey;
