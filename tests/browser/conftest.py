@@ -20,7 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 PATIENCE = 60_000
 
 # What gradio says of its own requests when a page that still waits for an answer is loaded anew.
-BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out.")
+BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out.", "Unexpected error Connection errored out.")
 
 
 @pytest.fixture(scope="session")
