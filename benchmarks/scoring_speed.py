@@ -21,6 +21,7 @@ import torch
 from scipy.stats import spearmanr
 from transformers import AutoConfig, AutoTokenizer
 
+from benchmarks.chart import bar_chart
 from benchmarks.rerankers import Timed, all_rerankers, ours, plain, six_layers_of
 from distillation.evaluate import mean_ndcg
 from distillation.judged import read_judged
@@ -93,8 +94,8 @@ def agreement(right: np.ndarray, given: np.ndarray) -> str:
     return f"{spearmanr(right, given).statistic:.4f}; {same} of {count}"
 
 
-def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_peers: int) -> None:
-    """Print one row for each reranker, one column for each workload."""
+def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_peers: int) -> dict[str, dict[str, float]]:
+    """Print one row for each reranker, one column for each workload; returns the factors by workload and name."""
     peak = peak_flops(torch.float32)
     with ExitStack() as stack:
         rerankers = all_rerankers(path, stack)
@@ -117,10 +118,15 @@ def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_pee
                 f"**{column[base][0] / seconds:.2f}** ({agreement(column[base][1], scores)}; {share:.0%} of peak)"
             )
         print(f"| {reranker.name} | {' | '.join(cells)} |")
+    factors = {
+        load.name: {name: column[base][0] / seconds for name, (seconds, _) in column.items()}
+        for load, column in zip(loads, columns, strict=True)
+    }
     print(
         "\nIn brackets: Spearman against it and the same among the first ten; operations as a share of the "
         f"{peak / 1e9:,.0f} GFLOP/s that a product of large float32 matrices reaches here.\n"
     )
+    return factors
 
 
 def quality_table(path: Path, folder: Path, queries: int) -> None:
@@ -179,6 +185,7 @@ def main() -> None:
     parser.add_argument("--most-for-peers", type=int, default=100, help="larger workloads: only the first and ours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queries", type=int, default=10, help="of trec_dl21, to measure nDCG@10 with; 0: not at all")
+    parser.add_argument("--chart", type=Path, help="where a chart of the first model goes, as SVG")
     given = parser.parse_args()
     loads = workloads(given.data / given.set, given.sizes, given.long_sizes)
     with tempfile.TemporaryDirectory() as scratch:
@@ -187,7 +194,11 @@ def main() -> None:
             paths["L6"] = six_layers_of(given.teacher, Path(scratch) / "L6")
         for name in given.models:
             print(f"\n### {name}\n")
-            speed_table(paths[name], loads, given.rounds, given.most_for_peers)
+            factors = speed_table(paths[name], loads, given.rounds, given.most_for_peers)
+            if given.chart and "100 mixed" in factors:
+                title = f"100 passages of mixed length, {name}: times as fast as CrossEncoder.predict"
+                given.chart.write_text(bar_chart(title, factors["100 mixed"]), encoding="utf-8")
+                given.chart = None
             if name != "L6" and given.queries:  # L6 is a shape and no trained model
                 quality_table(paths[name], given.data / "trec_dl21", given.queries)
             users_table(paths[name], max((load.passages for load in loads if "mixed" in load.name), key=len))

@@ -21,8 +21,9 @@ from services import Services
 from storage.records import Judged, Judgment, Task
 
 LIST_JS = (Path(__file__).parents[1] / "page" / "judge_list.js").read_text(encoding="utf-8")
+# null says that nobody sees the list just now: what it shows then stays, since a later event may have shown it anew.
 ON_SCREEN_JS = """(annotator, strategy) =>
-  [document.getElementById('query-view')?.offsetParent ? annotator : '', strategy]"""
+  [document.getElementById('query-view')?.offsetParent ? annotator : null, strategy]"""
 LATEST = 100
 # The figures are those of so many judgments, the latest ones.
 EVENTS = 2_000
@@ -122,7 +123,9 @@ def build_query_tab(services: Services, annotator: gr.Textbox, strategy: gr.Drop
     view = gr.HTML(query_html([], ""), js_on_load=LIST_JS, server_functions=actions.functions, elem_id="query-view")
     gr.HTML(render("keys.html", kind="query"))
 
-    def show(annotator: str, strategy: str) -> str:
+    def show(annotator: str | None, strategy: str) -> Any:
+        if annotator is None:
+            return gr.skip()
         annotator = annotator.strip()
         tasks = services.labeling.next_query(annotator, strategy) if annotator else []
         return query_html(tasks, annotator)

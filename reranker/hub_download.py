@@ -61,10 +61,11 @@ def _end_with_stdin() -> None:
         pass
     import psutil
 
-    for file in psutil.Process().open_files():
-        if file.path.endswith(".incomplete"):
+    # The download goes on meanwhile, and may begin another file: so until none is left.
+    while unfinished := [file.path for file in psutil.Process().open_files() if file.path.endswith(".incomplete")]:
+        for path in unfinished:
             with contextlib.suppress(OSError):  # it may have been finished in this moment
-                os.unlink(file.path)
+                os.unlink(path)
     os._exit(1)
 
 

@@ -291,7 +291,7 @@ def test_a_download_ends_with_the_app(hub: HubServer, machine: Machine) -> None:
     finally:
         app.kill()
         app.wait()
-    psutil.wait_procs([download], timeout=5)
+    psutil.wait_procs([download], timeout=30)
     assert not download.is_running()
     assert machine.unfinished_files() == []
 
