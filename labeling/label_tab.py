@@ -102,6 +102,7 @@ class LabelTab:
             if annotator.strip() != session.annotator:
                 return self.open(session, annotator, strategy)
             *key, seconds = pressed.split() if pressed else ("", "", "0")
+            before = session
             try:
                 if about_task:
                     if not session.annotator:
@@ -112,6 +113,9 @@ class LabelTab:
                         return self._show(session, strategy)
                     session = session.show_again(self.labeling.task(*key, session.annotator))
                 session = act(session, strategy, note.strip() or None, min(float(seconds), MOST_SECONDS))
+                if about_task and not judges and before.task is not None and before.task.key != tuple(key):
+                    # A press that came later has overtaken this one: what it says is kept, and the page stays ahead.
+                    session = before
             except WorkbenchError as error:
                 gr.Warning(str(error), title="That did not work", duration=SECONDS_TO_READ)
             return self._show(session, strategy, " ".join(key) if judges else "")
