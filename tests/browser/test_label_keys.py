@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from storage.records import text_id
 from tests.browser.conftest import box, choose_strategy, empty_queue, open_tab, rerank, say_name
 from tests.serving import AppProcess
 
@@ -135,31 +134,6 @@ def test_a_press_counts_for_the_pair_on_the_screen_or_for_nothing(
     expect(page.locator("#task .flagged")).to_be_visible()
     expect(page.locator("#task")).to_contain_text("Second passage")
     assert labels_of(shared_app, judge) == {"First passage": 1}
-
-
-def test_a_press_that_got_lost_on_the_way_can_be_made_again(page: Page, judge: str, shared_app: AppProcess) -> None:
-    answer = {"status": 200, "content_type": "application/json", "body": '{"event_id": "lost"}'}
-    lost: list[str] = []
-
-    def lose_the_first_press(route: Route) -> None:
-        body = route.request.post_data or ""
-        if lost or text_id("First passage") not in body:
-            route.continue_()
-        else:
-            lost.append(body)
-            route.fulfill(**answer)  # type: ignore[arg-type]
-
-    page.route("**/queue/join*", lose_the_first_press)
-    page.keyboard.press("1")
-    expect(page.locator("#task")).to_contain_text("Second passage")
-    page.keyboard.press("0")
-    # What was lost comes again, and nothing else was judged for it.
-    expect(page.locator("#task")).to_contain_text("First passage")
-    assert labels_of(shared_app, judge) == {"Second passage": 0}
-    page.keyboard.press("1")
-    expect(page.locator("#task")).to_contain_text("Third passage")
-    expect(page.locator("#mine")).to_have_text("2")
-    assert labels_of(shared_app, judge) == {"First passage": 1, "Second passage": 0}
 
 
 def test_what_i_said_on_one_tab_stands_on_the_other(page: Page, judge: str) -> None:
