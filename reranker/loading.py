@@ -55,7 +55,7 @@ TIE = 0.05
 LEAST_CONCORDANCE = 0.98
 # Converted models on the disk: those that were used last. Another one is made again when it is needed.
 KEPT_CONVERSIONS = 4
-FORMAT = 1
+FORMAT = 2
 # A tokenizer without a limit of its own says so with a number beyond all bounds.
 LONGEST_LIMIT = 100_000
 
@@ -196,9 +196,11 @@ class _Builder:
         self.converted: Any = None
 
     def build(self, plan: Plan) -> Engine:
-        model = self.cross_encoder.model
         if plan.backend == "sentence-transformers":
             return LibraryEngine(self.cross_encoder)
+        from reranker.first_token import shortened
+
+        model = shortened(self.cross_encoder.model)
         if plan.backend == "torch":
             # A copy where the precision is another: what is compared with stays as it is.
             return TorchEngine(
@@ -314,12 +316,15 @@ def _load_plainly(path: Path) -> LoadedModel:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from reranker.first_token import shorten
+
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, use_safetensors=True)
     if model.config.num_labels != 1:
         raise UnusableModel(f"The model in {path.name!r} has {model.config.num_labels} outputs; a reranker has one.")
     if torch.cuda.is_available():
         model = model.to("cuda")
+    shorten(model)
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST_LIMIT))
     pairs = PairTokenizer(tokenizer.backend_tokenizer.to_str(), limit)
     return LoadedModel(
