@@ -53,15 +53,21 @@ def workloads(folder: Path, sizes: Sequence[int], long_sizes: Sequence[int]) -> 
     ]
 
 
-def flops(path: Path, load: Workload) -> float:
-    """The floating point operations in the matrix products of scoring a workload without any padding."""
+def flops(path: Path, load: Workload, shortened: bool) -> float:
+    """The floating point operations in the matrix products of scoring a workload without any padding.
+
+    `shortened`: with a last layer that works for the first token only (see reranker/first_token.py).
+    """
     config, tokenizer = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     encoded = tokenizer([load.query] * len(load.passages), load.passages, truncation=True, max_length=512)
     lengths = np.array([len(ids) for ids in encoded["input_ids"]], np.float64)
     width, inner = config.hidden_size, config.intermediate_size
     linear = 2 * (4 * width * width + 2 * width * inner) * lengths.sum()
     attention = 4 * width * (lengths**2).sum()
-    return config.num_hidden_layers * (linear + attention)
+    if not shortened:
+        return config.num_hidden_layers * (linear + attention)
+    keys_and_values = 2 * 2 * width * width * lengths.sum()
+    return (config.num_hidden_layers - 1) * (linear + attention) + keys_and_values
 
 
 def peak_flops(dtype: torch.dtype) -> float:
@@ -113,7 +119,7 @@ def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_pee
                 cells.append("")
                 continue
             seconds, scores = column[reranker.name]
-            share = flops(path, load) / seconds / peak
+            share = flops(path, load, shortened=reranker is rerankers[-1]) / seconds / peak
             cells.append(
                 f"**{column[base][0] / seconds:.2f}** ({agreement(column[base][1], scores)}; {share:.0%} of peak)"
             )
@@ -123,8 +129,8 @@ def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_pee
         for load, column in zip(loads, columns, strict=True)
     }
     print(
-        "\nIn brackets: Spearman against it and the same among the first ten; operations as a share of the "
-        f"{peak / 1e9:,.0f} GFLOP/s that a product of large float32 matrices reaches here.\n"
+        "\nIn brackets: Spearman against it and the same among the first ten; the operations that it needs as a share "
+        f"of the {peak / 1e9:,.0f} GFLOP/s that a product of large float32 matrices reaches here.\n"
     )
     return factors
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, Suspect, queries_that_tell, read_pairs
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
+from reranker.first_token import shorten
 from reranker.general import general_queries
 from reranker.loading import cpu_precision, tokenizer_of
 from reranker.model import Reranker
@@ -152,6 +153,8 @@ def train(config: dict[str, Any], pairs: list[LabelledPair], model_dir: Path, re
     )
     work = TRAINING_COST * config["epochs"] * len(pairs)
     make_trainer = _fast_trainer(model, pairs) if fast else _plain_trainer()
+    if fast:
+        shorten(model.model)
     trainer = make_trainer(
         model=model,
         args=arguments,
