@@ -18,8 +18,9 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer
 
 from reranker.tokens import batches_by_tokens
 
-# Tokens in a part, with their padding: more are not faster on a processor, and take more memory.
-MICRO_BATCH_TOKENS = 1024
+# Tokens in a part, with their padding: more are not faster on a processor, and take more memory; a graphics processor
+# wants many.
+CPU_PART_TOKENS, GPU_PART_TOKENS = 512, 16_384
 
 
 class MicroBatchTrainer(CrossEncoderTrainer):
@@ -49,7 +50,8 @@ class MicroBatchTrainer(CrossEncoderTrainer):
         """The batch in parts of similar length, each with its share of the pairs."""
         queries, passages = (inputs[name] for name in ("sentence_0", "sentence_1"))
         lengths = [self._count_tokens(*pair) for pair in zip(queries, passages, strict=True)]
-        for places in batches_by_tokens(lengths, MICRO_BATCH_TOKENS):
+        most = CPU_PART_TOKENS if self.args.device.type == "cpu" else GPU_PART_TOKENS
+        for places in batches_by_tokens(lengths, most):
             part = {
                 name: column[places] if isinstance(column, torch.Tensor) else [column[place] for place in places]
                 for name, column in inputs.items()

@@ -46,7 +46,7 @@ def trained(recipe: str, base: Path, out: Path, **changes: Any) -> tuple[list[fl
 def test_parts_learn_what_the_whole_batch_would(
     still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "MICRO_BATCH_TOKENS", 256)
+    monkeypatch.setattr(trainer_module, "CPU_PART_TOKENS", 256)
     plain_losses, plain = trained("classic", still_model, tmp_path / "plain")
     losses, weights = trained("default", still_model, tmp_path / "parts")
     assert len(losses) == 6
@@ -56,7 +56,7 @@ def test_parts_learn_what_the_whole_batch_would(
 
 
 def test_the_batches_are_cut_into_parts(still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "MICRO_BATCH_TOKENS", 256)
+    monkeypatch.setattr(trainer_module, "CPU_PART_TOKENS", 256)
     sizes: list[int] = []
     loss = trainer_module.CrossEncoderTrainer.compute_loss
 
