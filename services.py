@@ -10,6 +10,7 @@ from labeling.scorer import Score, Scorer
 from labeling.service import LabelingService
 from reranker.jobs import TrainingJobs
 from reranker.model import Reranker
+from reranker.process import Launch
 from reranker.registry import ModelRegistry
 from reranker.scoring_queue import ScoringQueue
 from server.access import Access
@@ -65,7 +66,14 @@ class Services:
             review_store=ReviewStore(settings.database_path),
             labeling=LabelingService(label_store, queue),
             registry=registry,
-            jobs=TrainingJobs(settings.runs_dir, model_store, label_store, registry),
+            jobs=TrainingJobs(
+                settings.runs_dir,
+                model_store,
+                label_store,
+                registry,
+                settings.checkpoint_seconds,
+                Launch(settings.train_launcher, settings.train_processes),
+            ),
             scorer=scorer,
             backup=backup,
         )

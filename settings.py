@@ -27,6 +27,9 @@ ENGINES = (
     "sentence-transformers",
 )
 
+# What starts the process that trains: see reranker/process.py.
+LAUNCHERS = ("python", "accelerate")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +47,9 @@ class Settings:
     overlap: int | None
     overlap_share: float
     lease_minutes: float
+    checkpoint_seconds: float
+    train_launcher: str
+    train_processes: int
     on_space: bool
     sign_in: bool
 
@@ -68,6 +74,11 @@ class Settings:
             overlap=_overlap(env.get("OVERLAP", "").strip()),
             overlap_share=_share(env.get("OVERLAP_SHARE", "").strip() or "1"),
             lease_minutes=_minutes(env.get("LEASE_MINUTES", "").strip() or "15"),
+            checkpoint_seconds=_seconds(env.get("CHECKPOINT_SECONDS", "").strip() or "15"),
+            train_launcher=_one_of(
+                LAUNCHERS, "TRAIN_LAUNCHER", env.get("TRAIN_LAUNCHER", "").strip().lower() or "python"
+            ),
+            train_processes=_processes(env),
             on_space=on_space,
             # Set by a Space whose README.md asks for hf_oauth.
             sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
@@ -148,6 +159,21 @@ def _minutes(text: str) -> float:
     if not 0 < _number(text) <= 1440:
         raise InvalidInput(f"LEASE_MINUTES is {text!r}, but it has to be a number above 0, up to 1440 (a day).")
     return _number(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= _number(text) <= 86400:
+        raise InvalidInput(f"CHECKPOINT_SECONDS is {text!r}, but it has to be a number from 0 to 86400 (a day).")
+    return _number(text)
+
+
+def _processes(env: Mapping[str, str]) -> int:
+    text = env.get("TRAIN_PROCESSES", "").strip() or "1"
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 64:
+        raise InvalidInput(f"TRAIN_PROCESSES is {text!r}, but it has to be a whole number from 1 to 64.")
+    if int(text) > 1 and env.get("TRAIN_LAUNCHER", "").strip().lower() != "accelerate":
+        raise InvalidInput(f"TRAIN_PROCESSES is {text}, which takes TRAIN_LAUNCHER=accelerate beside it.")
+    return int(text)
 
 
 def _api_token(text: str | None) -> str | None:

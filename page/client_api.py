@@ -64,11 +64,19 @@ def add_client_api(services: Services) -> None:
         seed: int | None = None,
         promote: str | None = None,
         token: str = "",
+        patience: int | None = None,
     ) -> dict[str, Any]:
         """Start a training run."""
         check_may_change(services, token, request, None)
         config = TrainingConfig.of(
-            recipe, promote, base=base, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed
+            recipe,
+            promote,
+            base=base,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            patience=patience,
         )
         return asdict(services.jobs.start(config))
 
@@ -79,9 +87,15 @@ def add_client_api(services: Services) -> None:
 
     @shown_to_people
     def cancel_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
-        """Ask a training run to stop."""
+        """Ask a training run to stop and to keep the best it has; asked again, it stops at once."""
         check_may_change(services, token, request, None)
         return asdict(services.jobs.cancel(run_id))
+
+    @shown_to_people
+    def resume_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Let a training run that was broken off go on from where it was."""
+        check_may_change(services, token, request, None)
+        return asdict(services.jobs.resume(run_id))
 
     def models() -> list[dict[str, Any]]:
         """Every model version, newest first."""
@@ -126,6 +140,7 @@ def add_client_api(services: Services) -> None:
         ("train", train),
         ("training_run", training_run),
         ("cancel_training", cancel_training),
+        ("resume_training", resume_training),
         ("models", models),
         ("promote", promote),
         ("rollback", rollback),

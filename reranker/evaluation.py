@@ -55,6 +55,11 @@ class Comparison:
     high: float | None
 
 
+def ndcg(labels: Sequence[int], scores: Sequence[float]) -> float:
+    """nDCG@10 of ranking the passages of a query by `scores`; see `query_metrics`."""
+    return float(ndcg_score([labels], [scores], k=CUTOFF))
+
+
 def query_metrics(labels: Sequence[int], scores: Sequence[float]) -> dict[str, float]:
     """The figures of ranking the passages of a query by `scores` (logits), best first.
 
@@ -65,7 +70,7 @@ def query_metrics(labels: Sequence[int], scores: Sequence[float]) -> dict[str, f
     order = np.argsort(-np.asarray(scores), kind="stable")
     hits = np.flatnonzero(np.asarray(labels)[order][:CUTOFF])
     return {
-        "ndcg@10": float(ndcg_score([labels], [scores], k=CUTOFF)),
+        "ndcg@10": ndcg(labels, scores),
         "mrr@10": float(1 / (hits[0] + 1)) if hits.size else 0.0,
         "map": float(average_precision_score(labels, scores)),
         "accuracy": float(np.mean((np.asarray(scores) > 0) == np.asarray(labels, dtype=bool))),

@@ -1,31 +1,25 @@
-"""Training runs: start, follow, cancel, and find again after a restart.
+"""Training runs: start, cancel, resume, and find again after a restart.
 
 The parent writes a run directory, starts the child (`train.py`) in a session of its own and follows the file that the
-child's events go to. The child outlives a crash of the app: the next start finds it by its process id and goes on
-following. A run's state in the store is only ever what its files say.
+child's events go to (`follow.py`). The child outlives a crash of the app: the next start finds it by its process id and
+goes on following. A run's state in the store is only ever what its files say; one whose child was killed goes on from
+them when somebody asks for that.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 import uuid
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import psutil
 
 from errors import Conflict, InvalidInput, WorkbenchError
 from reranker import process as child
-from reranker.card import add_results
 from reranker.dataset import (
     SPLITS,
     LabelledPair,
@@ -35,42 +29,55 @@ from reranker.dataset import (
     groups_of,
     make_sets,
     place_queries,
-    read_pairs,
-    write_pairs,
 )
-from reranker.gate import decide, figures
+from reranker.finish import keep
+from reranker.follow import Curves, Follower, curves
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
 from reranker.results import RunResults, how_made, read_results
+from reranker.run_files import RunFiles, read_json, write_json
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, TrainingRun
 
 log = logging.getLogger(__name__)
 
-PROJECT_DIR = Path(__file__).parent.parent
-POLL_SECONDS = 0.2
 SECONDS_TO_STOP = 5
 LOG_LINES = 200
 CANCELLED = "Cancelled before it was done."
-# What of an event describes the state of its run.
-STATE = ("phase", "progress", "seconds_left", "step", "total_steps", "loss", "note")
+# Of so many runs that were broken off, the latest, the checkpoints are kept.
+KEPT_INTERRUPTED = 2
 
 
 class TrainingJobs:
     """Starts training runs, one at a time, and brings what they make into the registry."""
 
-    def __init__(self, runs_dir: Path, models: ModelStore, labels: LabelStore, registry: ModelRegistry) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        models: ModelStore,
+        labels: LabelStore,
+        registry: ModelRegistry,
+        checkpoint_seconds: float = 15,
+        launch: child.Launch = child.Launch(),  # noqa: B008 - frozen
+    ) -> None:
+        """A run under way is saved every `checkpoint_seconds`, so that it can go on from there; `launch` starts it."""
         self.runs_dir = runs_dir
         self.models = models
         self.labels = labels
         self.registry = registry
+        self.checkpoint_seconds = checkpoint_seconds
+        self.launch = launch
         self._processes: dict[str, psutil.Process] = {}
-        self._cancelled: set[str] = set()
         # Runs whose model is being put in place: too late to cancel. The lock makes the two exclude each other.
         self._in_place: set[str] = set()
         self._deciding = threading.Lock()
         self._followers: list[threading.Thread] = []
+        self._shutting_down = False
+
+    def files(self, run_id: str) -> RunFiles:
+        """The files of a run."""
+        return RunFiles(self.runs_dir / run_id)
 
     # What there is to learn from
 
@@ -90,7 +97,7 @@ class TrainingJobs:
         new = assign_splits({pair.query_id: pair.query for pair in pairs}, known, groups_of(pairs))
         return make_sets(pairs, known | new), new
 
-    # Starting and stopping
+    # Starting
 
     def start(self, config: TrainingConfig) -> TrainingRun:
         """Start a run and return it at once.
@@ -100,7 +107,7 @@ class TrainingJobs:
         sets, new_splits = self._sets_and_new_splits()
         if problem := sets.why_not_trainable():
             raise InvalidInput(problem)
-        return self._launch(config, sets, new_splits)
+        return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)
 
     def make_again(self, name: str) -> TrainingRun:
         """Start a run with the labels and the configuration that a version was made with, and return it at once.
@@ -111,27 +118,66 @@ class TrainingJobs:
         version = self.models.version(name)
         if version.run_id is None:
             raise Conflict(f"{name} was not trained here, so it cannot be made again.")
-        run_dir = self.runs_dir / version.run_id
+        files = self.files(version.run_id)
         try:
-            sets = TrainingSets(**{split: read_pairs(run_dir / f"{split}.jsonl") for split in SPLITS})
+            sets = files.read_sets()
         except OSError as error:
             raise Conflict(f"The labels that {name} was made from are no longer on this disk.") from error
-        kept = {field.name for field in fields(TrainingConfig)}
-        config = {key: value for key, value in self.models.run(version.run_id).config.items() if key in kept}
+        known = {field.name for field in fields(TrainingConfig)}
+        config = {key: value for key, value in self.models.run(version.run_id).config.items() if key in known}
         try:
-            return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {})
+            return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {}, _stop_after(files))
         except InvalidInput as error:  # the base was deleted
             raise Conflict(str(error)) from error
 
-    def _launch(self, config: TrainingConfig, sets: TrainingSets, new_splits: dict[str, str]) -> TrainingRun:
+    def _launch(
+        self,
+        config: TrainingConfig,
+        sets: dict[str, list[LabelledPair]],
+        new_splits: dict[str, str],
+        stop_after: int | None = None,
+    ) -> TrainingRun:
+        self._check_processes(config)
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
         run = TrainingRun(uuid.uuid4().hex[:12], "queued", asdict(config), now())
-        self.models.add_run(run)
+        files = self.files(run.id)
+        files.create({**self._child_config(run, base), "stop_after": stop_after}, sets)
+        try:
+            self.models.add_run(run)
+        except BaseException:
+            shutil.rmtree(files.directory, ignore_errors=True)
+            raise
+        return self._begin(run, new_splits)
+
+    def _check_processes(self, config: TrainingConfig) -> None:
+        """Raise InvalidInput for what several processes cannot do together."""
+        processes = self.launch.processes
+        if config.batch_size % processes:
+            raise InvalidInput(
+                f"The batch size is {config.batch_size}. {processes} processes share each batch (TRAIN_PROCESSES), so "
+                f"it has to be a multiple of {processes}."
+            )
+        if config.learning_curve and processes > 1:
+            raise InvalidInput(f"A learning curve is drawn by one process only, and TRAIN_PROCESSES is {processes}.")
+
+    def _child_config(self, run: TrainingRun, base: ModelVersion) -> dict[str, Any]:
+        champion, root = self.registry.active().version, self.registry.root(base)
+        return {
+            **run.config,
+            "base_path": str(self.registry.directory(base)),
+            "base_name": root.name,
+            "base_on_hub": root.source == "hub",
+            "champion": champion.version,
+            "champion_path": str(self.registry.directory(champion)),
+            "seconds_between_checkpoints": self.checkpoint_seconds,
+        }
+
+    def _begin(self, run: TrainingRun, new_splits: dict[str, str]) -> TrainingRun:
+        """Start the child of a run that is in the store, and follow it."""
         try:
             self.labels.assign_splits(new_splits)
-            self._write_run_dir(run, base, sets)
-            process = self._spawn(run)
+            process = child.start(self.files(run.id), self.launch)
         except BaseException as error:
             self.models.update_run(run.id, status="failed", error=f"The run could not be started: {error}")
             raise
@@ -145,41 +191,84 @@ class TrainingJobs:
         self._follow_in_background(run.id, process)
         return run
 
+    # Resuming
+
+    def can_resume(self, run: TrainingRun) -> bool:
+        """Whether a run was broken off and can go on."""
+        ended = run.status in ("failed", "cancelled") and run.model_version is None
+        return ended and self.files(run.id).can_go_on()
+
+    def resume(self, run_id: str) -> TrainingRun:
+        """Let a run that was broken off go on from its last checkpoint, or from its beginning where it has none.
+
+        Raises NotFound, or Conflict when it cannot go on, or while another run is under way.
+        """
+        run = self.models.run(run_id)
+        files = self.files(run_id)
+        if not self.can_resume(run):
+            why = "" if run.under_way or run.model_version else " What it had is no longer there."
+            raise Conflict(f"This run is {run.status}, so it cannot be resumed.{why}")
+        try:
+            base = self.registry.check_base(run.config["base"])
+        except InvalidInput as error:
+            raise Conflict(str(error)) from error
+        step = files.saved_step()
+        note = f"Resumed from step {step}." if step else "Started again from its beginning: nothing had been saved yet."
+        run = self.models.reopen_run(run_id, note)
+        files.stop.unlink(missing_ok=True)
+        files.mend_events()
+        # What answers now is what the new model is measured against, and it may be another one than before.
+        write_json(files.config, read_json(files.config) | self._child_config(run, base))
+        # The app may have been killed before the sets were noted down.
+        sets = files.read_sets()
+        return self._begin(run, {pair.query_id: split for split, pairs in sets.items() for pair in pairs})
+
+    # Stopping
+
     def cancel(self, run_id: str) -> TrainingRun:
-        """Ask a run to stop. Raises NotFound, or Conflict when it has ended already."""
+        """Ask a run to stop and to keep the best it has; asked again, it stops at once and keeps nothing.
+
+        Raises NotFound, or Conflict when it has ended already.
+        """
         run = self.models.run(run_id)
         process = self._processes.get(run_id)
         if not run.under_way or process is None:
             raise Conflict(f"This run has ended already: it is {run.status}.")
+        again = run.outcome == CANCELLED
         with self._deciding:
             if run_id in self._in_place:
                 raise Conflict("This run is done already; its model is being put in place.")
             # Noted down first: should the app be killed now, the next start knows that the run did not fail.
             run = self.models.update_run(run_id, outcome=CANCELLED)
-            self._cancelled.add(run_id)
-        child.send(process, signal.SIGTERM)
+        if again:
+            child.kill(process)
+        else:
+            self.files(run_id).stop.touch()
         return run
 
     def current(self) -> TrainingRun | None:
         """The run under way, or None."""
-        return next((run for run in self.models.runs(limit=1) if run.under_way), None)
+        return next(iter(self.models.runs(limit=1, under_way=True)), None)
 
     def recover(self) -> None:
         """Look after the runs that an earlier process of the app left under way, in the background."""
-        for run in self.models.runs():
-            if run.under_way:
-                process = child.find(run)
-                log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")
-                if process:
-                    self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
-                self._follow_in_background(run.id, process)
+        for run in self.models.runs(under_way=True):
+            process = child.find(run)
+            log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")
+            if process:
+                self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
+            self._follow_in_background(run.id, process)
+        self._drop_what_is_not_needed()
 
     def shut_down(self) -> None:
         """Stop the runs under way, and wait until the store says so. For a stop that somebody asked for."""
+        self._shutting_down = True
         for process in list(self._processes.values()):
-            child.send(process, signal.SIGTERM)
+            child.kill(process)
         for follower in self._followers:
             follower.join(SECONDS_TO_STOP + 5)
+
+    # What a run has to say
 
     def results(self, run_id: str) -> RunResults | None:
         """What a run did to each query, and the labels that look doubtful; None until it has finished."""
@@ -189,47 +278,20 @@ class TrainingJobs:
         """What a version was made from and on, in words, for a person."""
         return how_made(run, self.runs_dir / run.id)
 
+    def curves(self, run_id: str) -> Curves:
+        """The loss of each step, and the nDCG@10 on the dev set at those where it was measured."""
+        return curves(self.models.events(run_id))
+
     def log_tail(self, run_id: str, lines: int = LOG_LINES) -> str:
         """The last lines of what the child wrote to its log."""
-        path = self.runs_dir / run_id / "log.txt"
+        path = self.files(run_id).log
         if not path.is_file():
             return ""
         # A progress bar redraws its line with carriage returns; what counts is its last state.
         text = path.read_text(errors="replace")
         return "\n".join(line.split("\r")[-1] for line in text.split("\n")[-lines:])
 
-    # The child
-
-    def _write_run_dir(self, run: TrainingRun, base: ModelVersion, sets: TrainingSets) -> None:
-        run_dir = self.runs_dir / run.id
-        run_dir.mkdir(parents=True)
-        champion, root = self.registry.active().version, self.registry.root(base)
-        config = {
-            **run.config,
-            "base_path": str(self.registry.directory(base)),
-            "base_name": root.name,
-            "base_on_hub": root.source == "hub",
-            "champion": champion.version,
-            "champion_path": str(self.registry.directory(champion)),
-        }
-        (run_dir / "config.json").write_text(json.dumps(config, indent=1))
-        for split in ("train", "dev", "test"):
-            write_pairs(run_dir / f"{split}.jsonl", getattr(sets, split))
-
-    def _spawn(self, run: TrainingRun) -> psutil.Popen:
-        run_dir = self.runs_dir / run.id
-        # Everything the child needs is on this disk; it must not look for it elsewhere.
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        with (run_dir / "events.jsonl").open("wb") as events, (run_dir / "log.txt").open("wb") as logfile:
-            return psutil.Popen(
-                [sys.executable, "-m", "reranker.train", str(run_dir.absolute())],
-                cwd=PROJECT_DIR,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=events,
-                stderr=logfile,
-                start_new_session=True,
-            )
+    # The end of a run
 
     def _follow_in_background(self, run_id: str, process: psutil.Process | None) -> None:
         if process is not None:
@@ -241,95 +303,48 @@ class TrainingJobs:
     def _follow(self, run_id: str, process: psutil.Process | None) -> None:
         """Take in what the child reports until it has ended, then its result. None stands for one that is gone."""
         try:
-            path = self.runs_dir / run_id / "events.jsonl"
-            if path.is_file():
-                with path.open(encoding="utf-8") as events:
-                    self._skip_known(run_id, events)
-                    self._take_until_ended(run_id, process, events)
-            self._end(run_id, child.how_it_ended(process))
+            Follower(self.models, run_id, self.files(run_id).events).follow(process)
+            self._end(run_id, child.how_it_ended(None if self._shutting_down else process))
         except Exception as error:
             log.exception("Following run %s failed", run_id)
             self.models.update_run(run_id, status="failed", error=f"The app lost this run: {error}", finished_at=now())
         finally:
             self._processes.pop(run_id, None)
-
-    def _take_until_ended(self, run_id: str, process: psutil.Process | None, events: TextIO) -> None:
-        kill_at, most_memory = None, self.models.run(run_id).memory or 0
-        while process is not None and child.is_alive(process):
-            most_memory = max(most_memory, child.memory(process))
-            self._take(run_id, events, most_memory)
-            if run_id in self._cancelled:
-                kill_at = kill_at or time.monotonic() + SECONDS_TO_STOP
-                if time.monotonic() > kill_at:
-                    child.send(process, signal.SIGKILL)
-            time.sleep(POLL_SECONDS)
-        self._take(run_id, events, most_memory)
-
-    def _skip_known(self, run_id: str, events: TextIO) -> None:
-        """Skip the events that the store has already, from before the app was restarted."""
-        for _ in self.models.events(run_id):
-            events.readline()
-
-    def _take(self, run_id: str, events: TextIO, memory: int) -> None:
-        """Bring the events that were written since into the store; a line that is not whole yet stays for later."""
-        new = []
-        while True:
-            position = events.tell()
-            line = events.readline()
-            if not line.endswith("\n"):
-                events.seek(position)
-                break
-            new.append(json.loads(line))
-        if new:
-            state: dict[str, Any] = {"memory": memory or None}
-            for event in new:
-                state |= {name: event[name] for name in STATE if event.get(name) is not None}
-                if event["event"] == "error":
-                    state["error"] = event["message"]
-            self.models.add_events(run_id, new)
-            self.models.update_run(run_id, **state)
-
-    # The end of a run
+            self._drop_what_is_not_needed()
 
     def _end(self, run_id: str, how: str) -> None:
-        run = self.models.run(run_id)
-        manifest_path = self.runs_dir / run_id / "manifest.json"
-        if manifest_path.is_file():
-            self._keep(run, json.loads(manifest_path.read_text()))
+        run, files = self.models.run(run_id), self.files(run_id)
+        if files.manifest.is_file():
+            self._keep(run, read_json(files.manifest))
+            files.tidy()
             return
-        shutil.rmtree(self.runs_dir / run_id / "model", ignore_errors=True)
+        ended = {"seconds_left": None, "finished_at": now()}
         if run.outcome == CANCELLED:
-            self.models.update_run(run_id, status="cancelled", phase="Cancelled", seconds_left=None, finished_at=now())
+            self.models.update_run(run_id, status="cancelled", phase="Cancelled", **ended)
         else:
-            self.models.update_run(
-                run_id, status="failed", phase="Failed", seconds_left=None, error=run.error or how, finished_at=now()
-            )
+            error = " ".join(filter(None, (run.error or how, self._what_now(files))))
+            self.models.update_run(run_id, status="failed", phase="Failed", error=error, **ended)
+
+    def _what_now(self, files: RunFiles) -> str:
+        if not files.can_go_on():
+            return "Start it again."
+        step = files.saved_step()
+        return f"It can be resumed{f' from step {step}' if step else ', from its beginning'}."
 
     def _keep(self, run: TrainingRun, manifest: dict[str, Any]) -> None:
-        """Make the model of a finished run a version, and promote it as the run was told to.
+        """Make the model of a run that has an outcome a version, and promote it as the run was told to.
 
         Each step may be done again: after a crash in the middle the next start repeats it.
         """
         self.models.update_run(run.id, phase="Loading the new model")
-        version = self._version_of(run, manifest)
-        metrics = {who: figures(manifest[who]) for who in ("champion", "challenger")}
-        champion = json.loads((self.runs_dir / run.id / "config.json").read_text())["champion"]
-        for who, name in (("champion", champion), ("challenger", version.version)):
-            for split, result in manifest[who].items():
-                self.models.add_evaluation(run.id, name, split, result["metrics"], result["per_query"])
-        promote, outcome = decide(
-            run.config["promote"], *(manifest["comparison"].get(name) for name in ("dev", "general"))
-        )
+        kept = keep(run, self.files(run.id), manifest, self.models, self.registry)
         with self._deciding:
-            if self.models.run(run.id).outcome == CANCELLED:
-                promote, outcome = (
-                    False,
-                    f"Cancelled when it was done already: {version.version} is kept, not promoted.",
-                )
+            cancelled = self.models.run(run.id).outcome == CANCELLED
             self._in_place.add(run.id)
+        promote, outcome = kept.decide(run.config["promote"], cancelled)
         if promote:
             try:
-                self.registry.promote(version.version, f"training run {run.id}")
+                self.registry.promote(kept.version.version, f"training run {run.id}")
             except WorkbenchError as error:
                 promote, outcome = False, f"It could not be promoted: {error}"
         note = self.models.run(run.id).note
@@ -337,42 +352,28 @@ class TrainingJobs:
             note = f"{note or ''} To make room, {' and '.join(gone)} had to go.".strip()
         self.models.update_run(
             run.id,
-            status="succeeded",
-            phase="Finished",
-            progress=1.0,
+            status="cancelled" if kept.cancelled else "succeeded",
+            phase="Cancelled" if kept.cancelled else "Finished",
+            progress=run.progress if kept.cancelled else 1.0,
             seconds_left=None,
-            metrics=metrics,
+            metrics=kept.metrics,
             outcome=outcome,
-            model_version=version.version,
+            model_version=kept.version.version,
             promoted=promote,
             note=note,
             finished_at=now(),
         )
 
-    def _version_of(self, run: TrainingRun, manifest: dict[str, Any]) -> ModelVersion:
-        """Make the run's model a version: choose its name, move it to its place, note it down, in this order.
+    def _drop_what_is_not_needed(self) -> None:
+        """Keep what a run goes on from for the latest of those that can, and for no others."""
+        ended = [run for run in self.models.runs() if not run.under_way]
+        kept = [run for run in ended if self.can_resume(run)][:KEPT_INTERRUPTED]
+        for run in ended:
+            if run not in kept:
+                self.files(run.id).tidy()
 
-        The name is stored first, so that whoever repeats this after a crash knows which directory is this run's.
-        """
-        name = run.model_version or self.registry.next_name()
-        self.models.update_run(run.id, model_version=name)
-        made, place = self.runs_dir / run.id / "model", self.registry.models_dir / name
-        if made.is_dir():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            made.rename(place)
-        base = self.models.version(run.config["base"], deleted=True)
-        full_name = f"{self.registry.root(base).name.split('/')[-1]}-{name}"
-        add_results(place / "README.md", full_name, manifest)
-        version = ModelVersion(
-            version=name,
-            name=full_name,
-            source="trained",
-            location=None,
-            base=base.version,
-            run_id=run.id,
-            labels=manifest["labels"],
-            metrics=figures(manifest["challenger"]),
-            created_at=now(),
-        )
-        self.models.add_version(version)
-        return version
+
+def _stop_after(files: RunFiles) -> int | None:
+    """The step after which a run was cancelled whose model was kept all the same."""
+    training = read_json(files.manifest).get("training", {}) if files.manifest.is_file() else {}
+    return training["step"] if training.get("stopped") in ("cancelled", "stop_after") else None

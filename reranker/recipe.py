@@ -55,12 +55,17 @@ LIMITS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-8, 1e-1),
     "batch_size": (1, 512),
     "seed": (0, 2**32 - 1),
+    "patience": (0, 100),
 }
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training run as it was asked for. `base` is the version to start from, None for the active one."""
+    """One training run as it was asked for. `base` is the version to start from, None for the active one.
+
+    With `patience` it stops after so many measurements on the dev set without a better one, and the best is kept; with
+    0 it goes on to its end. With `learning_curve` it also trains on growing parts of the labels (learning_curve.py).
+    """
 
     recipe: str = DEFAULT_RECIPE
     base: str | None = None
@@ -68,6 +73,8 @@ class TrainingConfig:
     learning_rate: float = DEFAULT.learning_rate
     batch_size: int = DEFAULT.batch_size
     seed: int = DEFAULT.seed
+    patience: int = 0
+    learning_curve: bool = False
     promote: Promote = "auto"
 
     @classmethod

@@ -275,7 +275,7 @@ class ModelRegistry:
             return f"{version.version} is the active version. Promote another one first."
         if version.version == self.can_roll_back_to():
             return f"{version.version} is what rolling back returns to, so it is kept."
-        if any(run.under_way and run.config.get("base") == version.version for run in self.store.runs(limit=1)):
+        if any(run.config.get("base") == version.version for run in self.store.runs(under_way=True)):
             return f"{version.version} is what the training run under way starts from."
         return None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reranker.curve import CurvePoint, LearningCurve, Outlook
 from reranker.dataset import SPLITS, JudgedQuery, Suspect, queries_that_tell, read_pairs
 from reranker.general import general_queries
 from storage.records import TrainingRun
@@ -57,10 +58,12 @@ class QueryChange:
 
 @dataclass(frozen=True)
 class RunResults:
-    """What a run did to each query, those that changed most first, by set; and the doubtful labels."""
+    """What a run did to each query, those that changed most first, by set; the doubtful labels; and the learning curve
+    where one was drawn."""
 
     changes: dict[str, list[QueryChange]]
     suspects: list[Suspect]
+    learning_curve: LearningCurve | None = None
 
 
 def read_results(run_dir: Path) -> RunResults | None:
@@ -73,7 +76,14 @@ def read_results(run_dir: Path) -> RunResults | None:
         }
     except (OSError, ValueError, KeyError):  # a run from before these were kept has no scores in its manifest
         return None
-    return RunResults(changes, [Suspect(**row) for row in manifest.get("suspects", [])])
+    suspects = [Suspect(**row) for row in manifest.get("suspects", [])]
+    return RunResults(changes, suspects, _learning_curve(manifest.get("learning_curve")))
+
+
+def _learning_curve(found: dict[str, Any] | None) -> LearningCurve | None:
+    if found is None:
+        return None
+    return LearningCurve([CurvePoint(**point) for point in found["points"]], Outlook(**found["outlook"]))
 
 
 def how_made(run: TrainingRun, run_dir: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 
 from errors import InvalidInput, WorkbenchError
 from page.notices import check_may_change, shown_to_people
@@ -36,20 +37,38 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
         changes = gr.HTML(elem_id="changes")
     with gr.Accordion("The same on the general set", open=False, elem_id="general-box"):
         general = gr.HTML(elem_id="general-changes")
+    with gr.Accordion("What more labels would bring", open=False, elem_id="learning-curve-box"):
+        curve_plot = gr.LinePlot(
+            x="labels",
+            y="nDCG@10",
+            title="Held-out nDCG@10 by the number of labels",
+            height=240,
+            visible=False,
+            elem_id="learning-curve-plot",
+            show_label=False,
+        )
+        curve = gr.HTML(elem_id="learning-curve")
     with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
         suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
     again = gr.State({})
-    outputs = [changes, general, suspects, again]
+    outputs = [changes, general, curve_plot, curve, suspects, again]
 
     def read(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return hidden, hidden, hidden, {}
+            return hidden, hidden, gr.update(visible=False), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
         results = services.jobs.results(run_id)
-        return _changes(results, "dev"), _changes(results, "general"), _suspects(results, run_id, {}), {}
+        return (
+            _changes(results, "dev"),
+            _changes(results, "general"),
+            _curve_points(results),
+            _curve(results),
+            _suspects(results, run_id, {}),
+            {},
+        )
 
     @shown_to_people
     def judge(
@@ -101,6 +120,24 @@ def _changes(results: RunResults | None, split: str) -> str:
         titles=("Before", "After"),
         **{verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")},
     )
+
+
+def _curve_points(results: RunResults | None) -> dict[str, Any]:
+    points = results.learning_curve.points if results and results.learning_curve else []
+    frame = pd.DataFrame([(point.labels, point.ndcg) for point in points], columns=["labels", "nDCG@10"])
+    return gr.update(value=frame if points else None, visible=bool(points))
+
+
+def _curve(results: RunResults | None) -> str:
+    if results is None:
+        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+    if results.learning_curve is None:
+        return render(
+            "empty.html",
+            title="No learning curve was drawn",
+            what_to_do="Tick Learning curve before you start a run. With too few held-out queries there is none.",
+        )
+    return render("learning_curve.html", curve=results.learning_curve)
 
 
 def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) -> str:

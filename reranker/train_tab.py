@@ -12,6 +12,7 @@ from errors import Conflict, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from reranker.follow import Curves
 from reranker.gate import RULE
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from services import Services
@@ -33,6 +34,7 @@ PURPOSES = {
     "dev": "held back: decides whether the new model is better",
     "test": "held back: decides nothing",
 }
+PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
@@ -69,47 +71,61 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
                 )
                 seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
+                patience = gr.Number(
+                    0,
+                    label="Patience",
+                    info=PATIENCE,
+                    precision=0,
+                    minimum=0,
+                    min_width=190,
+                    elem_id="patience",
+                )
             promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", info=RULE, elem_id="promote")
+            curve = gr.Checkbox(
+                False,
+                label="Learning curve",
+                info="Also train on an eighth, a quarter, half and three quarters of the labels, to see what more of "
+                "them would bring. Takes about 2.6 times as long",
+                elem_id="draw-curve",
+            )
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
+                resume = gr.Button("Resume the run", elem_id="resume-training", visible=False)
         with gr.Column(scale=3, min_width=340):
             picked = gr.Dropdown(
                 [LATEST], value=LATEST, label="Run", elem_id="pick-run", show_label=False, visible=False
             )
             run_view = gr.HTML(elem_id="training-run")
-            curve = gr.LinePlot(
-                x="step",
-                y="loss",
-                title="Loss",
-                height=220,
-                visible=False,
-                elem_id="loss-curve",
-                show_label=False,
-            )
+            with gr.Row():
+                loss = _plot("loss", "Loss", "loss-curve")
+                dev = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
             with gr.Accordion("Log", open=False):
                 log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
-    run_outputs = [shown, run_view, curve, log, cancel, start, timer, picked]
+    run_outputs = [shown, run_view, loss, dev, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
         """What has changed about the run that is looked at since it was `shown`."""
-        latest = next(iter(services.model_store.runs(limit=1)), None)
+        latest = services.jobs.current() or next(iter(services.model_store.runs(limit=1)), None)
         run = latest if picked == LATEST else services.model_store.run(picked)
         under_way = latest is not None and latest.under_way
         state = _fingerprint(run, under_way)
         if state == shown:
             return (gr.skip(),) * len(run_outputs)
-        losses = _losses(services.model_store.events(run.id)) if run else []
+        curves = services.jobs.curves(run.id) if run else Curves()
         runs = services.model_store.runs()
+        can_resume = run is not None and not under_way and services.jobs.can_resume(run)
         return (
             state,
             render_run(run),
-            gr.update(value=_curve(losses), visible=len(losses) > 1),
+            _points(curves.loss, "loss"),
+            _points(curves.dev, "nDCG@10"),
             services.jobs.log_tail(run.id) if run else "",
-            gr.update(visible=under_way),
+            gr.update(visible=under_way, value="Stop it at once" if _is_stopping(latest) else "Cancel the run"),
+            gr.update(visible=can_resume, interactive=can_resume),
             gr.update(interactive=not under_way),
             gr.Timer(active=under_way),
             gr.update(choices=[LATEST, *((_run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
@@ -138,6 +154,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         learning_rate: str,
         batch_size: float | None,
         seed: float | None,
+        patience: float | None,
+        curve: bool,
         token: str,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
@@ -152,8 +170,19 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 learning_rate=_number(learning_rate),
                 batch_size=batch_size,
                 seed=seed,
+                patience=patience,
+                learning_curve=curve,
             )
         )
+        return look_at_latest()
+
+    @shown_to_people
+    def resume_run(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        check_may_change(services, token, request, profile)
+        services.jobs.resume(shown[0] if shown else "none")
+        return look_at_latest()
+
+    def look_at_latest() -> tuple:
         return look(None, LATEST)[:-1] + (gr.update(value=LATEST),)
 
     @shown_to_people
@@ -163,7 +192,10 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         if run is None:
             raise Conflict("The run has ended already.")
         services.jobs.cancel(run.id)
-        gr.Info("The run is being stopped.")
+        if _is_stopping(run):
+            gr.Info("The run is stopped at once, and keeps nothing.")
+        else:
+            gr.Info("The run is being stopped. The best that it has so far is kept; press again to stop it at once.")
 
     def reset(recipe: str) -> tuple:
         chosen = RECIPES[recipe]
@@ -177,8 +209,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
-    start.click(start_run, [recipe, base, promote, *hyperparameters, token], run_outputs, **quiet)
+    start.click(start_run, [recipe, base, promote, *hyperparameters, patience, curve, token], run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
+    resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
     picked.input(look, [shown, picked], run_outputs, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
@@ -240,15 +273,25 @@ def _fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
     if run is None:
         return ("none",)
     left = duration(run.seconds_left)
-    return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way)
+    stopping = _is_stopping(run)
+    return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way, stopping)
 
 
-def _losses(events: list[dict[str, Any]]) -> list[tuple[int, float]]:
-    return [(event["step"], event["loss"]) for event in events if event.get("loss") is not None]
+def _plot(y: str, title: str, name: str) -> gr.LinePlot:
+    return gr.LinePlot(
+        x="step", y=y, title=title, height=220, min_width=240, visible=False, elem_id=name, show_label=False
+    )
 
 
-def _curve(losses: list[tuple[int, float]]) -> pd.DataFrame | None:
-    return pd.DataFrame(losses, columns=["step", "loss"]) if len(losses) > 1 else None
+def _points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
+    """What a plot is to show; a single point is no curve."""
+    seen = len(curve) > 1
+    return gr.update(value=pd.DataFrame(curve, columns=["step", y]) if seen else None, visible=seen)
+
+
+def _is_stopping(run: TrainingRun | None) -> bool:
+    """Whether a run that is under way was cancelled."""
+    return run is not None and run.under_way and run.outcome is not None
 
 
 def _number(text: str) -> float | str:

@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer, with each batch worked through in parts of similar length.
+"""sentence-transformers' trainer, with each batch shared by processes, and worked through in parts of similar length.
 
 A batch of random pairs is padded to its longest, which on mixed lengths makes most of it padding. Here the pairs of a
 batch are sorted into parts by their tokens, each part goes forward and backward by itself, and the optimizer steps once
@@ -10,7 +10,9 @@ Only for losses that are such means, as BinaryCrossEntropyLoss is: one that comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,28 +25,75 @@ from reranker.tokens import batches_by_tokens
 CPU_PART_TOKENS, GPU_PART_TOKENS = 512, 16_384
 
 
-class MicroBatchTrainer(CrossEncoderTrainer):
-    """Trains on batches in parts. Takes what CrossEncoderTrainer takes, and `count_tokens` for a (query, passage)."""
+class SharingTrainer(CrossEncoderTrainer):
+    """The plain trainer, whose processes, where there are several, share each batch so that it stays what it was.
 
-    def __init__(self, *args: Any, count_tokens: Callable[[str, str], int], **options: Any) -> None:
+    The last batch of an epoch may be too small for them; the sampler then fills it up with pairs from the first ones.
+    These are left out again, and each process counts by the pairs that it has: the gradient, of which the mean over the
+    processes is taken, is that of the batch.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._count_tokens = count_tokens
         self._share = 1.0
+        self._weight = 1.0
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Forward and backward for one batch; returns its mean loss."""
-        losses = []
-        for part, share in self._parts(inputs):
-            self._share = share
-            losses.append(super().training_step(model, part, num_items_in_batch))
-        return torch.stack(losses).sum()
+        own, self._weight = self._own(inputs)
+        return self._step(model, own, num_items_in_batch)
+
+    def _step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
+    ) -> torch.Tensor:
+        return super().training_step(model, inputs, num_items)
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
-        """The loss of a part, weighted by its share of the batch."""
+        """The loss of what goes forward together, weighted by its share of the batch."""
         loss = super().compute_loss(*args, **options)
-        return (loss[0] * self._share, loss[1]) if isinstance(loss, tuple) else loss * self._share
+        weight = self._share * self._weight
+        if weight == 1:
+            return loss
+        return (loss[0] * weight, loss[1]) if isinstance(loss, tuple) else loss * weight
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save the weights of a checkpoint: without a card, which would take longer than they do."""
+        self.model.save_pretrained(output_dir, create_model_card=False)
+
+    def _own(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        """What of this batch is this process's own, and what its mean loss counts in the mean over the processes."""
+        processes, place = self.args.world_size, self.args.process_index
+        pairs, size = len(self.train_dataset), self.args.per_device_train_batch_size
+        in_last = pairs % (processes * size)
+        is_last = (self.state.global_step + 1) % math.ceil(pairs / (processes * size)) == 0
+        if processes == 1 or not in_last or not is_last:
+            return inputs, 1.0
+        own = min(max(in_last - place * size, 0), size)
+        # One that has none goes through the motions with a pair that does not count, for the others wait for it.
+        return take(inputs, range(max(own, 1))), own * processes / in_last
+
+
+class MicroBatchTrainer(SharingTrainer):
+    """Trains on batches in parts. Takes what CrossEncoderTrainer takes, and `count_tokens` for a (query, passage)."""
+
+    def __init__(self, *args: Any, count_tokens: Callable[[str, str], int], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._count_tokens = count_tokens
+
+    def _step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
+    ) -> torch.Tensor:
+        losses = []
+        parts = list(self._parts(inputs))
+        for number, (part, share) in enumerate(parts, start=1):
+            self._share = share
+            # Several processes put their gradients together once, with the last part of each.
+            together = contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(model)
+            with together:
+                losses.append(super()._step(model, part, num_items))
+        return torch.stack(losses).sum()
 
     def _parts(self, inputs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
         """The batch in parts of similar length, each with its share of the pairs."""
@@ -52,10 +101,17 @@ class MicroBatchTrainer(CrossEncoderTrainer):
         lengths = [self._count_tokens(*pair) for pair in zip(queries, passages, strict=True)]
         most = CPU_PART_TOKENS if self.args.device.type == "cpu" else GPU_PART_TOKENS
         for places in batches_by_tokens(lengths, most):
-            part = {
-                name: column[places] if isinstance(column, torch.Tensor) else [column[place] for place in places]
-                for name, column in inputs.items()
-                if isinstance(column, list | torch.Tensor)
-            }
-            rest = {name: value for name, value in inputs.items() if name not in part}
-            yield rest | part, len(places) / len(lengths)
+            yield take(inputs, places), len(places) / len(lengths)
+
+
+def take(inputs: dict[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """These rows of a batch; what is not one for each row stays as it is."""
+    places = list(places)
+    return {
+        name: column[places]
+        if isinstance(column, torch.Tensor)
+        else [column[place] for place in places]
+        if isinstance(column, list)
+        else column
+        for name, column in inputs.items()
+    }

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -18,10 +18,12 @@ from errors import InvalidInput, NotFound
 from labeling.agreement import agreement
 from labeling.exchange import MEDIA_TYPES, ExportFormat, export, file_name
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
+from reranker.comparison import compare_versions
+from reranker.dataset import queries_that_tell
 from reranker.model import RankedPassage
-from reranker.recipe import TrainingConfig
 from server import errors, schemas
 from server.archive import push_to_hub, zip_directory
+from server.training_calls import add_training_calls
 from services import Services
 from storage.records import Candidate, Judgment, ModelVersion
 from texts import check_passages, check_text
@@ -49,7 +51,7 @@ def build_api(services: Services, **options: object) -> FastAPI:
     guard = _guard(services)
     _add_rerank_calls(app, services)
     _add_label_calls(app, services, guard)
-    _add_training_calls(app, services, guard)
+    add_training_calls(app, services, guard)
     _add_model_calls(app, services, guard)
     _add_unknown_calls(app)
     return app
@@ -225,42 +227,6 @@ def _note(note: str | None) -> str | None:
     return note if note and note.strip() else None
 
 
-def _add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
-    @app.post(
-        "/v1/training-runs",
-        tags=["train"],
-        status_code=202,
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 409, 413, 422, 503),
-    )
-    def start_run(body: Annotated[schemas.TrainingRequest | None, Body()] = None) -> schemas.AcceptedRun:
-        """Start a training run."""
-        wanted = body.model_dump(exclude={"recipe", "promote"}) if body else {}
-        config = TrainingConfig.of(body and body.recipe, body and body.promote, **wanted)
-        if config.base is not None:
-            services.model_store.version(config.base)  # one that there is not is not found, as everywhere here
-        run = services.jobs.start(config)
-        return schemas.AcceptedRun(id=run.id, status=run.status)
-
-    @app.get("/v1/training-runs/{run_id}", tags=["train"], responses=errors.responses(404, 422))
-    def read_run(run_id: str) -> schemas.RunResponse:
-        """How a training run is doing, or how it ended."""
-        run = services.model_store.run(run_id)
-        return schemas.RunResponse(**{name: getattr(run, name) for name in schemas.RunResponse.model_fields})
-
-    @app.delete(
-        "/v1/training-runs/{run_id}",
-        tags=["train"],
-        status_code=202,
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 409, 422),
-    )
-    def cancel_run(run_id: str) -> schemas.AcceptedRun:
-        """Ask a training run to stop; it says `cancelled` once it has."""
-        run = services.jobs.cancel(run_id)
-        return schemas.AcceptedRun(id=run.id, status=run.status)
-
-
 def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     registry, store = services.registry, services.model_store
 
@@ -314,6 +280,31 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
         """Start a training run with the labels and the configuration that a version was made with."""
         run = services.jobs.make_again(version)
         return schemas.AcceptedRun(id=run.id, status=run.status)
+
+    @app.get(
+        "/v1/models/{version}/compare/{other}",
+        tags=["models"],
+        dependencies=guard,
+        responses=errors.responses(401, 403, 404, 422, 503),
+    )
+    def compare(version: str, other: str) -> schemas.ComparisonResponse:
+        """Two versions side by side on the queries that are held back now. Answered when both have ranked them."""
+        names = [store.version(name).version for name in (version, other)]
+        found = compare_versions(registry, queries_that_tell(services.jobs.sets().dev), *names)
+        sides = [
+            schemas.ComparedVersion(version=name, metrics=metrics, intervals=intervals)
+            for name, metrics, intervals in zip(names, found.metrics, found.intervals, strict=True)
+        ]
+        return schemas.ComparisonResponse(
+            versions=(sides[0], sides[1]),
+            difference=schemas.DifferenceBody(**found.difference),
+            queries=[
+                schemas.ComparedQuery(
+                    query=change.query, before=change.before, after=change.after, verdict=change.verdict
+                )
+                for change in found.changes
+            ],
+        )
 
     @app.post(
         "/v1/models/{version}/push",

@@ -199,6 +199,8 @@ class TrainingRequest(StrictBody):
     learning_rate: Annotated[float, Field(ge=1e-8, le=1e-1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=512), WHOLE] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] | None = None
+    patience: Annotated[int, Field(ge=0, le=100), WHOLE] | None = None
+    learning_curve: bool | None = None
     promote: Literal["auto", "always", "never"] | None = None
 
 
@@ -215,6 +217,10 @@ class AcceptedRun(BaseModel):
 
 
 class RunResponse(AcceptedRun):
+    """A training run. With `resumable` it was broken off and can go on (POST .../resume). `memory` is the most that it
+    has used, in bytes."""
+
+    created_at: str
     progress: Probability
     step: int
     total_steps: int
@@ -223,6 +229,58 @@ class RunResponse(AcceptedRun):
     model_version: str | None
     promoted: bool
     error: str | None
+    phase: str
+    seconds_left: float | None
+    memory: int | None
+    outcome: str | None
+    note: str | None
+    resumable: bool
+
+
+class StepBody(BaseModel):
+    """What was seen at one step of a training."""
+
+    step: int
+    value: float | None
+
+
+class CurvesResponse(BaseModel):
+    """The loss at the steps of a training, and the nDCG@10 on the held-out queries at those where it was measured."""
+
+    loss: list[StepBody]
+    dev: list[StepBody]
+
+
+class CurvePoint(BaseModel):
+    """The held-out queries' nDCG@10, with its 95 % confidence interval, after training on so many labels."""
+
+    labels: int
+    queries: int
+    ndcg: float
+    low: float
+    high: float
+
+
+class OutlookBody(BaseModel):
+    """What so many more labels would bring in nDCG@10, with the ends of a 90 % interval; null where it cannot be told.
+    `words` says it in a sentence."""
+
+    more: int
+    gain: float | None
+    low: float | None
+    high: float | None
+    words: str
+
+
+class LearningCurveResponse(BaseModel):
+    points: list[CurvePoint]
+    outlook: OutlookBody
+
+
+class LogResponse(BaseModel):
+    """The last lines of what the training process wrote to its log."""
+
+    log: str
 
 
 class VersionResponse(BaseModel):
@@ -233,6 +291,45 @@ class VersionResponse(BaseModel):
     created_at: str
     labels: int
     metrics: dict[str, float]
+
+
+class ComparedVersion(BaseModel):
+    """The figures of one version, and their 95 % confidence intervals."""
+
+    version: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+
+class DifferenceBody(BaseModel):
+    """How the second version's nDCG@10 differs from the first one's: on average, with the ends of a 90 % interval, the
+    two-sided p-value of a paired randomisation test, and on how many queries."""
+
+    gain: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    queries: int
+    better: int
+    equal: int
+    worse: int
+
+
+class ComparedQuery(BaseModel):
+    """A query with the nDCG@10 of the first version and that of the second."""
+
+    query: str
+    before: float
+    after: float
+    verdict: Literal["better", "equal", "worse"]
+
+
+class ComparisonResponse(BaseModel):
+    """Two versions on the queries that are held back now; those that differ most first."""
+
+    versions: tuple[ComparedVersion, ComparedVersion]
+    difference: DifferenceBody
+    queries: list[ComparedQuery]
 
 
 class PushRequest(StrictBody):

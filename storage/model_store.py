@@ -14,6 +14,7 @@ from storage.label_store import now
 from storage.records import ModelEvent, ModelVersion, TrainingRun
 
 JSON_COLUMNS = ("config", "metrics")
+UNDER_WAY = "Another training run is under way. Wait until it ends, or cancel it."
 
 
 class ModelStore:
@@ -75,7 +76,7 @@ class ModelStore:
             with database.write(self.path) as db:
                 db["training_runs"].insert(_to_row(run), pk="id")
         except sqlite3.IntegrityError as error:
-            raise Conflict("Another training run is under way. Wait until it ends, or cancel it.") from error
+            raise Conflict(UNDER_WAY) from error
 
     def update_run(self, run_id: str, **columns: Any) -> TrainingRun:
         """Set these columns of a run and return the run as it is then."""
@@ -91,11 +92,23 @@ class ModelStore:
                 return _from_row(TrainingRun, row)
         raise NotFound(f"There is no training run {run_id!r}.")
 
-    def runs(self, limit: int = 50) -> list[TrainingRun]:
-        """The latest runs, newest first."""
+    def reopen_run(self, run_id: str, note: str) -> TrainingRun:
+        """Put a run that has ended back to its start. Raises Conflict while another one is under way."""
+        columns = {"status": "queued", "phase": "waiting to start", "note": note}
+        columns |= dict.fromkeys(("outcome", "error", "finished_at", "pid", "pid_started", "seconds_left"))
+        try:
+            with database.write(self.path) as db:
+                db["training_runs"].update(run_id, columns)
+        except sqlite3.IntegrityError as error:
+            raise Conflict(UNDER_WAY) from error
+        return self.run(run_id)
+
+    def runs(self, limit: int = 50, under_way: bool = False) -> list[TrainingRun]:
+        """The latest runs, newest first; with `under_way` only those that have not ended."""
+        which = "WHERE status IN ('queued', 'running')" if under_way else ""
+        sql = f"SELECT * FROM training_runs {which} ORDER BY created_at DESC, rowid DESC LIMIT ?"
         with database.read(self.path) as db:
-            rows = db.query("SELECT * FROM training_runs ORDER BY created_at DESC, rowid DESC LIMIT ?", [limit])
-            return [_from_row(TrainingRun, row) for row in rows]
+            return [_from_row(TrainingRun, row) for row in db.query(sql, [limit])]
 
     def add_events(self, run_id: str, events: list[dict[str, Any]]) -> None:
         """Append what the child process of a run reported."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from storage.model_store import ModelStore
 from tests.browser.conftest import box, expect_error, open_page, open_tab
 from tests.serving import AppProcess, app_running
 
@@ -28,6 +31,7 @@ def start_long_run(page: Page) -> None:
     open_tab(page, "Train")
     box(page, "epochs").fill("100")
     box(page, "batch-size").fill("1")
+    expect(box(page, "patience")).to_have_value("0")
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text("Running")
 
@@ -36,10 +40,34 @@ def test_a_run_is_cancelled_on_the_page(labelled_app: AppProcess, context: Brows
     page = open_page(context, labelled_app)
     start_long_run(page)
     expect(page.locator("#start-training")).to_be_disabled()
+    expect(page.locator("#training-run")).to_contain_text("loss")
     page.locator("#cancel-training").click()
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
     expect(page.locator("#start-training")).to_be_enabled()
-    assert [version["version"] for version in labelled_app.client.get("/v1/models").json()] != ["v1"]
+    expect(page.locator("#training-run")).to_contain_text("kept as v1, unmeasured")
+    assert [version["version"] for version in labelled_app.client.get("/v1/models").json()][0] == "v1"
+
+
+def test_a_run_that_was_killed_is_resumed_on_the_page(
+    labelled_app: AppProcess, context: BrowserContext, tmp_path: Path
+) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    expect(page.locator("#resume-training")).to_be_hidden()
+    start_long_run(page)
+    expect(page.locator("#training-run")).to_contain_text("loss")
+    expect(page.locator("#resume-training")).to_be_hidden()
+    (run,) = ModelStore(tmp_path / "app" / "workbench.db").runs()
+    os.kill(run.pid, signal.SIGKILL)
+    expect(page.locator(".run-status")).to_contain_text("Failed")
+    expect(page.locator("#training-run")).to_contain_text("The training process was killed")
+    expect(page.locator("#training-run")).to_contain_text("It can be resumed")
+    page.locator("#resume-training").click()
+    expect(page.locator(".run-status")).to_contain_text("Running")
+    expect(page.locator("#training-run")).to_contain_text("Started again from its beginning")
+    expect(page.locator("#resume-training")).to_be_hidden()
+    page.locator("#cancel-training").click()
+    expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
 def test_a_second_person_sees_the_run_and_cannot_start_another(

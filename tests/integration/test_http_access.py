@@ -30,10 +30,13 @@ GUARDED: list[tuple[str, str, Any, int]] = [
     ("GET", "/v1/agreement", None, 200),
     ("POST", "/v1/training-runs", {}, 422),
     ("DELETE", "/v1/training-runs/nothing", None, 404),
+    ("POST", "/v1/training-runs/nothing/resume", None, 404),
+    ("GET", "/v1/training-runs/nothing/log", None, 404),
     ("POST", "/v1/models/nothing/promote", None, 404),
     ("POST", "/v1/models/rollback", None, 409),
     ("GET", "/v1/models/nothing/download", None, 404),
     ("POST", "/v1/models/nothing/make-again", None, 404),
+    ("GET", "/v1/models/nothing/compare/nobody", None, 404),
     ("POST", "/v1/models/nothing/push", {"repo": "owner/name"}, 404),
     ("DELETE", "/v1/models/nothing", None, 404),
 ]
@@ -42,7 +45,10 @@ OPEN: list[tuple[str, str, Any, int]] = [
     ("POST", "/v1/rerank", RERANK, 200),
     ("POST", "/rerank", RERANK, 200),
     ("GET", "/v1/models", None, 200),
+    ("GET", "/v1/training-runs", None, 200),
     ("GET", "/v1/training-runs/nothing", None, 404),
+    ("GET", "/v1/training-runs/nothing/curves", None, 404),
+    ("GET", "/v1/training-runs/nothing/learning-curve", None, 404),
     ("GET", "/openapi.json", None, 200),
 ]
 

@@ -18,6 +18,7 @@ from tests.serving import assert_error, ended, eventually, label, loaded_version
 
 RUN_FIELDS = {
     "id", "status", "progress", "step", "total_steps", "loss", "metrics", "model_version", "promoted", "error",
+    "created_at", "phase", "seconds_left", "memory", "outcome", "note", "resumable",
 }  # fmt: skip
 ACCEPTED_FIELDS = {"id", "status"}
 
@@ -65,6 +66,7 @@ def test_labels_of_one_kind_do_not_train(client: httpx.Client, value: int, word:
 @pytest.mark.parametrize(
     "body",
     [
+        {"patience": -1}, {"patience": 101}, {"patience": 1.5}, {"patience": True},
         {"recipe": "magic"}, {"recipe": ""}, {"recipe": 1}, {"base": 1}, {"base": "x" * 301},
 {"base": "\ud800"}, {"epochs": 0}, {"epochs": 101}, {"epochs": 1.5}, {"epochs": "3"},
         {"epochs": True}, {"learning_rate": 0}, {"learning_rate": 1}, {"learning_rate": "fast"},
@@ -176,8 +178,11 @@ def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Clie
     assert response.status_code == 202
     assert set(response.json()) == ACCEPTED_FIELDS
     run = ended(client, run_id)
-    assert (run["status"], run["model_version"], run["promoted"]) == ("cancelled", None, False)
-    assert client.get("/v1/models").json() == models
+    # What it had learned by then is kept; nothing could be measured with so few queries.
+    assert (run["status"], run["model_version"], run["promoted"]) == ("cancelled", "v1", False)
+    assert "kept as v1, unmeasured" in run["outcome"]
+    kept, *others = client.get("/v1/models").json()
+    assert (kept["version"], kept["active"], others) == ("v1", False, models)
 
     again = start(client, epochs=1, promote="never")
     run = ended(client, again)

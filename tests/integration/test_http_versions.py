@@ -164,6 +164,37 @@ def test_without_its_base_a_version_cannot_be_made_again(services: Services, cli
     assert train(client, epochs=1, promote="never")["model_version"] == "v3"
 
 
+# Compared
+
+
+def test_two_versions_are_compared(trained: tuple[Services, httpx.Client, dict]) -> None:
+    _, client, _ = trained
+    base = loaded_version(client)
+    found = client.get(f"/v1/models/{base}/compare/v1").raise_for_status().json()
+    back = client.get(f"/v1/models/v1/compare/{base}").raise_for_status().json()
+    assert [side["version"] for side in found["versions"]] == [base, "v1"]
+    assert found["versions"] == back["versions"][::-1]
+    difference = found["difference"]
+    one, other = (side["metrics"]["ndcg@10"] for side in found["versions"])
+    assert difference["gain"] == pytest.approx(other - one)
+    assert back["difference"]["gain"] == pytest.approx(-difference["gain"])
+    assert (back["difference"]["better"], back["difference"]["worse"]) == (difference["worse"], difference["better"])
+    assert len(found["queries"]) == difference["queries"] > 3
+    for verdict in ("better", "equal", "worse"):
+        assert [query["verdict"] for query in found["queries"]].count(verdict) == difference[verdict]
+    gaps = [abs(query["after"] - query["before"]) for query in found["queries"]]
+    assert gaps == sorted(gaps, reverse=True) and gaps[0] > 0
+    assert found["versions"][0]["intervals"]["map"][0] <= found["versions"][0]["metrics"]["map"]
+
+
+def test_what_cannot_be_compared(trained: tuple[Services, httpx.Client, dict], shared_client: httpx.Client) -> None:
+    _, client, _ = trained
+    assert "same version" in assert_error(client.get("/v1/models/v1/compare/v1"), 422, "invalid_input")
+    assert_error(client.get("/v1/models/v1/compare/v99"), 404, "not_found")
+    name = loaded_version(shared_client)
+    assert_error(shared_client.get(f"/v1/models/{name}/compare/v1"), 404, "not_found")
+
+
 # Deleted
 
 

@@ -104,6 +104,23 @@ def test_a_wrong_quota_is_named(tmp_path: Path, name: str, value: str) -> None:
     assert_wrong(tmp_path, name, repr(value), **{name: value})
 
 
+def test_how_often_a_run_is_saved(tmp_path: Path) -> None:
+    assert read(tmp_path).checkpoint_seconds == 15
+    assert read(tmp_path, CHECKPOINT_SECONDS=" 0 ").checkpoint_seconds == 0
+    for wrong in ("-1", "86401", "often", "nan", "inf"):
+        assert_wrong(tmp_path, "CHECKPOINT_SECONDS", repr(wrong), CHECKPOINT_SECONDS=wrong)
+
+
+def test_how_a_training_is_started(tmp_path: Path) -> None:
+    assert (read(tmp_path).train_launcher, read(tmp_path).train_processes) == ("python", 1)
+    settings = read(tmp_path, TRAIN_LAUNCHER="Accelerate", TRAIN_PROCESSES="2")
+    assert (settings.train_launcher, settings.train_processes) == ("accelerate", 2)
+    assert_wrong(tmp_path, "TRAIN_LAUNCHER", "'slurm'", TRAIN_LAUNCHER="slurm")
+    for wrong in ("0", "65", "two", "1.5"):
+        assert_wrong(tmp_path, "TRAIN_PROCESSES", repr(wrong), TRAIN_LAUNCHER="accelerate", TRAIN_PROCESSES=wrong)
+    assert_wrong(tmp_path, "TRAIN_PROCESSES", "TRAIN_LAUNCHER=accelerate", TRAIN_PROCESSES="2")
+
+
 @pytest.mark.parametrize("token", [" token", "token\n", "   ", "tokén", "to\x00ken", "a\tb"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
     message = assert_wrong(tmp_path, "API_TOKEN", API_TOKEN=token)

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 
 from reranker import trainer as trainer_module
 from reranker.dataset import LabelledPair
-from reranker.train import Reporter, train
+from reranker.reporter import Reporter
+from reranker.run_files import RunFiles
+from reranker.train import train
 
 PAIRS = [
     LabelledPair(f"q{number}", f"query {number} river", "a bridge and the rain " * (1 + 7 * number % 23), number % 2)
@@ -37,8 +39,9 @@ def trained(recipe: str, base: Path, out: Path, **changes: Any) -> tuple[list[fl
     """The loss of each step, and the weights at the end."""
     config = {"recipe": recipe, "base_path": str(base), "base_name": "tiny", "base_on_hub": False}
     config |= {"batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "seed": 42} | changes
+    out.mkdir(exist_ok=True)
     stream = io.StringIO()
-    train(config, PAIRS, out / "model", Reporter(stream, 1))
+    train(config, PAIRS, RunFiles(out), Reporter(stream, 1))
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     return [event["loss"] for event in events if "loss" in event], load_file(out / "model" / "model.safetensors")
 

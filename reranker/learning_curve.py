@@ -1,0 +1,128 @@
+"""A learning curve: how good the model becomes with a part of the labels, and what more of them would likely bring.
+
+The same training is done with growing parts of the training queries, each within the next, and each model is measured
+on the same dev queries. Through the points goes the line nDCG@10 = a + b ln(labels), the simplest of the curves that
+learning is known to follow over a range of a few doublings (Figueroa et al., 2012, BMC Medical Informatics and Decision
+Making 12:8, compare such fits). What the next labels bring is its slope, b ln((n + more) / n), with an interval that
+counts both how much the points scatter around the line and how much the dev queries differ among each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from scipy.stats import linregress, t
+
+from reranker.curve import CurvePoint, Outlook
+from reranker.dataset import MIN_QUERIES_TO_MEASURE, LabelledPair
+from reranker.evaluation import Evaluation, bounds_of_mean
+from reranker.run_files import RunFiles, read_json, write_json
+
+PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
+MORE = 50
+# A line through fewer points says nothing about how far to trust it.
+MIN_POINTS = 4
+CONFIDENCE = 0.9
+# A gain in nDCG@10 that is too small to label for.
+LITTLE = 0.002
+
+
+def parts(pairs: list[LabelledPair]) -> list[list[LabelledPair]]:
+    """Growing parts of the pairs, by query, each within the next; those that nothing can be learned from are left out.
+
+    Which query comes when is decided by a hash of its text: the same each time, and no matter when it was labelled.
+    """
+    order = sorted({(hashlib.sha256(pair.query.encode()).digest(), pair.query_id) for pair in pairs})
+    place = {query_id: number for number, (_, query_id) in enumerate(order)}
+    found = []
+    for share in PARTS:
+        part = [pair for pair in pairs if place[pair.query_id] < math.ceil(share * len(order))]
+        if len({pair.label for pair in part}) == 2 and len(part) < len(pairs) and part not in found:
+            found.append(part)
+    return found
+
+
+def part_files(files: RunFiles, part: list[LabelledPair]) -> RunFiles:
+    """Where a part is trained. What stops the run stops it."""
+    own = RunFiles(files.directory / "curve" / str(len(part)))
+    own.stop = files.stop
+    return own
+
+
+def measured_parts(files: RunFiles, pairs: list[LabelledPair]) -> Iterator[dict[str, Any]]:
+    """What was measured of each part by now."""
+    for part in parts(pairs):
+        path = part_files(files, part).manifest
+        if path.is_file():
+            yield read_json(path)
+
+
+def keep_part(files: RunFiles, part: list[LabelledPair], dev: Evaluation) -> None:
+    """Note down what a part was measured as; its model is not needed any more."""
+    own = part_files(files, part)
+    shutil.rmtree(own.model, ignore_errors=True)
+    write_json(own.manifest, measured(part, asdict(dev)))
+
+
+def measured(part: list[LabelledPair], dev: dict[str, Any]) -> dict[str, Any]:
+    """A part's labels, its queries and each dev query's nDCG@10."""
+    return {
+        "labels": len(part),
+        "queries": len({pair.query_id for pair in part}),
+        "ndcg": {query_id: figures["ndcg@10"] for query_id, figures in dev["per_query"].items()},
+    }
+
+
+def curve(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The points and the outlook of what `measured` says of each part, as a value for the manifest."""
+    ids = list(found[0]["ndcg"]) if found else []
+    table = np.array([[part["ndcg"][query_id] for query_id in ids] for part in found])
+    labels = [part["labels"] for part in found]
+    points = []
+    for part, values in zip(found, table, strict=True):
+        low, high = bounds_of_mean(values, 0.95) if len(ids) > 1 else (values[0], values[0])
+        points.append(CurvePoint(part["labels"], part["queries"], float(values.mean()), float(low), float(high)))
+    learned = [number for number, count in enumerate(labels) if count]
+    outlook = look_ahead([labels[number] for number in learned], table[learned])
+    return {"points": [asdict(point) for point in points], "outlook": asdict(outlook)}
+
+
+def look_ahead(labels: list[int], ndcg: np.ndarray, more: int = MORE) -> Outlook:
+    """What `more` labels would bring, from the nDCG@10 of each dev query (columns) at so many labels (rows)."""
+    if len(labels) < MIN_POINTS:
+        return _unknown(more, "the training queries are too few to be parted")
+    if ndcg.shape[1] < MIN_QUERIES_TO_MEASURE:
+        return _unknown(more, "the held-out queries are too few")
+    amount = np.log(labels)
+    line = linregress(amount, ndcg.mean(axis=1))
+    # The slope is linear in the values, so that of the mean is the mean of each query's own.
+    weights = (amount - amount.mean()) / ((amount - amount.mean()) ** 2).sum()
+    slopes = weights @ ndcg
+    error = math.hypot(line.stderr, slopes.std(ddof=1) / math.sqrt(len(slopes)))
+    reach = t.ppf((1 + CONFIDENCE) / 2, len(labels) - 2) * error
+    now = max(labels)
+    room = 1 - float(ndcg[int(np.argmax(labels))].mean())
+    gain, low, high = (
+        min(float(slope * math.log((now + more) / now)), room)
+        for slope in (line.slope, line.slope - reach, line.slope + reach)
+    )
+    return Outlook(more, gain, low, high, _say(more, gain, low, high))
+
+
+def _unknown(more: int, why: str) -> Outlook:
+    return Outlook(more, None, None, None, f"What another {more} labels would bring cannot be told: {why}.")
+
+
+def _say(more: int, gain: float, low: float, high: float) -> str:
+    between = f"between {low:+.3f} and {high:+.3f} nDCG@10, with {CONFIDENCE:.0%} confidence".replace("%", " %")
+    if high < LITTLE:
+        return f"Another {more} labels would likely bring little or nothing: {between}."
+    if low > 0:
+        return f"Another {more} labels would likely bring {gain:+.3f} nDCG@10: {between}."
+    return f"It cannot be told yet whether another {more} labels would bring anything: {between}."

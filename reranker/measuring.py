@@ -1,0 +1,67 @@
+"""Measuring a model within a run: the scores it gives to the sets, and what they say. May be broken off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reranker.dataset import JudgedQuery, LabelledPair, Suspect
+from reranker.evaluation import Evaluation, evaluate
+from reranker.model import Reranker
+from reranker.reporter import PhaseReporter, Reporter
+from reranker.run_files import RunFiles
+from reranker.suspects import find_suspects
+
+
+class Stopped(Exception):
+    """Somebody asked the run to stop."""
+
+
+def load(model_dir: Path) -> Reranker:
+    """The model in `model_dir`, tried out."""
+    # With torch, which is loaded anyway: to convert a model that is measured once would take longer than measuring.
+    reranker = Reranker(model_dir, engine="torch")
+    reranker.smoke_test()
+    return reranker
+
+
+def measure(
+    reranker: Reranker,
+    sets: dict[str, list[JudgedQuery]],
+    reporter: Reporter | PhaseReporter,
+    phase: str,
+    files: RunFiles | None = None,
+) -> dict[str, Evaluation]:
+    """The figures of a model on each set that has queries. With `files`, raises Stopped when that is asked for."""
+    figures = {}
+    for split, queries in sets.items():
+        pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
+        if not pairs:
+            continue
+        scores = iter(_score(reranker, pairs, reporter, phase, files))
+        figures[split] = evaluate(queries, [[next(scores) for _ in judged.passages] for judged in queries])
+    return figures
+
+
+def look_for_suspects(
+    reranker: Reranker, pairs: list[LabelledPair], reporter: Reporter | PhaseReporter, files: RunFiles | None = None
+) -> list[Suspect]:
+    """The labels that the others contradict most, going by the scores of the champion."""
+    texts = [(pair.query, pair.passage) for pair in pairs]
+    return find_suspects(pairs, _score(reranker, texts, reporter, "Looking for doubtful labels", files))
+
+
+def _score(
+    reranker: Reranker,
+    pairs: list[tuple[str, str]],
+    reporter: Reporter | PhaseReporter,
+    phase: str,
+    files: RunFiles | None,
+) -> list[float]:
+    def report(done: int, _: int) -> None:
+        if files and files.stop.is_file():
+            raise Stopped
+        reporter.progress(phase, done)
+
+    scores = reranker.scores(pairs, report)
+    reporter.finish_phase(len(pairs))
+    return scores

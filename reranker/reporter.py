@@ -1,0 +1,61 @@
+"""What the child process says while it works: one JSON object to a line, for the parent to follow."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, TextIO
+
+
+class Reporter:
+    """Writes events for the parent, and knows how much of the whole work is done."""
+
+    def __init__(self, stream: TextIO, total_work: float) -> None:
+        self.stream = stream
+        self.total_work = max(total_work, 1)
+        self.finished_work = 0.0
+        self.skipped_work = 0.0
+        self.started = time.monotonic()
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Write one event."""
+        self.stream.write(json.dumps({"event": kind, "time": time.time(), **values}) + "\n")
+        self.stream.flush()
+
+    def progress(self, phase: str, work: float, **values: Any) -> None:
+        """Report that `work` of this phase is done; the time left assumes the speed so far."""
+        done = min(self.finished_work + work, self.total_work)
+        elapsed, worked = time.monotonic() - self.started, done - self.skipped_work
+        left = elapsed * (self.total_work - done) / worked if worked > 0 else None
+        self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)
+
+    def finish_phase(self, work: float) -> None:
+        """Count a phase as done."""
+        self.finished_work += work
+
+    def skip(self, work: float) -> None:
+        """Leave work out of the speed so far: somebody did it before."""
+        self.skipped_work += work
+
+
+class PhaseReporter:
+    """Reports one phase of a run, whatever goes on in it; its steps and losses are not those of the run."""
+
+    def __init__(self, whole: Reporter, phase: str) -> None:
+        self.whole = whole
+        self.phase = phase
+        self.finished_work = 0.0
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Say nothing: it is not for the run."""
+
+    def progress(self, phase: str, work: float, **values: Any) -> None:
+        """Report how much of the phase is done."""
+        self.whole.progress(self.phase, self.finished_work + work)
+
+    def finish_phase(self, work: float) -> None:
+        """Count a part of the phase as done."""
+        self.finished_work += work
+
+    def skip(self, work: float) -> None:
+        """Nothing was done before: a part is trained from its beginning."""

@@ -1,0 +1,140 @@
+"""The files of a training run: what the parent gives, what the child gives, and what a run that was broken off goes on
+from. Both sides know a run by these alone, so either may die at any moment.
+
+Whatever is read back is written beside its place and then renamed: it is either whole or not there. A checkpoint, which
+is a directory that a library writes, gets a mark when it is whole; one without it is as good as none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reranker.dataset import SPLITS, LabelledPair, read_pairs, write_pairs
+
+MARK = "whole"
+
+
+class RunFiles:
+    """The directory of one run, as paths and what is done with them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        # From the parent.
+        self.config = directory / "config.json"
+        self.stop = directory / "stop"
+        # From the child.
+        self.events = directory / "events.jsonl"
+        self.log = directory / "log.txt"
+        self.model = directory / "model"
+        self.manifest = directory / "manifest.json"
+        # What a run that was broken off goes on from.
+        self.before = directory / "before.json"
+        self.history = directory / "history.json"
+        self.trained = directory / "trained.json"
+        self.checkpoints = directory / "checkpoints"
+
+    def pairs(self, split: str) -> Path:
+        """Where the labelled pairs of a set are."""
+        return self.directory / f"{split}.jsonl"
+
+    # The parent's side
+
+    def create(self, config: Mapping[str, Any], sets: Mapping[str, list[LabelledPair]]) -> None:
+        """Make the directory with what the child needs, in one step."""
+        unfinished = RunFiles(self.directory.with_name(f"{self.directory.name}.part"))
+        shutil.rmtree(unfinished.directory, ignore_errors=True)
+        unfinished.directory.mkdir(parents=True)
+        write_json(unfinished.config, config)
+        for split in SPLITS:
+            write_pairs(unfinished.pairs(split), sets[split])
+        unfinished.directory.rename(self.directory)
+
+    def read_sets(self) -> dict[str, list[LabelledPair]]:
+        """The labelled pairs that the run was given. Raises OSError where they are gone."""
+        return {split: read_pairs(self.pairs(split)) for split in SPLITS}
+
+    def can_go_on(self) -> bool:
+        """Whether everything that a child starts from is here, and it has not finished."""
+        given = [self.config, *(self.pairs(split) for split in SPLITS)]
+        return all(path.is_file() for path in given) and not self.manifest.is_file()
+
+    def mend_events(self) -> None:
+        """Take away a last line that was not written to its end, so that another child can add its own."""
+        if self.events.is_file():
+            with self.events.open("rb+") as events:
+                whole = events.read()
+                events.truncate(whole.rfind(b"\n") + 1)
+
+    def tidy(self) -> None:
+        """Remove what only a run that may go on needs. What tells how a version was made stays."""
+        for directory in (self.checkpoints, self.model, self.directory / "model.part", self.directory / "curve"):
+            shutil.rmtree(directory, ignore_errors=True)
+        for path in [*self.directory.glob("best-*"), *self.directory.glob("*.part"), self.stop, self.trained]:
+            path.unlink(missing_ok=True)
+
+    # The child's side
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest checkpoint that is whole."""
+        return max(self._whole_checkpoints(), key=step_of, default=None)
+
+    def mark_checkpoint(self, step: int) -> None:
+        """Say that the checkpoint of this step is whole, and remove the others: it takes their place."""
+        new = self.checkpoints / f"checkpoint-{step}"
+        sync(path for path in new.rglob("*") if path.is_file())
+        (new / MARK).touch()
+        for other in self.checkpoints.glob("checkpoint-*"):
+            if other != new:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def drop_torn_checkpoints(self) -> None:
+        """Remove checkpoints that were not written to their end."""
+        whole = list(self._whole_checkpoints())
+        for path in self.checkpoints.glob("checkpoint-*"):
+            if path not in whole:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def saved_step(self) -> int:
+        """The step that the run would go on from; 0 stands for its beginning."""
+        if self.trained.is_file() and self.model.is_dir():
+            return read_json(self.trained)["step"]
+        last = self.last_checkpoint()
+        return step_of(last) if last else 0
+
+    def best_weights(self, step: int) -> Path:
+        """Where the weights of this step are, if they were the best so far."""
+        return self.directory / f"best-{step}.safetensors"
+
+    def _whole_checkpoints(self) -> Iterable[Path]:
+        return (path.parent for path in self.checkpoints.glob(f"checkpoint-*/{MARK}"))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step at which a checkpoint was taken."""
+    return int(re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)[1])  # type: ignore[index]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value in one step."""
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    sync([unfinished])
+    unfinished.rename(path)
+
+
+def read_json(path: Path) -> Any:
+    """The value that `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until the content of these files is on the disk, so that a power cut cannot undo what is said of them."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

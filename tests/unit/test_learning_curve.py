@@ -1,0 +1,82 @@
+"""The learning curve: its parts, and what it says of labels to come, held against curves whose slope is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reranker.dataset import LabelledPair
+from reranker.learning_curve import look_ahead, parts
+
+PAIRS = [
+    LabelledPair(f"q{number}", f"query {number}", f"passage {place}", int(place == 0))
+    for number in range(40)
+    for place in range(3)
+]
+LABELS = [15, 30, 60, 90, 120]
+
+
+def test_each_part_is_within_the_next_and_takes_whole_queries() -> None:
+    found = parts(PAIRS)
+    assert [len(part) for part in found] == [15, 30, 60, 90]
+    for smaller, larger in zip(found, [*found[1:], PAIRS], strict=True):
+        assert set(smaller) < set(larger)
+        assert len(smaller) == 3 * len({pair.query_id for pair in smaller})
+
+
+def test_a_query_has_its_place_whenever_it_was_labelled() -> None:
+    assert [set(part) for part in parts(PAIRS[::-1])] == [set(part) for part in parts(PAIRS)]
+
+
+def test_what_nothing_can_be_learned_from_is_left_out() -> None:
+    one_relevant = [LabelledPair(f"q{n}", f"query {n}", "p", int(n == 7)) for n in range(16)]
+    for part in parts(one_relevant):
+        assert {pair.label for pair in part} == {0, 1}
+    assert parts(PAIRS[:3]) == []
+    assert parts([]) == []
+
+
+def drawn(slope: float, seed: int, queries: int = 30, scatter: float = 0.01) -> np.ndarray:
+    """What dev queries might show whose mean nDCG@10 grows by `slope` with each e-fold of the labels."""
+    random = np.random.default_rng(seed)
+    start = random.normal(0.5, 0.15, queries)
+    own = random.normal(slope, 0.03, queries)
+    training = random.normal(0, scatter, len(LABELS))  # the luck of a training, which all queries share
+    luck = random.normal(0, 0.05, (len(LABELS), queries))
+    return start + np.log(np.array(LABELS) / 60)[:, None] * own + training[:, None] + luck
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.02, 0.1])
+def test_what_is_true_lies_within_the_interval_nine_times_out_of_ten(slope: float) -> None:
+    truth = slope * math.log(170 / 120)
+    seen = [look_ahead(LABELS, drawn(slope, seed)) for seed in range(200)]
+    inside = [outlook.low <= truth <= outlook.high for outlook in seen]  # type: ignore[operator]
+    assert sum(inside) >= 0.87 * len(inside)
+
+
+def test_a_clear_slope_is_told_and_none_is_not() -> None:
+    steep = look_ahead(LABELS, drawn(0.1, 0, queries=200, scatter=0.002))
+    assert steep.low is not None and steep.low > 0
+    assert steep.gain == pytest.approx(0.1 * math.log(170 / 120), abs=0.01)
+    assert "would likely bring +" in steep.words
+    flat = look_ahead(LABELS, np.full((5, 50), 0.8) + np.random.default_rng(0).normal(0, 1e-4, (5, 50)))
+    assert "little or nothing" in flat.words
+    noisy = look_ahead(LABELS, drawn(0.0, 1, scatter=0.05))
+    assert "cannot be told yet" in noisy.words and noisy.low < 0 < noisy.high  # type: ignore[operator]
+
+
+def test_no_more_than_all_can_be_gained() -> None:
+    values = np.linspace(0.1, 0.99, 5)[:, None].repeat(20, axis=1) + np.random.default_rng(0).normal(0, 1e-3, (5, 20))
+    outlook = look_ahead(LABELS, values, more=100_000)
+    assert outlook.gain is not None and outlook.gain <= 1 - values[-1].mean() + 1e-9
+    assert outlook.high is not None and outlook.high <= 1 - values[-1].mean() + 1e-9
+
+
+def test_with_too_little_nothing_is_said() -> None:
+    few_points = look_ahead(LABELS[:3], np.zeros((3, 30)))
+    few_queries = look_ahead(LABELS, np.zeros((5, 3)))
+    for outlook, why in ((few_points, "training queries are too few"), (few_queries, "held-out queries are too few")):
+        assert (outlook.gain, outlook.low, outlook.high) == (None, None, None)
+        assert "cannot be told" in outlook.words and why in outlook.words
