@@ -16,8 +16,17 @@ from typing import Any
 import gradio as gr
 
 from errors import Conflict, InvalidInput, WorkbenchError
-from labeling.exchange import MEDIA_TYPES, ExportFormat, export, file_name
-from labeling.importing import COLUMNS, NEEDED, CheckedFile, check_file, check_rows, guess_columns, reading_columns
+from labeling.exchange import MEANINGS, ExportFormat, export, file_name
+from labeling.hub_tab import build_hub_form
+from labeling.importing import (
+    COLUMNS,
+    CheckedFile,
+    check_file,
+    check_rows,
+    guess_columns,
+    is_enough,
+    reading_columns,
+)
 from labeling.reading import IMPORT_TYPES, preview
 from labeling.trec import read_trec
 from page.notices import SECONDS_TO_READ, check_may_change, shown_to_people
@@ -31,7 +40,8 @@ STAGED = "import-"
 NO_COLUMN = "(none)"
 ABOUT = (
     "### Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
-    "the label (1 or 0), annotator, source, rank and note. Rows without a label wait on the Label tab."
+    "the label (1 or 0), annotator, source, rank and note. Rows without a label wait on the Label tab. Triplets, with "
+    "the passages in columns that say their label (positive, negative), are read too."
 )
 
 
@@ -70,6 +80,7 @@ class ImportForm:
                     for name in COLUMNS
                 ]  # fmt: skip
             self.rows = gr.HTML(elem_id="import-preview")
+        build_hub_form(services, self.who, self.file)
         with gr.Accordion("Or the files of TREC", open=False, elem_id="trec"):
             gr.Markdown("Topics and a collection, with qrels, a run, or both.")
             with gr.Row():
@@ -119,11 +130,9 @@ class ImportForm:
             names = reading_columns(Path(path))
             guessed = guess_columns(names)
             rows = [(number, row) for number, row in preview(Path(path)) if isinstance(row, dict)]
-            columns = [
-                gr.update(choices=[NO_COLUMN, *names], value=guessed.get(name, NO_COLUMN)) for name in COLUMNS
-            ]
+            columns = [gr.update(choices=[NO_COLUMN, *names], value=guessed.get(name, NO_COLUMN)) for name in COLUMNS]
             rows = [(number, {name: row.get(name) for name in names}) for number, row in rows]
-            is_open = not all(name in guessed for name in NEEDED)
+            is_open = not is_enough(guessed)
             html = render("preview.html", rows=rows, columns=names)
             shown = (gr.update(visible=bool(names), open=is_open), html, *columns)
         except WorkbenchError as error:
@@ -132,11 +141,11 @@ class ImportForm:
 
     def check_again(
         self, path: str | None, annotator: str, token: str, checked: Checked | None, query: str, passage: str,
-        label: str, judged_by: str, source: str, rank: str, note: str, request: gr.Request,
-        profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
+        label: str, judged_by: str, source: str, rank: str, note: str, positive: str, negative: str,
+        request: gr.Request, profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple:  # fmt: skip
         """Somebody said that another column holds something."""
-        columns = (query, passage, label, judged_by, source, rank, note)
+        columns = (query, passage, label, judged_by, source, rank, note, positive, negative)
         if path is None:
             return gr.skip(), gr.skip(), gr.skip()
         try:
@@ -231,10 +240,15 @@ def build_data_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox)
 
 def _build_export(services: Services, token: gr.Textbox) -> None:
     gr.Markdown(
-        "### Export\nEvery label. qrels hold what each pair counts as when annotators differ; trec is a zip of topics, "
-        "collection, qrels and the model's run."
+        "### Export\njsonl, csv and parquet hold every label; the other formats, which know no annotators, what each "
+        "pair counts as."
     )
-    kind = gr.Radio(list(MEDIA_TYPES), value="jsonl", label="Format", elem_id="export-format")
+    kind = gr.Dropdown(
+        [(f"{name}: {meaning}", name) for name, meaning in MEANINGS.items()],
+        value="jsonl",
+        label="Format",
+        elem_id="export-format",
+    )
     do_export = gr.Button("Make the file", elem_id="export")
     exported = gr.File(label="Labels", interactive=False, visible=False, elem_id="exported")
     written = gr.State(None)

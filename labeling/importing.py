@@ -20,15 +20,18 @@ from texts import check_name, check_text
 
 # What a column may be called; the first name is the one that messages use.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "query": ("query", "question", "sentence_0"),
+    "query": ("query", "question", "anchor", "sentence_0"),
     "passage": ("passage", "document", "text", "answer", "sentence_1"),
     "label": ("label", "relevance"),
     "annotator": ("annotator",),
     "source": ("source",),
     "rank": ("rank",),
     "note": ("note",),
+    # A passage, or a list of them, whose label is in the column's name.
+    "positive": ("positive", "positives", "relevant_passages", "pos"),
+    "negative": ("negative", "negatives", "hard_negatives", "neg"),
 }
-NEEDED = ("query", "passage")
+PASSAGES = ("passage", "positive", "negative")
 LABEL_WORDS = {
     "1": 1,
     "1.0": 1,
@@ -113,7 +116,8 @@ def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> 
         _check_mapping(path, mapping, reading_columns(path))
     for line, row, part in reading.rows(path):
         try:
-            yield line, _checked(parse_json(row) if isinstance(row, str) else row, annotator, mapping), part
+            for found in _checked(parse_json(row) if isinstance(row, str) else row, annotator, mapping):
+                yield line, found, part
         except WorkbenchError as error:
             yield line, str(error), part
 
@@ -143,17 +147,23 @@ def guess_columns(names: Iterable[str]) -> Mapping:
     return guessed
 
 
+def is_enough(mapping: Mapping) -> bool:
+    """Whether these columns hold queries and passages."""
+    return "query" in mapping and any(name in mapping for name in PASSAGES)
+
+
 def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
-    for wanted in NEEDED:
-        if not mapping.get(wanted):
-            known = COLUMNS[wanted]
-            raise InvalidInput(
-                f"{path.name} has no column named {wanted} (or {', '.join(known[1:])}). Its columns are: "
-                f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one in its first line."
-            )
+    if not is_enough(mapping):
+        wanted = "passage" if "query" in mapping else "query"
+        known = COLUMNS[wanted]
+        raise InvalidInput(
+            f"{path.name} has no column named {wanted} (or {', '.join(known[1:])}). Its columns are: "
+            f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one in its first line."
+        )
 
 
-def _checked(row: Any, annotator: str, mapping: Mapping | None) -> Candidate | Judgment:
+def _checked(row: Any, annotator: str, mapping: Mapping | None) -> list[Candidate | Judgment]:
+    """What a row holds: a pair or a judgment, and a judgment for each passage whose column says its label."""
     if not isinstance(row, dict):
         raise InvalidInput("This is not an object with a query and a passage.")
     row = reading.lower_names(row)
@@ -163,18 +173,31 @@ def _checked(row: Any, annotator: str, mapping: Mapping | None) -> Candidate | J
         return row.get(mapping.get(name, ""))
 
     query = check_text(_text(value("query"), "query"), "The query")
-    passage = check_text(_text(value("passage"), "passage"), "The passage")
     source = check_name(str(value("source") or "import"), "The source")
+    who = check_name(str(value("annotator") or annotator))
+    note = check_text(str(value("note")), "The note") if value("note") else None
+    told = [(text, 1) for text in _texts(value("positive"))] + [(text, 0) for text in _texts(value("negative"))]
+    found: list[Candidate | Judgment] = [
+        Judgment(query, check_text(text, "A passage"), label, who, note=note, source=source) for text, label in told
+    ]
+    if found and value("passage") is None:
+        return found
+    passage = check_text(_text(value("passage"), "passage"), "The passage")
     rank = _rank(value("rank"))
     label = value("label")
     if label is None or str(label).strip() == "":
-        return Candidate(query, passage, source, rank)
+        return [Candidate(query, passage, source, rank), *found]
     word = str(label).strip().lower()
     if word not in LABEL_WORDS:
         raise InvalidInput(f"The label is {str(label)!r}; it has to be 1 (relevant), 0 (not relevant) or empty.")
-    who = check_name(str(value("annotator") or annotator))
-    note = check_text(str(value("note")), "The note") if value("note") else None
-    return Judgment(query, passage, LABEL_WORDS[word], who, note=note, source=source, rank=rank)
+    return [Judgment(query, passage, LABEL_WORDS[word], who, note=note, source=source, rank=rank), *found]
+
+
+def _texts(value: Any) -> list[str]:
+    """The passages of a cell that holds one, or a list of them."""
+    if value is None:
+        return []
+    return [_text(item, "passage") for item in (value if isinstance(value, list) else [value])]
 
 
 def _text(value: Any, what: str) -> str:

@@ -206,8 +206,10 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
         },
     )
     def read_labels(format: ExportFormat = "jsonl") -> StreamingResponse:
-        """Every label. qrels, which know no annotators, hold what each pair counts as; trec is a zip of topics,
-        collection, qrels and the model's run."""
+        """Every label of every annotator, as jsonl, csv or parquet. The other formats know no annotators and hold what
+        each pair counts as: qrels; trec, a zip of topics, collection, qrels and the model's run; pairs, a Parquet file
+        of query, passage and label for sentence-transformers; quepid, a CSV of query, docid and rating; cohere, JSON
+        lines of relevant passages and hard negatives."""
         store = services.label_store
         pieces = export(format, store.labels, store.consensus, services.labeling.scored_pairs)
         headers = {"Content-Disposition": f'attachment; filename="{file_name(format)}"'}

@@ -7,7 +7,8 @@ come straight from there, and the weights through a redirect to another address,
 And what `create_repo`, `dataset_info`, `model_info` and `create_commit` speak: POST /api/repos/create, GET
 /api/datasets/{id}, POST /api/datasets/{id}/preupload/{rev} and .../commit/{rev}, where a parent commit that is not the
 latest gets 412. Small files come within the commit, large ones (`large_datasets`) over the batch interface of git LFS
-before it. The same for models that were pushed, with `models` in place of `datasets`.
+before it. The same for models that were pushed, with `models` in place of `datasets`. Datasets are read as `datasets`
+streams them: folder by folder from .../tree/{commit}/{folder}, and files in ranges.
 """
 
 from __future__ import annotations
@@ -240,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"/lfs/(\w+)", path):
             server.large_files[match[1]] = body
             return self._send(200, b"", {})
-        if not self._has_token():
+        if not self._has_token() and not self._is_public(path):
             return self._refuse(401, "RepoNotFound", "Invalid username or password.")
         if path == "/api/repos/create":
             return self._create(json.loads(body))
@@ -273,9 +274,34 @@ class _Handler(BaseHTTPRequestHandler):
             self._commit_dataset(repo, dataset, [json.loads(line) for line in body.splitlines()])
         elif what == "resolve":
             self._dataset_file(dataset, repo, revision, name)
+        elif what == "tree":
+            self._dataset_tree(dataset, name)
         else:
             siblings = [_sibling(name, content, server) for name, content in dataset.files.items()]
             self._send_json({"id": repo, "sha": dataset.head, "private": True, "siblings": siblings})
+
+    def _is_public(self, path: str) -> bool:
+        """Whether this only reads a dataset that everyone may see."""
+        match = re.match(r"(?:/api)?/datasets/([\w-]+/[\w-]+)", path)
+        dataset = self.server.datasets.get(match[1]) if match else None
+        return dataset is not None and dataset.visibility == "public" and self.command in ("GET", "HEAD")
+
+    def _dataset_tree(self, dataset: Dataset, folder: str) -> None:
+        """What lies in a folder, or under it where the request says `recursive=true`."""
+        inside = f"{folder}/" if folder else ""
+        is_deep = "recursive=true" in self.path.lower()
+        entries: dict[str, dict[str, Any]] = {}
+        for name, content in dataset.files.items():
+            parts = name.removeprefix(inside).split("/")
+            if name.startswith(inside):
+                for depth in range(1, len(parts)) if is_deep else range(1, min(len(parts), 2)):
+                    path = inside + "/".join(parts[:depth])
+                    entries[path] = {"type": "directory", "path": path, "size": 0, "oid": _blob_id(path.encode())}
+                if is_deep or len(parts) == 1:
+                    entries[name] = {"type": "file", "path": name, "size": len(content), "oid": _blob_id(content)}
+        if not entries:
+            return self._refuse(404, "EntryNotFound", f"{folder} does not exist")
+        self._send_json(list(entries.values()))
 
     def _create(self, wanted: dict[str, Any]) -> None:
         repo = f"{wanted['organization']}/{wanted['name']}"
@@ -325,13 +351,15 @@ class _Handler(BaseHTTPRequestHandler):
     # Sending
 
     def _send_range(self, content: bytes, headers: dict[str, str], large: bool) -> None:
-        start = 0
-        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+        start, whole = 0, content
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start = int(match[1])
+            content = content[: int(match[2]) + 1] if match[2] else content
         end = min(len(content), max(self.server.cut_after, start)) if self._cuts(large) else len(content)
-        status = 206 if start else 200
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        is_part = start > 0 or len(content) < len(whole)
+        status = 206 if is_part else 200
+        if is_part:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(whole)}"
         self._send(status, content[start:end], headers, length=len(content) - start, large=large)
         if end < len(content):
             self.close_connection = True

@@ -297,15 +297,17 @@ def test_what_was_exported_can_be_imported(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", MEDIA_TYPES)
 def test_an_export_without_labels_is_an_empty_file_of_its_kind(kind: str) -> None:
     content = exported(kind, [])
-    if kind == "parquet":
+    if kind in ("parquet", "pairs"):
         import pyarrow.parquet as pq
 
-        assert pq.read_table(io.BytesIO(content)).column_names == LABEL_FIELDS
+        names = {"parquet": LABEL_FIELDS, "pairs": ["query", "passage", "label"]}[kind]
+        assert pq.read_table(io.BytesIO(content)).column_names == names
     elif kind == "trec":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             assert {name: archive.read(name) for name in archive.namelist()} == dict.fromkeys(ZIP_FILES, b"")
     else:
-        assert content.decode().split() == ([",".join(LABEL_FIELDS)] if kind == "csv" else [])
+        heads = {"csv": [",".join(LABEL_FIELDS)], "quepid": ["query,docid,rating"]}
+        assert content.decode().split() == heads.get(kind, [])
 
 
 def test_the_exported_fields_are_those_of_a_label() -> None:

@@ -1,0 +1,101 @@
+"""The part of the Data tab that brings a dataset of the Hub in: looked up, fetched as far as asked, then checked and
+imported like a file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from labeling.hub_import import DEFAULT_ROWS, MAX_ROWS, check_id, fetch, look_up
+from page.notices import check_may_change, shown_to_people
+from services import Services
+
+NOT_A_FILE_NAME = re.compile(r"[^\w.-]+")
+
+
+def build_hub_form(services: Services, who: list[gr.Textbox], file: gr.File) -> None:
+    """Build the form; what it fetches becomes the value of `file`. `who` are the boxes of the name and the token."""
+    _, token = who
+    with gr.Accordion("Or a dataset on the Hub", open=False, elem_id="hub"):
+        with gr.Row(equal_height=True):
+            name = gr.Textbox(label="Dataset", placeholder="owner/name", scale=3, min_width=180, elem_id="hub-name")
+            ask = gr.Button("Look it up", size="sm", scale=1, min_width=100, elem_id="hub-ask")
+        with gr.Column(visible=False) as choices:
+            with gr.Row():
+                subset = gr.Dropdown(label="Subset", min_width=120, elem_id="hub-subset")
+                split = gr.Dropdown(label="Split", min_width=120, elem_id="hub-split")
+                limit = gr.Number(
+                    DEFAULT_ROWS, label="Rows at most", precision=0, minimum=1, maximum=MAX_ROWS, min_width=120,
+                    elem_id="hub-rows",
+                )  # fmt: skip
+            with gr.Row():
+                get = gr.Button("Fetch and check", variant="primary", size="sm", elem_id="hub-fetch")
+                stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="hub-stop")
+        status = gr.Markdown(elem_id="hub-status")
+    fetched = gr.State(None)
+
+    @shown_to_people
+    def show_choices(
+        typed: str, subset: str | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> tuple:
+        check_may_change(services, token, request, profile)
+        found = look_up(typed, subset or None)
+        return (
+            gr.update(value=check_id(typed)),
+            gr.update(visible=True),
+            gr.update(choices=found.subsets, value=found.subset),
+            gr.update(choices=found.splits, value=found.splits[0] if found.splits else None),
+            "",
+        )
+
+    @shown_to_people
+    def run_fetch(
+        typed: str, subset: str, split: str, limit: float | None, token: str, request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> Iterator[tuple]:  # fmt: skip
+        check_may_change(services, token, request, profile)
+        directory = Path(tempfile.mkdtemp())
+        path = directory / NOT_A_FILE_NAME.sub("-", f"{check_id(typed)} {subset} {split}.jsonl")
+        is_done = False
+        try:
+            going = fetch(typed, subset, split, int(limit or 0), path)
+            while True:
+                try:
+                    rows = next(going)
+                except StopIteration as end:
+                    is_all = end.value
+                    break
+                said = f"{rows:,} rows have come." if rows else "Asking the Hub …"
+                yield gr.skip(), said, gr.update(visible=True), None
+            is_done = True
+            more = "" if is_all else " There are more: raise the number to take them, too."
+            said = f"{rows:,} row{'' if rows == 1 else 's'} fetched and checked below.{more}"
+            yield gr.update(value=str(path)), said, gr.update(visible=False), directory
+        finally:
+            if not is_done:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def say_nothing() -> tuple:
+        return "", gr.update(visible=False)
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    looked_up = [name, choices, subset, split, status]
+    asked: dict[str, Any] = {"inputs": [name, gr.State(None), token], "outputs": looked_up}
+    gr.on([ask.click, name.submit], show_choices, **asked, show_progress_on=status, **private)
+    subset.input(show_choices, [name, subset, token], looked_up, show_progress_on=status, **private)
+    fetching = get.click(
+        run_fetch, [name, subset, split, limit, token], [file, status, stop, fetched], show_progress="hidden",
+        concurrency_limit=2, **private,
+    )  # fmt: skip
+    fetching.failure(say_nothing, None, [status, stop], show_progress="hidden", **private)
+    # The page has a copy of its own by then.
+    fetching.success(
+        lambda directory: shutil.rmtree(directory, ignore_errors=True), fetched, None, show_progress="hidden", **private
+    )
+    stop.click(say_nothing, None, [status, stop], cancels=[fetching], show_progress="hidden", **private)

@@ -1,0 +1,99 @@
+"""A dataset of the Hub comes in on the page; and what is labelled goes out for other tools."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.integration import hub_server
+from tests.integration.hub_server import Dataset, HubServer
+from tests.integration.test_hub_datasets import parquet
+from tests.serving import AppProcess, app_running, label
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    with hub_server.serve({}) as server:
+        server.datasets["owner/pairs"] = Dataset("public")
+        server.datasets["owner/pairs"].commit(**{
+            "data/train-0.parquet": parquet(query=["q"] * 3, passage=["a", "b", "c"], label=[1, 0, 7]),
+            "data/test-0.parquet": parquet(query=["t"], passage=["x"], label=[1]),
+        })  # fmt: skip
+        yield server
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, hub: HubServer) -> Iterator[AppProcess]:
+    folder = tmp_path_factory.mktemp("hub")
+    asks = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "home"), "HF_TOKEN": ""}
+    with app_running(folder / "app", model_dir, **asks) as running:
+        yield running
+
+
+@pytest.fixture
+def data(context: BrowserContext, app: AppProcess) -> Page:
+    page = open_page(context, app)
+    open_tab(page, "Data")
+    return page
+
+
+def look_up(page: Page, name: str) -> None:
+    box(page, "hub-name").fill(name)
+    page.locator("#hub-ask").click()
+
+
+def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: AppProcess) -> None:
+    data.get_by_role("button", name="Or a dataset on the Hub").click()
+    look_up(data, "owner/none")
+    expect_error(data, "There is no dataset owner/none on the Hub")
+    look_up(data, "https://huggingface.co/datasets/owner/pairs")
+    expect(box(data, "hub-split")).to_have_value("train")
+    expect(box(data, "hub-name")).to_have_value("owner/pairs")
+    box(data, "hub-rows").fill("2")
+    data.locator("#hub-fetch").click()
+    expect(data.locator("#hub-status")).to_contain_text("2 rows fetched and checked below. There are more")
+    expect(data.locator("#import-report")).to_contain_text("holds 2 labels and 0 pairs")
+    box(data, "hub-rows").fill("10")
+    data.locator("#hub-fetch").click()
+    report = data.locator("#import-report")
+    expect(report).to_contain_text("owner-pairs-default-train.jsonl holds 2 labels and 0 pairs")
+    expect(report).to_contain_text("Line 3: The label is '7'")
+    expect(data.locator("#hub-status")).to_have_text("3 rows fetched and checked below.")
+    data.locator("button#import").click()
+    expect(report).to_contain_text("Imported: 2 labels")
+    stored = [json.loads(line) for line in app.client.get("/v1/labels").text.splitlines()]
+    assert {(row["query"], row["passage"], row["label"]) for row in stored} == {("q", "a", 1), ("q", "b", 0)}
+
+
+def test_a_fetch_can_be_stopped(data: Page, hub: HubServer) -> None:
+    data.get_by_role("button", name="Or a dataset on the Hub").click()
+    look_up(data, "owner/pairs")
+    expect(box(data, "hub-split")).to_have_value("train")
+    hub.behaviour = "silent"
+    try:
+        data.locator("#hub-fetch").click()
+        data.locator("#hub-stop").click()
+        expect(data.locator("#hub-stop")).to_be_hidden()
+        expect(data.locator("#hub-status")).to_have_text("")
+    finally:
+        hub.behaviour = "found"
+
+
+def test_the_format_for_other_tools_is_chosen_by_what_it_is_for(data: Page, app: AppProcess) -> None:
+    label(app.client, ("how", "so", 1), ("how", "not so", 0))
+    box(data, "export-format").click()
+    data.get_by_role("option", name=re.compile("^cohere:")).click()
+    data.get_by_role("button", name="Make the file").click()
+    with data.expect_download() as download:
+        data.locator("#exported a").first.click()
+    assert download.value.suggested_filename == "cohere.jsonl"
+    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert {"query": "how", "relevant_passages": ["so"], "hard_negatives": ["not so"]} in lines
