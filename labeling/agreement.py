@@ -1,4 +1,7 @@
-"""How far annotators agree on the pairs that more than one of them judged. Pure functions."""
+"""How far annotators agree on the pairs that more than one of them judged. Pure functions.
+
+They need no label by itself, only how many pairs were judged how: so they take counts, or labels to be counted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from storage.records import StoredLabel, Vote
+from storage.records import StoredLabel, Vote, VoteCounts
 
 
 @dataclass(frozen=True)
@@ -53,91 +56,115 @@ class AnnotatorAgreement:
     kappa: float | None
 
 
-def agreement(labels: Iterable[StoredLabel | Vote]) -> Agreement:
+def counts_of(labels: Iterable[StoredLabel | Vote]) -> VoteCounts:
+    """The counts that agreement is computed from. The store counts for itself (ReviewStore.vote_counts)."""
+    by_pair: dict[tuple[str, str], dict[str, StoredLabel | Vote]] = defaultdict(dict)
+    annotators = set()
+    for label in labels:
+        annotators.add(label.annotator)
+        by_pair[label.query_id, label.passage_id][label.annotator] = label
+    shared: Counter[str] = Counter()
+    by_week: Counter[tuple[str, int, int]] = Counter()
+    by_two: Counter[tuple[str, str, int, int]] = Counter()
+    for given in by_pair.values():
+        if len(given) > 1:
+            shared.update(given.keys())
+            last = max(label.updated_at for label in given.values())[:10]
+            by_week[_monday(last), len(given), sum(label.label for label in given.values())] += 1
+            for one, other in combinations(sorted(given), 2):
+                by_two[one, other, given[one].label, given[other].label] += 1
+    return VoteCounts(
+        sorted(annotators),
+        dict(shared),
+        [(*key, pairs) for key, pairs in sorted(by_week.items())],
+        [(*key, pairs) for key, pairs in sorted(by_two.items())],
+    )
+
+
+def agreement(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> Agreement:
     """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two of them.
 
     Krippendorff, "Content Analysis" (2013), chapter 12; Cohen, "A coefficient of agreement for nominal scales" (1960).
     Neither is defined when every label under comparison is the same.
     """
-    by_annotator: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
-    for label in labels:
-        by_annotator[label.annotator][label.query_id, label.passage_id] = label.label
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    for judged in by_annotator.values():
-        for pair in judged:
-            counts[pair] += 1
-    shared = sorted(pair for pair, count in counts.items() if count > 1)
+    counts = _counted(votes)
+    both: dict[tuple[str, str], dict[tuple[int, int], int]] = defaultdict(dict)
+    for one, other, ours, theirs, pairs in counts.by_two:
+        both[one, other][ours, theirs] = pairs
     return Agreement(
-        annotators=len(by_annotator),
-        pairs=len(shared),
-        krippendorff_alpha=_alpha(by_annotator, shared),
-        cohen_kappa=[_kappa(first, second, by_annotator) for first, second in combinations(sorted(by_annotator), 2)],
+        annotators=len(counts.annotators),
+        pairs=sum(pairs for *_, pairs in counts.by_week),
+        krippendorff_alpha=_alpha(counts.by_week),
+        cohen_kappa=[_kappa(two, both.get(two, {})) for two in combinations(counts.annotators, 2)],
     )
 
 
-def _alpha(by_annotator: dict[str, dict[tuple[str, str], int]], shared: list[tuple[str, str]]) -> float | None:
-    import krippendorff
-
-    # One row for each annotator, one column for each pair, NaN where the annotator did not judge it.
-    matrix = np.array([[judged.get(pair, np.nan) for pair in shared] for judged in by_annotator.values()])
-    if not shared or len(np.unique(matrix[~np.isnan(matrix)])) < 2:
-        return None
-    return float(krippendorff.alpha(reliability_data=matrix, level_of_measurement="nominal"))
-
-
-def _kappa(first: str, second: str, by_annotator: dict[str, dict[tuple[str, str], int]]) -> PairKappa:
-    from sklearn.metrics import cohen_kappa_score
-
-    common = sorted(by_annotator[first].keys() & by_annotator[second].keys())
-    ours = [by_annotator[first][pair] for pair in common]
-    theirs = [by_annotator[second][pair] for pair in common]
-    defined = bool(common) and len({*ours, *theirs}) > 1
-    return PairKappa((first, second), len(common), float(cohen_kappa_score(ours, theirs)) if defined else None)
-
-
-def agreement_by_week(labels: Iterable[StoredLabel | Vote]) -> list[PeriodAgreement]:
+def agreement_by_week(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> list[PeriodAgreement]:
     """Krippendorff's alpha week by week, oldest first; a pair belongs to the week in which its last label was given."""
-    by_pair: dict[tuple[str, str], list[StoredLabel | Vote]] = defaultdict(list)
-    for label in labels:
-        by_pair[label.query_id, label.passage_id].append(label)
-    by_week: dict[str, list[StoredLabel | Vote]] = defaultdict(list)
-    for given in by_pair.values():
-        if len(given) > 1:
-            last = date.fromisoformat(max(label.updated_at for label in given)[:10])
-            by_week[(last - timedelta(days=last.weekday())).isoformat()] += given
-    found = {week: agreement(given) for week, given in sorted(by_week.items())}
-    return [PeriodAgreement(week, item.pairs, item.krippendorff_alpha) for week, item in found.items()]
+    by_week: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
+    for row in _counted(votes).by_week:
+        by_week[row[0]].append(row)
+    return [
+        PeriodAgreement(week, sum(pairs for *_, pairs in rows), _alpha(rows)) for week, rows in sorted(by_week.items())
+    ]
 
 
-def agreement_by_annotator(labels: Iterable[StoredLabel | Vote]) -> list[AnnotatorAgreement]:
+def agreement_by_annotator(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> list[AnnotatorAgreement]:
     """How each annotator goes with the others, by name."""
-    labels = list(labels)
-    by_pair: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for label in labels:
-        by_pair[label.query_id, label.passage_id][label.annotator] = label.label
-    pairs: Counter[str] = Counter()
+    counts = _counted(votes)
     compared: Counter[str] = Counter()
     same: Counter[str] = Counter()
-    for given in by_pair.values():
-        votes = Counter(given.values())
-        for annotator, label in given.items() if len(given) > 1 else ():
-            pairs[annotator] += 1
-            compared[annotator] += len(given) - 1
-            same[annotator] += votes[label] - 1
+    for one, other, ours, theirs, pairs in counts.by_two:
+        for annotator in (one, other):
+            compared[annotator] += pairs
+            same[annotator] += pairs if ours == theirs else 0
     kappas: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for item in agreement(labels).cohen_kappa:
+    for item in agreement(counts).cohen_kappa:
         for annotator in item.annotators if item.kappa is not None else ():
             kappas[annotator].append((item.pairs, item.kappa))  # type: ignore[arg-type]
     return [
         AnnotatorAgreement(
             annotator,
-            pairs[annotator],
+            counts.shared.get(annotator, 0),
             compared[annotator],
             same[annotator] / compared[annotator] if compared[annotator] else None,
             _weighted_mean(kappas[annotator]),
         )
-        for annotator in sorted({label.annotator for label in labels})
+        for annotator in counts.annotators
     ]
+
+
+def _counted(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> VoteCounts:
+    return votes if isinstance(votes, VoteCounts) else counts_of(votes)
+
+
+def _monday(day: str) -> str:
+    given = date.fromisoformat(day)
+    return (given - timedelta(days=given.weekday())).isoformat()
+
+
+def _alpha(rows: Iterable[tuple[str, int, int, int]]) -> float | None:
+    """Alpha over pairs that are counted as in VoteCounts.by_week."""
+    import krippendorff
+
+    rows = list(rows)
+    # One row for each pair: how many say not relevant, and how many relevant.
+    each = np.array([(voices - relevant, relevant) for _, voices, relevant, _ in rows]).reshape(-1, 2)
+    values = np.repeat(each, [pairs for *_, pairs in rows], axis=0)
+    if not values.sum(axis=0).all():
+        return None
+    return float(krippendorff.alpha(value_counts=values, level_of_measurement="nominal"))
+
+
+def _kappa(annotators: tuple[str, str], both: dict[tuple[int, int], int]) -> PairKappa:
+    """Kappa of two annotators, of whose common pairs so many were labelled (by the first, by the second)."""
+    from sklearn.metrics import cohen_kappa_score
+
+    ours, theirs = zip(*both, strict=True) if both else ((), ())
+    pairs = sum(both.values())
+    if len({*ours, *theirs}) < 2:
+        return PairKappa(annotators, pairs, None)
+    return PairKappa(annotators, pairs, float(cohen_kappa_score(ours, theirs, sample_weight=list(both.values()))))
 
 
 def in_words(alpha: float | None) -> str:

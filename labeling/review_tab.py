@@ -67,7 +67,7 @@ def build_agreement_tab(services: Services, token: gr.Textbox) -> Callable:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             return render("empty.html", title="Agreement is not shown to everyone", what_to_do=str(error))
-        votes = services.review_store.shared_votes()
+        votes = services.review_store.vote_counts()
         together = agreement(votes)
         return render(
             "agreement.html",

@@ -51,7 +51,7 @@ def add_client_api(services: Services) -> None:
     def agreement_of_annotators(request: gr.Request, token: str = "") -> dict[str, Any]:
         """How far the annotators agree."""
         check_may_change(services, token, request, None)
-        return asdict(agreement(services.label_store.labels()))
+        return asdict(agreement(services.review_store.vote_counts()))
 
     @shown_to_people
     def train(

@@ -218,7 +218,7 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
     @app.get("/v1/agreement", tags=["label"], dependencies=guard, responses=errors.responses(401, 403))
     def read_agreement() -> schemas.AgreementResponse:
         """How far the annotators agree on the pairs that several of them judged."""
-        return schemas.AgreementResponse(**asdict(agreement(services.label_store.labels())))
+        return schemas.AgreementResponse(**asdict(agreement(services.review_store.vote_counts())))
 
 
 def _named(name: str | None) -> str:

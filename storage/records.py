@@ -150,6 +150,22 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class VoteCounts:
+    """What agreement is computed from, counted, so that it takes no more room with a million labels.
+
+    Of the pairs that several annotators judged: `by_week` counts those with so many voices, of which so many say
+    relevant, as (Monday of the week of the last label, voices, relevant, pairs); `by_two` those that two annotators
+    judged, the first of them so and the second so, as (annotator, annotator, label, label, pairs), names in order;
+    `shared` those of each annotator. `annotators` lists all who have labelled anything, by name.
+    """
+
+    annotators: list[str]
+    shared: dict[str, int]
+    by_week: list[tuple[str, int, int, int]]
+    by_two: list[tuple[str, str, int, int, int]]
+
+
+@dataclass(frozen=True)
 class Dispute:
     """A pair that annotators judged differently, with their votes."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from storage import database
-from storage.records import Decision, Dispute, JudgingEvent, Task, Vote, now
+from storage.records import Decision, Dispute, JudgingEvent, Task, Vote, VoteCounts, now
 
 IN_DISPUTE = """
     FROM candidates c WHERE c.relevant > 0 AND c.relevant < c.voices
@@ -18,6 +18,26 @@ IN_DISPUTE = """
 VOTES = """
     SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
     WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
+"""
+# Judged by several, without an index of its own: SQLite goes through candidates_by_age from voices 2 on.
+SHARED_PAIRS = "FROM candidates c INDEXED BY candidates_by_age"
+OF_THE_PAIR = "query_id = c.query_id AND {0}.passage_id = c.passage_id"
+SHARED = f"""
+    SELECT l.annotator, count(*) {SHARED_PAIRS} JOIN labels l ON l.{OF_THE_PAIR.format("l")}
+    WHERE c.voices > 1 GROUP BY l.annotator
+"""
+# The Monday before, or that day itself: the Sunday that follows, less six days.
+BY_WEEK = f"""
+    SELECT date(last, 'weekday 0', '-6 days') AS monday, voices, relevant, count(*) FROM (
+        SELECT c.voices, c.relevant, max(substr(l.updated_at, 1, 10)) AS last
+        {SHARED_PAIRS} JOIN labels l ON l.{OF_THE_PAIR.format("l")} WHERE c.voices > 1 GROUP BY c.id
+    ) GROUP BY monday, voices, relevant ORDER BY monday
+"""
+BY_TWO = f"""
+    SELECT a.annotator, b.annotator, a.label, b.label, count(*) {SHARED_PAIRS}
+    JOIN labels a ON a.{OF_THE_PAIR.format("a")}
+    JOIN labels b ON b.{OF_THE_PAIR.format("b")} AND b.annotator > a.annotator
+    WHERE c.voices > 1 GROUP BY a.annotator, b.annotator, a.label, b.label
 """
 
 
@@ -73,6 +93,17 @@ class ReviewStore:
             return [Decision(*row) for row in db.conn.execute(sql, [limit])]
 
     # How well they judge
+
+    def vote_counts(self) -> VoteCounts:
+        """The labels of all pairs that at least two annotators judged, counted."""
+        with database.read(self.path) as db:
+            everyone = db.conn.execute("SELECT annotator FROM annotators WHERE labels > 0 ORDER BY annotator")
+            return VoteCounts(
+                annotators=[name for (name,) in everyone],
+                shared=dict(db.conn.execute(SHARED)),
+                by_week=db.conn.execute(BY_WEEK).fetchall(),
+                by_two=db.conn.execute(BY_TWO).fetchall(),
+            )
 
     def shared_votes(self) -> list[Vote]:
         """The labels of all pairs that at least two annotators judged."""

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from labeling.agreement import PairKappa, agreement
-from storage.records import StoredLabel
+from labeling.agreement import (
+    AnnotatorAgreement,
+    PairKappa,
+    agreement,
+    agreement_by_annotator,
+    agreement_by_week,
+    counts_of,
+)
+from storage import database
+from storage.label_store import LabelStore
+from storage.records import Judgment, StoredLabel
+from storage.review_store import ReviewStore
 
 # Klaus Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), A: binary data, two observers, none missing.
 MEG = (0, 1, 0, 0, 0, 0, 0, 0, 1, 0)
@@ -113,3 +125,33 @@ def test_the_same_passage_under_another_query_is_another_pair() -> None:
         StoredLabel("q2", "two", "p", "passage", 0, "b", None, ""),
     ]
     assert agreement(stored).pairs == 0
+
+
+def test_the_store_counts_what_the_labels_say(tmp_path: Path) -> None:
+    database.create(tmp_path / "store.db")
+    store, review = LabelStore(tmp_path / "store.db"), ReviewStore(tmp_path / "store.db")
+    rng = random.Random(7)
+    judged = [
+        Judgment("query", f"passage {place}", rng.randrange(2), annotator)
+        for place in range(60)
+        for annotator in rng.sample(["ann", "bob", "cy", "di"], rng.randint(1, 4))
+    ]
+    store.save([*judged, Judgment("query", "alone", 1, "eve")])
+    with database.write(tmp_path / "store.db") as db:
+        for place, day in enumerate(("2026-01-04", "2026-01-05", "2026-01-11", "2026-01-12")):
+            db.conn.execute(
+                "UPDATE labels SET updated_at = ? WHERE unicode(passage_id) % 4 = ?", (f"{day}T23:59:00+00:00", place)
+            )
+    counts = counts_of(store.labels())
+    assert review.vote_counts() == counts
+    assert {week for week, *_ in counts.by_week} == {"2025-12-29", "2026-01-05", "2026-01-12"}
+    assert agreement(review.vote_counts()) == agreement(store.labels())
+    assert agreement_by_week(review.vote_counts()) == agreement_by_week(store.labels())
+    assert agreement_by_annotator(review.vote_counts()) == agreement_by_annotator(review.shared_votes()) + [
+        AnnotatorAgreement("eve", 0, 0, None, None)
+    ]
+
+
+def test_an_empty_store_has_no_agreement(tmp_path: Path) -> None:
+    database.create(tmp_path / "store.db")
+    assert agreement(ReviewStore(tmp_path / "store.db").vote_counts()) == agreement([])

@@ -1,0 +1,235 @@
+"""How many labels a strategy needs: pairs chosen by *gain* beside pairs chosen at random.
+
+    python -m benchmarks.queue --data DIR --work DIR
+
+Of each set some queries are held back to measure on; the candidates of the others wait in a store of their own. A
+simulated annotator asks the queue for the next pair, as the page does, and labels it as the set's judges did. At each
+number of labels the built-in model is trained on all of them by the app's own training code, and measured. The next
+pairs are then chosen by what the new model thinks, as after a promotion.
+
+Curves are means over the seeds. "The same nDCG@10" is the highest that both reach after the first labels; how many it
+takes is read off the curves, between two points along a straight line. Each step is kept in --work, so that a run that
+was broken off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import labeling.queue
+from distillation.judged import LIST_LENGTH, read_judged
+from labeling.queue import Queue
+from reranker.dataset import LabelledPair, queries_that_tell
+from reranker.evaluation import evaluate
+from reranker.model import Reranker
+from reranker.recipe import DEFAULT_RECIPE, RECIPES, TrainingConfig
+from reranker.sources import STARTER_DIR
+from storage import database
+from storage.label_store import LabelStore
+from storage.queue_store import QueueStore
+from storage.records import Candidate, Judgment, text_id
+
+# Parameters of the strategies are chosen on others than these.
+SETS = ("quepid_haystack_products", "wikiqa_dev", "tatqa_dev", "financial_qa_10k")
+STRATEGIES = ("random", "gain")
+COUNTS = (20, 40, 80)
+SEEDS = (1, 2, 3)
+# Pairs to measure on and pairs that wait to be labelled: those of whole queries, up to so many.
+MEASURED = 400
+QUEUED = 600
+PASSAGES = 20
+ANNOTATOR = "simulated"
+STARTER = "starter"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a set is used for: pairs to measure on, and pairs to label, with what an annotator would say of each."""
+
+    measured: list[LabelledPair]
+    queued: list[LabelledPair]
+
+
+def read_pool(folder: Path) -> Pool:
+    """The first passages of each query's first stage; 2 and up counts as relevant where grades go up to 3."""
+    judged = read_judged(folder, (MEASURED + QUEUED) * LIST_LENGTH // PASSAGES)
+    least = 2 if max(grade for query in judged for grade in query.judged) > 1 else 1
+    pool = Pool([], [])
+    for query in judged:
+        graded = list(zip(query.passages, query.grades, strict=True))[:PASSAGES]
+        pairs = [
+            LabelledPair(text_id(query.text), query.text, passage, int(grade >= least)) for passage, grade in graded
+        ]
+        if len(pool.measured) + len(pairs) <= MEASURED:
+            pool.measured.extend(pairs)
+        elif len(pool.queued) + len(pairs) <= QUEUED:
+            pool.queued.extend(pairs)
+    return pool
+
+
+def measure(reranker: Reranker, pairs: list[LabelledPair]) -> float:
+    """The mean nDCG@10, as the app measures it."""
+    queries = queries_that_tell(pairs)
+    scores = [reranker.scores([(judged.query, passage) for passage in judged.passages]) for judged in queries]
+    return evaluate(queries, scores).metrics["ndcg@10"]
+
+
+class Simulation:
+    """One annotator who labels the pairs of a set as one strategy hands them out."""
+
+    def __init__(self, pool: Pool, strategy: str, config: TrainingConfig, work: Path) -> None:
+        self.pool, self.strategy, self.config = pool, strategy, config
+        path = work / "workbench.db"
+        database.create(path)
+        self.labels, self.queue_store = LabelStore(path), QueueStore(path)
+        self.labels.add_candidates(Candidate(pair.query, pair.passage) for pair in pool.queued)
+        self.answers = {(pair.query, pair.passage): pair.label for pair in pool.queued}
+        self.version = STARTER
+        self.queue = Queue(
+            self.queue_store, lambda: (self.version,), self.labels.anything_judged, random.Random(config.seed)
+        )
+
+    def look(self, version: str, reranker: Reranker) -> None:
+        """Have a model score all that waits, as the app does behind everything else."""
+        scores = reranker.scores([(pair.query, pair.passage) for pair in self.pool.queued])
+        keys = [(text_id(pair.query), text_id(pair.passage)) for pair in self.pool.queued]
+        self.queue_store.save_scores(version, [(*key, score) for key, score in zip(keys, scores, strict=True)])
+        self.version = version
+
+    def label(self, count: int) -> None:
+        """Go on until so many pairs are labelled."""
+        while self.labels.progress(ANNOTATOR).mine < count:
+            task = self.queue.next_task(ANNOTATOR, self.strategy)
+            if task is None:
+                raise SystemExit(f"The set has fewer than {count} pairs to label.")
+            label = self.answers[task.query, task.passage]
+            self.labels.save([Judgment(task.query, task.passage, label, ANNOTATOR)])
+
+    def train(self, out: Path) -> Reranker | None:
+        """The built-in model, trained on what is labelled; None while all labels are the same."""
+        from reranker.train import Reporter, train
+
+        pairs = [LabelledPair(item.query_id, item.query, item.passage, item.label) for item in self.labels.labels()]
+        if len({pair.label for pair in pairs}) < 2:
+            return None
+        config = asdict(self.config) | {"base_path": str(STARTER_DIR), "base_name": STARTER, "base_on_hub": False}
+        train(config, pairs, out, Reporter(io.StringIO(), 1))
+        return Reranker(out, engine="torch")
+
+    def relevant(self) -> int:
+        """How many of the labelled pairs are relevant."""
+        return self.labels.progress(ANNOTATOR).relevant
+
+
+def simulate(folder: Path, strategy: str, config: TrainingConfig, starter: Reranker, work: Path) -> list[dict]:
+    """The curve of one annotator: for each number of labels the nDCG@10 and how many are relevant."""
+    kept = work / f"{folder.name}-{strategy}-{config.seed}-{fingerprint(config)}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    pool = read_pool(folder)
+    curve = [{"labels": 0, "ndcg": measure(starter, pool.measured), "relevant": 0}]
+    with tempfile.TemporaryDirectory() as scratch:
+        simulation = Simulation(pool, strategy, config, Path(scratch))
+        # Chance does not ask what the model thinks.
+        if strategy != "random":
+            simulation.look(STARTER, starter)
+        for count in COUNTS:
+            simulation.label(count)
+            out = Path(scratch) / "model"
+            reranker = simulation.train(out) or starter
+            curve.append({"labels": count, "ndcg": measure(reranker, pool.measured), "relevant": simulation.relevant()})
+            print(f"{folder.name}, {strategy}, seed {config.seed}: {curve[-1]}", flush=True)
+            if strategy != "random" and count != COUNTS[-1]:
+                simulation.look(f"after-{count}", reranker)
+            shutil.rmtree(out, ignore_errors=True)
+    kept.write_text(json.dumps(curve))
+    return curve
+
+
+def fingerprint(config: TrainingConfig) -> str:
+    """What the kept results depend on: the recipe's values, the strategies, and the size of the experiment."""
+    strategies = Path(labeling.queue.__file__).read_text()
+    recipe = {**asdict(RECIPES[config.recipe]), **asdict(config)}
+    parts = (json.dumps(recipe, sort_keys=True), strategies, str((COUNTS, MEASURED, QUEUED, PASSAGES)))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def labels_needed(labels: Sequence[int], values: Sequence[float], wanted: float) -> float:
+    """The number of labels at which the curve first reaches `wanted`, between two points along a straight line.
+
+    Raises ValueError where it never does.
+    """
+    if values[0] >= wanted:
+        return labels[0]
+    for at in range(1, len(labels)):
+        if values[at] >= wanted:
+            share = (wanted - values[at - 1]) / (values[at] - values[at - 1])
+            return labels[at - 1] + share * (labels[at] - labels[at - 1])
+    raise ValueError(f"the curve never reaches {wanted}")
+
+
+def compare(curves: dict[str, list[list[dict]]]) -> tuple[list[str], float]:
+    """Rows of a table, one for each strategy, and how many times as many labels random pairs take."""
+    means = {
+        name: np.mean([[point["ndcg"] for point in curve] for curve in runs], axis=0).tolist()
+        for name, runs in curves.items()
+    }
+    wanted = min(max(values[1:]) for values in means.values())
+    needed = {name: labels_needed(COUNTS, values[1:], wanted) for name, values in means.items()}
+    rows = []
+    for name, values in means.items():
+        relevant = np.mean([curve[-1]["relevant"] / curve[-1]["labels"] for curve in curves[name]])
+        figures = " | ".join(f"{value:.4f}" for value in values)
+        rows.append(f"{name} | {figures} | {relevant:.0%} | {needed[name]:.0f} for {wanted:.4f}")
+    return rows, needed["random"] / needed["gain"]
+
+
+def main() -> None:
+    """Read the command line, run what is not kept yet, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the directory of the judged sets")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--recipe", default=DEFAULT_RECIPE)
+    parser.add_argument("--learning-rate", type=float, help="in place of the recipe's own")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--work", type=Path, default=Path("data") / "bench-queue", help="where steps are kept")
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(given.threads)
+    given.work.mkdir(parents=True, exist_ok=True)
+    # What it has scored once it remembers: the starter looks at each set only once.
+    starter = Reranker(STARTER_DIR, engine="torch")
+    counts = " | ".join(f"{count} labels" for count in (0, *COUNTS))
+    lines = [
+        f"| set | strategy | {counts} | of them relevant | labels needed |",
+        "| --- " * (len(COUNTS) + 5) + "|",
+    ]
+    ratios = {}
+    for name in given.sets:
+        curves: dict[str, list[list[dict]]] = {strategy: [] for strategy in STRATEGIES}
+        for seed in given.seeds:
+            config = TrainingConfig.of(given.recipe, seed=seed, learning_rate=given.learning_rate)
+            for strategy, runs in curves.items():
+                runs.append(simulate(given.data / name, strategy, config, starter, given.work))
+        rows, ratios[name] = compare(curves)
+        lines += [f"| {name} | {row} |" for row in rows]
+    print("\n".join(lines))
+    for name, ratio in ratios.items():
+        print(f"{name}: random pairs take {ratio:.2f} times as many labels")
+
+
+if __name__ == "__main__":
+    main()
