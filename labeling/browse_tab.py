@@ -1,10 +1,12 @@
-"""What is stored, on the Data tab: found by words and a filter, with the history of each pair, labelled, deleted."""
+"""What is stored, on the Data tab: found by words and a filter, with the history of each pair; labelled, corrected,
+deleted."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import gradio as gr
 
@@ -12,33 +14,51 @@ from errors import InvalidInput, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from services import Services
-from storage.browse_store import BrowseStore, Filter
-from storage.records import Judgment
+from storage.browse_store import BrowseStore, Filter, Sort
+from storage.records import Judgment, Task
+from texts import check_text
 
 SHOWN = 25
 # Candidates whose words are indexed while somebody waits for a search, at most.
 INDEXED_BEFORE_A_SEARCH = 20_000
 
+# A button says what it does; of a row that is being corrected, what is typed in its boxes goes along.
 ACT_JS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (!button) return;
-  const { query = null, passage = null } = button.closest('tr')?.dataset ?? {};
-  const { act, label = null, before = null, number = null } = button.dataset;
-  trigger('act', { act, query, passage, label, before, number });
+  const row = button.closest('tr');
+  const { query = null, passage = null } = row?.dataset ?? {};
+  const { act, label = null, page = null, number = null } = button.dataset;
+  const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
+  const texts = { query_text: typed('query'), passage_text: typed('passage') };
+  trigger('act', { act, query, passage, label, page, number, ...texts });
 });
 """
 
 
 @dataclass(frozen=True)
 class View:
-    """What is on the screen: words and filter, where it begins, whose history is open, what was deleted last."""
+    """What is on the screen: words, filter, order and page; the pair that is open, and whether for its history or to be
+    corrected; what was deleted last, and what was corrected."""
 
     words: str = ""
     kept: Filter = "all"
-    before: int | None = None
-    history_of: tuple[str, str] | None = None
+    sort: Sort = "newest first"
+    page: int = 0
+    open_pair: tuple[str, str] | None = None
+    open_for: Literal["history", "edit"] = "history"
     undo: dict[str, Any] | None = None
+    done: str = ""
+
+    def turned_to(self, page: int) -> View:
+        """Another page, on which nothing is open."""
+        return replace(self, page=max(page, 0), open_pair=None, done="")
+
+    def toggled(self, pair: tuple[str, str], open_for: Literal["history", "edit"]) -> View:
+        """With that pair open, or closed where it was."""
+        is_open = (self.open_pair, self.open_for) == (pair, open_for)
+        return replace(self, open_pair=None if is_open else pair, open_for=open_for, done="")
 
 
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
@@ -47,7 +67,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     gr.Markdown("### What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
-        kept = gr.Dropdown(list(get_args(Filter)), value="all", label="Show", elem_id="filter", min_width=160)
+        kept = gr.Dropdown(list(get_args(Filter)), value="all", label="Show", elem_id="filter", min_width=140)
+        sort = gr.Dropdown(list(get_args(Sort)), value="newest first", label="Order", elem_id="sort", min_width=140)
     state = gr.State(View())
     shown = gr.HTML(elem_id="latest-labels", js_on_load=ACT_JS)
 
@@ -58,29 +79,29 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             while done < INDEXED_BEFORE_A_SEARCH and (step := store.index_more()):
                 done += step
             waiting = store.not_indexed()
-        pairs = store.find(view.words, view.kept, view.before, SHOWN + 1)
+        pairs = store.find(view.words, view.kept, view.page * SHOWN, SHOWN + 1, view.sort)
+        is_edited = view.open_pair is not None and view.open_for == "edit"
         html = render(
             "browse.html",
             pairs=pairs[:SHOWN],
             more=len(pairs) > SHOWN,
-            is_first=view.before is None,
+            view=view,
             words=view.words,
             filtered=bool(view.words.strip()) or view.kept != "all",
             waiting=waiting,
-            history_of=view.history_of,
-            history=store.history(*view.history_of) if view.history_of else [],
-            undo=view.undo,
+            history=store.history(*view.open_pair) if view.open_pair and not is_edited else [],
+            counts=store.count_pairs(*view.open_pair) if view.open_pair and is_edited else (0, 0),
         )
         return view, html
 
     def read(
-        words: str, kept: Filter, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+        words: str, kept: Filter, sort: Sort, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> tuple[View, str]:
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             return View(), render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-        return show(View(words, kept))
+        return show(View(words, kept, sort))
 
     @shown_to_people
     def act(
@@ -93,28 +114,53 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     ) -> tuple[View, str]:
         check_may_change(services, token, request, profile)
         pair = (event.query, event.passage)
-        if event.act == "more":
-            return show(replace(view, before=int(event.before), history_of=None))
-        if event.act == "first":
-            return show(replace(view, before=None, history_of=None))
-        if event.act == "history":
-            return show(replace(view, history_of=None if view.history_of == pair else pair))
+        if event.act == "page":
+            return show(view.turned_to(int(event.page)))
+        if event.act in ("history", "edit"):
+            return show(view.toggled(pair, event.act))
         if event.act == "restore":
             store.restore(int(event.number))
-            return show(replace(view, undo=None))
-        task = services.labeling.task(*pair, annotator.strip() or "admin")
+            return show(replace(view, undo=None, done="It is back."))
+        who = annotator.strip() or "admin"
+        task = services.labeling.task(*pair, who)
+        if event.act in ("keep", "again"):
+            done = correct(task, event.query_text, event.passage_text, who, keep_labels=event.act == "keep")
+            return show(replace(view, open_pair=None, done=done))
         if event.act == "delete":
-            number = store.delete(*pair, annotator.strip() or "admin")
-            return show(replace(view, undo={"number": number, "passage": task.passage}))
+            number = store.delete(*pair, who)
+            return show(replace(view, undo={"number": number, "passage": task.passage}, open_pair=None, done=""))
         if not annotator.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
         label = int(event.label)
         services.labeling.judge([Judgment(task.query, task.passage, label, annotator, note=task.note)])
-        return show(view)
+        return show(replace(view, done=""))
+
+    def correct(task: Task, query: str, passage: str, who: str, keep_labels: bool) -> str:
+        """Put what was typed in the place of the texts; returns what was done, for a person."""
+        check_text(query, "The query")
+        check_text(passage, "The passage")
+        # A text area has line feeds only.
+        typed = {"query": (task.query_id, task.query, query), "passage": (task.passage_id, task.passage, passage)}
+        changed = {kind: (old_id, new) for kind, (old_id, old, new) in typed.items() if _lines(old) != _lines(new)}
+        if not changed:
+            raise InvalidInput("Both texts are the same as before. Change one, or press Cancel.")
+        counts = [
+            store.edit(kind, old_id, new, who, keep_labels)  # type: ignore[arg-type]
+            for kind, (old_id, new) in changed.items()
+        ]
+        pairs = "1 pair" if max(counts) == 1 else f"{max(counts):,} pairs"
+        kept = "what was said of them stays" if keep_labels else "they wait to be judged again"
+        return f"Corrected in {pairs}; {kept}."
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    inputs, outputs = [words, kept, token], [state, shown]
+    inputs, outputs = [words, kept, sort, token], [state, shown]
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    gr.on([words.submit, words.blur, kept.input], read, inputs, outputs, trigger_mode="always_last", **private)
+    gr.on(
+        [words.submit, words.blur, kept.input, sort.input], read, inputs, outputs, trigger_mode="always_last", **private
+    )
     shown.act(act, [state, annotator, token], outputs, trigger_mode="multiple", concurrency_limit=1, **private)
     return lambda opened: opened(read, inputs, outputs, **private)
+
+
+def _lines(text: str) -> list[str]:
+    return re.split("\r\n|\r|\n", text)

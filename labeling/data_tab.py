@@ -17,7 +17,6 @@ import gradio as gr
 
 from errors import Conflict, InvalidInput, WorkbenchError
 from labeling.exchange import MEANINGS, ExportFormat, export, file_name
-from labeling.hub_tab import build_hub_form
 from labeling.importing import (
     COLUMNS,
     CheckedFile,
@@ -64,7 +63,10 @@ class Checked:
 class ImportForm:
     """The part of the tab that brings files in. What was checked last waits in `checked` until Import is pressed."""
 
-    def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
+    def __init__(
+        self, services: Services, annotator: gr.Textbox, token: gr.Textbox, build_source: Callable[[gr.File], None]
+    ) -> None:
+        """`build_source` adds another source of files, and puts what it fetches into the component that it is given."""
         self.services = services
         for left_over in services.settings.data_dir.glob(f"{STAGED}*"):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -80,7 +82,7 @@ class ImportForm:
                     for name in COLUMNS
                 ]  # fmt: skip
             self.rows = gr.HTML(elem_id="import-preview")
-        build_hub_form(services, self.who, self.file)
+        build_source(self.file)
         with gr.Accordion("Or the files of TREC", open=False, elem_id="trec"):
             gr.Markdown("Topics and a collection, with qrels, a run, or both.")
             with gr.Row():
@@ -228,11 +230,13 @@ class ImportForm:
         return None, None, report, gr.update(interactive=False)
 
 
-def build_data_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> ImportForm:
+def build_data_tab(
+    services: Services, annotator: gr.Textbox, token: gr.Textbox, build_source: Callable[[gr.File], None]
+) -> ImportForm:
     """Build the upper half of the tab, what goes in and out; its form is still to be connected."""
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(min_width=320, scale=3):
-            form = ImportForm(services, annotator, token)
+            form = ImportForm(services, annotator, token, build_source)
         with gr.Column(min_width=320, scale=2):
             _build_export(services, token)
     return form

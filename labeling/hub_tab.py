@@ -19,11 +19,10 @@ from services import Services
 NOT_A_FILE_NAME = re.compile(r"[^\w.-]+")
 
 
-def build_hub_form(services: Services, who: list[gr.Textbox], file: gr.File) -> None:
-    """Build the form; what it fetches becomes the value of `file`. `who` are the boxes of the name and the token."""
-    _, token = who
+def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None:
+    """Build the form; what it fetches becomes the value of `file`."""
     with gr.Accordion("Or a dataset on the Hub", open=False, elem_id="hub"):
-        with gr.Row(equal_height=True):
+        with gr.Row():
             name = gr.Textbox(label="Dataset", placeholder="owner/name", scale=3, min_width=180, elem_id="hub-name")
             ask = gr.Button("Look it up", size="sm", scale=1, min_width=100, elem_id="hub-ask")
         with gr.Column(visible=False) as choices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradio as gr
 
 from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
+from labeling.hub_tab import build_hub_form
 from page.client_api import add_client_api
 from page.judging import ONE_BY_ONE, JudgingTab
 from page.render import render
@@ -74,7 +76,9 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Label", id="label") as label_tab:
                 judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
-                import_form = build_data_tab(services, annotator, token)
+                import_form = build_data_tab(
+                    services, annotator, token, functools.partial(build_hub_form, services, token)
+                )
                 connect_data = build_browser(services, annotator, token)
                 import_form.connect(connect_data)
             with gr.Tab("Train", id="train") as train_tab:

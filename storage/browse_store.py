@@ -1,4 +1,4 @@
-"""The store's half that is looked through: candidates are found by their words, with all that was said, and deleted.
+"""The store's half that is looked through: candidates are found by their words, corrected and deleted.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
 backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from errors import NotFound
 from storage import database
 from storage.records import FoundPair, PairEvent, Vote, now
+from storage.text_edits import Kind, edit_text
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
 OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
@@ -33,10 +34,37 @@ FILTERS: dict[Filter, str] = {
     "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_THE_PAIR})",
     "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND note IS NOT NULL)",
 }
+Sort = Literal["newest first", "oldest first", "query by query", "most judged first"]
+SORTS: dict[Sort, str] = {
+    "newest first": "c.id DESC",
+    "oldest first": "c.id",
+    "query by query": "c.query_id, c.passage_id",
+    "most judged first": "c.voices DESC, c.id DESC",
+}
 INDEXED_AT_ONCE = 5_000
 # What belongs to a pair and goes with it, in the order in which it can be put back.
 OF_A_PAIR = ("candidates", "labels", "skips", "flags", "adjudications")
 WITHOUT_COUNTS = {"voices", "relevant"}
+
+FORMER = """
+    {0} (id) AS (
+        SELECT :{1} UNION SELECT old_id FROM text_edits JOIN {0} ON new_id = {0}.id WHERE kind = '{1}'
+    )
+"""
+HISTORY = f"""
+    WITH RECURSIVE {FORMER.format("asked", "query")}, {FORMER.format("read", "passage")}
+    SELECT annotator, action, label, skip, previous_label, note, created_at FROM (
+        SELECT annotator, action, label, skip, previous_label, note, created_at, id FROM label_events
+        WHERE query_id IN (SELECT id FROM asked) AND passage_id IN (SELECT id FROM read)
+        UNION ALL
+        SELECT edited_by, kind, NULL, iif(kept_labels, NULL, 'again'), NULL, coalesce(q.text, p.text), e.created_at, 0
+        FROM text_edits e
+        LEFT JOIN queries q ON kind = 'query' AND q.id = old_id
+        LEFT JOIN passages p ON kind = 'passage' AND p.id = old_id
+        WHERE kind = 'query' AND new_id IN (SELECT id FROM asked)
+        OR kind = 'passage' AND new_id IN (SELECT id FROM read)
+    ) ORDER BY created_at, id
+"""
 
 _WORD = re.compile(r"\w+")
 _indexing = threading.Lock()
@@ -52,10 +80,10 @@ class BrowseStore:
 
     # Finding
 
-    def find(self, words: str, kept: Filter, before: int | None, limit: int) -> list[FoundPair]:
-        """The candidates that hold all of these words, the last one as the beginning of a word, newest first.
+    def find(self, words: str, kept: Filter, skip: int, limit: int, sort: Sort = "newest first") -> list[FoundPair]:
+        """The candidates that hold all of these words, the last one as the beginning of a word.
 
-        Only those that the filter keeps, and that come before the candidate with the id `before`.
+        Only those that the filter keeps, without the first `skip` of them.
         """
         terms = [f'"{word}"' for word in _WORD.findall(words)]
         match = " ".join(terms) + "*" if terms else None
@@ -63,14 +91,14 @@ class BrowseStore:
         sql = f"""
             SELECT c.id, c.query_id, q.text, c.passage_id, p.text, c.source, c.rank FROM candidates c
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
-            WHERE {found} AND {FILTERS[kept]} AND c.id < :before ORDER BY c.id DESC LIMIT :limit
+            WHERE {found} AND {FILTERS[kept]} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :skip
         """
         votes = """
             SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
             WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
         """
         with self._both() as db:
-            rows = db.conn.execute(sql, {"match": match, "before": before or 2**62, "limit": limit}).fetchall()
+            rows = db.conn.execute(sql, {"match": match, "skip": skip, "limit": limit}).fetchall()
             return [FoundPair(*row, [Vote(*vote) for vote in db.conn.execute(votes, (row[1], row[3]))]) for row in rows]
 
     def index_more(self, limit: int = INDEXED_AT_ONCE) -> int:
@@ -97,13 +125,35 @@ class BrowseStore:
             return db.conn.execute("SELECT count(*) FROM candidates WHERE id > ?", [done]).fetchone()[0]
 
     def history(self, query_id: str, passage_id: str) -> list[PairEvent]:
-        """Everything that anybody did with a pair, oldest first."""
-        sql = """
-            SELECT annotator, action, label, skip, previous_label, note, created_at FROM label_events
-            WHERE query_id = ? AND passage_id = ? ORDER BY id
+        """Everything that anybody did with a pair, also while its texts were others, oldest first.
+
+        A correction has the action "query" or "passage", and the former text as its note.
         """
         with database.read(self.path) as db:
-            return [PairEvent(*row) for row in db.conn.execute(sql, (query_id, passage_id))]
+            return [PairEvent(*row) for row in db.conn.execute(HISTORY, {"query": query_id, "passage": passage_id})]
+
+    # Correcting
+
+    def count_pairs(self, query_id: str, passage_id: str) -> tuple[int, int]:
+        """In how many pairs this query stands, and this passage."""
+        sql = """
+            SELECT (SELECT count(*) FROM candidates WHERE query_id = ?),
+                (SELECT count(*) FROM candidates WHERE passage_id = ?)
+        """
+        with database.read(self.path) as db:
+            return db.conn.execute(sql, (query_id, passage_id)).fetchone()
+
+    def edit(self, kind: Kind, old_id: str, text: str, edited_by: str, keep_labels: bool) -> int:
+        """Correct a text in all of its pairs (see storage/text_edits.py); returns how many they are."""
+        former = f"""
+            SELECT c.id, q.text, p.text FROM candidates c
+            JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id WHERE c.{kind}_id = ?
+        """
+        with database.read(self.path) as db:
+            pairs = db.conn.execute(former, [old_id]).fetchall()
+        edited = edit_text(self.path, kind, old_id, text, edited_by, keep_labels)
+        self._forget(pairs, edited.last_untouched)
+        return edited.pairs
 
     # Deleting
 
@@ -123,10 +173,7 @@ class BrowseStore:
             row = {"deleted_by": deleted_by, "rows": json.dumps(kept), "created_at": now()}
             number = db["deletions"].insert(row).last_pk
             last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-        with _indexing, closing(self._index()) as index, index:
-            if pair[0] <= index.execute("SELECT done FROM progress").fetchone()[0]:
-                index.execute("INSERT INTO words (words, rowid, query, passage) VALUES ('delete', ?, ?, ?)", pair)
-            index.execute("UPDATE progress SET done = min(done, ?)", [last])
+        self._forget([pair], last)
         return int(number)
 
     def restore(self, number: int) -> None:
@@ -154,6 +201,15 @@ class BrowseStore:
         index.execute("INSERT OR IGNORE INTO progress VALUES (1, 0)")
         index.commit()
         return index
+
+    def _forget(self, pairs: Sequence[tuple[int, str, str]], last: int) -> None:
+        """Take candidates (id, query, passage) that are gone out of the index, and go on indexing after the id `last`:
+        an id that was deleted at the end is given out again."""
+        with _indexing, closing(self._index()) as index, index:
+            done = index.execute("SELECT done FROM progress").fetchone()[0]
+            gone = [pair for pair in pairs if pair[0] <= done]
+            index.executemany("INSERT INTO words (words, rowid, query, passage) VALUES ('delete', ?, ?, ?)", gone)
+            index.execute("UPDATE progress SET done = min(done, ?)", [last])
 
     @contextmanager
     def _both(self) -> Iterator[Database]:

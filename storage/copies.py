@@ -145,6 +145,7 @@ def _merge(db: Database) -> None:
     run(OUTDATED_ADJUDICATIONS)
     run("INSERT OR IGNORE INTO main.adjudications SELECT * FROM other.adjudications")
     _append(db, "deletions", "created_at NOT IN (SELECT created_at FROM main.deletions)")
+    _append(db, "text_edits", "created_at NOT IN (SELECT created_at FROM main.text_edits)")
     _append(db, "guidelines", "created_at NOT IN (SELECT created_at FROM main.guidelines)")
 
     run(LATER)

@@ -317,3 +317,16 @@ def m004_note_memory_and_deletions(db: Database) -> None:
     db.conn.execute("ALTER TABLE training_runs ADD COLUMN note TEXT")
     # The row of a deleted version stays: others were made from it.
     db.conn.execute("ALTER TABLE model_versions ADD COLUMN deleted_at TEXT")
+
+
+@migrations()
+def m006_add_text_edits(db: Database) -> None:
+    # A corrected text has another id; `kept_labels` says whether what was said of the former one was taken along.
+    db.conn.execute(
+        "CREATE TABLE text_edits (id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('query', 'passage')), "
+        "old_id TEXT NOT NULL, new_id TEXT NOT NULL, edited_by TEXT NOT NULL, "
+        "kept_labels INTEGER NOT NULL CHECK (kept_labels IN (0, 1)), created_at TEXT NOT NULL) STRICT"
+    )
+    db.conn.execute("CREATE INDEX text_edits_by_new_id ON text_edits (new_id)")
+    # All pairs of a passage: those of a query are found by the index of the pair.
+    db.conn.execute("CREATE INDEX candidates_by_passage ON candidates (passage_id)")

@@ -203,7 +203,8 @@ class FoundPair:
 
 @dataclass(frozen=True)
 class PairEvent:
-    """One thing that somebody did with a pair."""
+    """One thing that somebody did with a pair. Of a correction, `action` says whether of the query or the passage,
+    `note` is the former text, and `skip` is "again" where the pair was to be judged anew."""
 
     annotator: str
     action: str

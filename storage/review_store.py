@@ -6,6 +6,7 @@ whatever the votes. Votes are never changed by it.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from storage import database
@@ -39,6 +40,11 @@ BY_TWO = f"""
     JOIN labels b ON b.{OF_THE_PAIR.format("b")} AND b.annotator > a.annotator
     WHERE c.voices > 1 GROUP BY a.annotator, b.annotator, a.label, b.label
 """
+# Different whenever a label has come, gone or changed.
+REVISION = """
+    SELECT (SELECT max(id) FROM label_events), (SELECT sum(labels) FROM annotators), (SELECT max(id) FROM deletions),
+        (SELECT max(id) FROM text_edits), (SELECT group_concat(value) FROM counters)
+"""
 
 
 class ReviewStore:
@@ -46,6 +52,8 @@ class ReviewStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._counting = threading.Lock()
+        self._counted: tuple[tuple, VoteCounts] | None = None
 
     # Disputes
 
@@ -95,15 +103,22 @@ class ReviewStore:
     # How well they judge
 
     def vote_counts(self) -> VoteCounts:
-        """The labels of all pairs that at least two annotators judged, counted."""
-        with database.read(self.path) as db:
-            everyone = db.conn.execute("SELECT annotator FROM annotators WHERE labels > 0 ORDER BY annotator")
-            return VoteCounts(
-                annotators=[name for (name,) in everyone],
-                shared=dict(db.conn.execute(SHARED)),
-                by_week=db.conn.execute(BY_WEEK).fetchall(),
-                by_two=db.conn.execute(BY_TWO).fetchall(),
-            )
+        """The labels of all pairs that at least two annotators judged, counted; anew only where a label has changed."""
+        with self._counting, database.read(self.path) as db:
+            # One snapshot for all of it.
+            db.conn.execute("BEGIN")
+            revision = db.conn.execute(REVISION).fetchone()
+            if self._counted is None or self._counted[0] != revision:
+                everyone = db.conn.execute("SELECT annotator FROM annotators WHERE labels > 0 ORDER BY annotator")
+                counts = VoteCounts(
+                    annotators=[name for (name,) in everyone],
+                    shared=dict(db.conn.execute(SHARED)),
+                    by_week=db.conn.execute(BY_WEEK).fetchall(),
+                    by_two=db.conn.execute(BY_TWO).fetchall(),
+                )
+                self._counted = (revision, counts)
+            db.conn.commit()
+            return self._counted[1]
 
     def shared_votes(self) -> list[Vote]:
         """The labels of all pairs that at least two annotators judged."""

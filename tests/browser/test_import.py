@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
-from tests.serving import AppProcess
+from tests.serving import AppProcess, label
 
 pytestmark = pytest.mark.browser
 
@@ -121,3 +122,50 @@ def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shar
     box(data, "filter").press("Enter")
     expect(rows).to_have_count(1)
     expect(rows.nth(0)).to_contain_text("Rain falls")
+
+
+def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page, shared_app: AppProcess) -> None:
+    label(shared_app.client, ("how long", "teh {bridge}", 1), ("how wide", "teh {bridge}", 0), ("how long", "rain", 0))
+    rows = data.locator("#latest-labels tbody tr:not(.history-row)")
+    editor = data.locator(".edit-row")
+    say_name(data, "ed")
+    box(data, "search").fill("teh")
+    box(data, "search").press("Enter")
+    expect(rows).to_have_count(2)
+    rows.nth(0).get_by_role("button", name="Edit").click()
+    expect(editor).to_contain_text("Passage in 2 pairs")
+    expect(editor.get_by_label("Passage")).to_have_value("teh {bridge}")
+    editor.get_by_role("button", name="Save, labels stay").click()
+    expect_error(data, "Both texts are the same as before")
+    editor.get_by_label("Passage").fill("the {bridge}\n<b>is</b> red")
+    editor.get_by_role("button", name="Save, labels stay").click()
+    expect(data.locator("#latest-labels")).to_contain_text("Corrected in 2 pairs; what was said of them stays.")
+    expect(data.locator("#latest-labels")).to_contain_text("Nothing is found")
+    assert {(row["passage"], row["label"]) for row in map(json.loads, stored(shared_app))} == {
+        ("the {bridge}\n<b>is</b> red", 1), ("the {bridge}\n<b>is</b> red", 0), ("rain", 0),
+    }  # fmt: skip
+    box(data, "search").fill("rain")
+    box(data, "search").press("Enter")
+    rows.nth(0).get_by_role("button", name="Edit").click()
+    editor.get_by_label("Query").fill("how heavy")
+    editor.get_by_role("button", name="Save, judge again").click()
+    expect(data.locator("#latest-labels")).to_contain_text("Corrected in 2 pairs; they wait to be judged again.")
+    expect(rows.nth(0)).to_contain_text("not judged")
+    rows.nth(0).get_by_role("button", name="History").click()
+    expect(data.locator(".history-row")).to_contain_text("corrected the query, to be judged again; it was: how long")
+    assert len(stored(shared_app)) == 1
+
+
+def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shared_app: AppProcess) -> None:
+    pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(30)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    rows = data.locator("#latest-labels tbody tr")
+    box(data, "sort").click()
+    data.get_by_role("option", name="oldest first").click()
+    expect(rows.first).to_contain_text("passage 00")
+    expect(rows).to_have_count(25)
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(5)
+    expect(rows.last).to_contain_text("passage 29")
+    data.get_by_role("button", name="Back").click()
+    expect(rows).to_have_count(25)

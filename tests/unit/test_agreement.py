@@ -17,8 +17,9 @@ from labeling.agreement import (
     counts_of,
 )
 from storage import database
+from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore
-from storage.records import Judgment, StoredLabel
+from storage.records import Judgment, StoredLabel, text_id
 from storage.review_store import ReviewStore
 
 # Klaus Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), A: binary data, two observers, none missing.
@@ -150,6 +151,25 @@ def test_the_store_counts_what_the_labels_say(tmp_path: Path) -> None:
     assert agreement_by_annotator(review.vote_counts()) == agreement_by_annotator(review.shared_votes()) + [
         AnnotatorAgreement("eve", 0, 0, None, None)
     ]
+
+
+def test_the_store_counts_anew_when_a_label_changes_comes_or_goes(tmp_path: Path) -> None:
+    database.create(tmp_path / "store.db")
+    store, review = LabelStore(tmp_path / "store.db"), ReviewStore(tmp_path / "store.db")
+    browse = BrowseStore(tmp_path / "store.db")
+    store.save([Judgment("q", passage, 1, annotator) for passage in ("a", "b") for annotator in ("ann", "bob")])
+    assert review.vote_counts() is review.vote_counts()
+    for change in (
+        lambda: store.save([Judgment("q", "a", 0, "bob")]),
+        lambda: store.undo("bob"),
+        lambda: store.save([Judgment("q", "a", 0, "cy")]),
+        lambda: store.skip(text_id("q"), text_id("b"), "bob", "cannot_tell", None),
+        lambda: browse.restore(browse.delete(text_id("q"), text_id("a"), "ed")),
+        lambda: browse.delete(text_id("q"), text_id("a"), "ed"),
+        lambda: browse.edit("passage", text_id("b"), "c", "ed", keep_labels=False),
+    ):
+        change()
+        assert review.vote_counts() == counts_of(store.labels())
 
 
 def test_an_empty_store_has_no_agreement(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from errors import NotFound
 from storage import database
-from storage.browse_store import BrowseStore, Filter
+from storage.browse_store import BrowseStore, Filter, Sort
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
@@ -26,10 +26,10 @@ def browse(labels: LabelStore) -> BrowseStore:
     return BrowseStore(labels.path)
 
 
-def found(browse: BrowseStore, words: str = "", kept: Filter = "all", before: int | None = None) -> list[str]:
+def found(browse: BrowseStore, words: str = "", kept: Filter = "all", skip: int = 0) -> list[str]:
     while browse.index_more():
         pass
-    return [pair.passage for pair in browse.find(words, kept, before, 10)]
+    return [pair.passage for pair in browse.find(words, kept, skip, 10)]
 
 
 def key(passage: str) -> tuple[str, str]:
@@ -72,9 +72,22 @@ def test_filters(labels: LabelStore, browse: BrowseStore) -> None:
 
 def test_pages_go_back_in_time(labels: LabelStore, browse: BrowseStore) -> None:
     add(labels, *(f"passage {number}" for number in range(15)))
-    first = browse.find("", "all", None, 10)
-    assert [pair.passage for pair in first][0] == "passage 14"
-    assert found(browse, before=first[-1].id) == [f"passage {number}" for number in range(4, -1, -1)]
+    assert found(browse)[0] == "passage 14"
+    assert found(browse, skip=10) == [f"passage {number}" for number in range(4, -1, -1)]
+
+
+def test_orders(labels: LabelStore, browse: BrowseStore) -> None:
+    labels.add_candidates(Candidate(query, passage) for passage in "ab" for query in ("x", "y"))
+    labels.save([Judgment("x", "b", 1, "anna"), Judgment("x", "b", 0, "bo"), Judgment("y", "a", 0, "bo")])
+
+    def pairs(sort: Sort) -> list[str]:
+        return [pair.query + pair.passage for pair in browse.find("", "all", 0, 10, sort)]
+
+    assert pairs("newest first") == ["yb", "xb", "ya", "xa"]
+    assert pairs("oldest first") == ["xa", "ya", "xb", "yb"]
+    assert pairs("most judged first") == ["xb", "ya", "yb", "xa"]
+    by_query = [pair[0] for pair in pairs("query by query")]
+    assert by_query in (list("xxyy"), list("yyxx"))
 
 
 def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: LabelStore, browse: BrowseStore) -> None:

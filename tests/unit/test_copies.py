@@ -310,6 +310,8 @@ def test_every_table_is_merged(two: tuple[LabelStore, LabelStore]) -> None:
         )
         db["deletions"].insert({"deleted_by": "ed", "rows": "{}", "created_at": now()})
         db["guidelines"].insert({"text": "Be kind.", "written_by": "ed", "created_at": now()})
+        edit = {"kind": "query", "old_id": pair[0], "new_id": "q", "edited_by": "ed", "kept_labels": 1}
+        db["text_edits"].insert({**edit, "created_at": now()})
     add_training(other, RUN, "v1")
     merge(one, other)
     tables = [name for (name,) in rows(other, "SELECT name FROM sqlite_master WHERE type = 'table'")]

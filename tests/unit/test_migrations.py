@@ -10,6 +10,7 @@ import pytest
 from sqlite_utils import Database
 
 from storage import database
+from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore
 from storage.migrations import migrations, recount, shuffle_of
 from storage.model_store import ModelStore
@@ -224,3 +225,15 @@ def test_runs_and_versions_from_before_memory_was_noted_are_read(tmp_path: Path)
     )
     assert (version.base, version.run_id, version.labels, version.deleted_at) == ("base", "r", 12, None)
     assert store.update_run("r", memory=1_000, note="stopped early").memory == 1_000
+
+
+def test_a_store_from_before_texts_were_corrected_keeps_its_pairs_and_corrects_them(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with database.read(path) as db:
+        migrations.apply(db, stop_before="m006_add_text_edits")
+        assert not db["text_edits"].exists()
+    LabelStore(path).save([Judgment("query", "passage", 1, "anna")])
+    database.create(path)
+    assert [label.passage for label in LabelStore(path).labels()] == ["passage"]
+    BrowseStore(path).edit("passage", text_id("passage"), "Passage", "ed", keep_labels=True)
+    assert [label.passage for label in LabelStore(path).labels()] == ["Passage"]

@@ -1,0 +1,102 @@
+"""Correcting the text of a query or a passage, in every pair that it stands in.
+
+A text is stored under the hash of its content, so one that is corrected is another text, and its pairs are other pairs.
+What was said of them moves along where the correction changes nothing in what is relevant: labels, decisions, flags and
+their history. Where it does, the pairs wait to be judged anew, and what was said of the former text stays in the
+history alone. A query keeps the set (train, dev or test) that it is in. Every correction is recorded in `text_edits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from errors import InvalidInput, NotFound
+from storage import database
+from storage.migrations import shuffle_of
+from storage.records import now, text_id
+
+Kind = Literal["query", "passage"]
+TABLES: dict[Kind, str] = {"query": "queries", "passage": "passages"}
+# In the order in which they can be put back; counts of a candidate come back with its labels.
+SAID = ("labels", "skips", "adjudications")
+OF_A_PAIR = ("candidates", *SAID, "flags")
+WITHOUT = {("candidates", "id"), ("candidates", "voices"), ("candidates", "relevant")}
+OF_PAIR = "query_id = ? AND passage_id = ?"
+
+
+@dataclass(frozen=True)
+class Edited:
+    """In how many pairs a text was put in the place of another, and the last candidate that it did not touch."""
+
+    pairs: int
+    last_untouched: int
+
+
+def edit_text(path: Path, kind: Kind, old_id: str, text: str, edited_by: str, keep_labels: bool) -> Edited:
+    """Put `text` in the place of a query's or a passage's text.
+
+    Its candidates become the newest ones. Where a pair with the new text is there already, it takes over what those say
+    who have not judged it. Raises NotFound where no pair has the old text, InvalidInput where the text is the same.
+    """
+    new_id = text_id(text)
+    if new_id == old_id:
+        raise InvalidInput("The text is the same as before. Change it, or press Cancel.")
+    with database.write(path) as db:
+        pairs = db.conn.execute(f"SELECT query_id, passage_id FROM candidates WHERE {kind}_id = ?", [old_id]).fetchall()
+        if not pairs:
+            raise NotFound(f"This {kind} is no longer there.")
+        moment = now()
+        text_row = (new_id, text, moment)
+        db.conn.execute(f"INSERT OR IGNORE INTO {TABLES[kind]} (id, text, created_at) VALUES (?, ?, ?)", text_row)
+        if kind == "query":
+            keep_set = """
+                INSERT OR IGNORE INTO splits (query_id, split, created_at)
+                SELECT ?, split, created_at FROM splits WHERE query_id = ?
+            """
+            db.conn.execute(keep_set, (new_id, old_id))
+        taken = [(pair, _take_out(db, pair)) for pair in pairs]
+        last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
+        for old, rows in taken:
+            _put_in(db, old, (new_id, old[1]) if kind == "query" else (old[0], new_id), rows, keep_labels)
+        edit = {"kind": kind, "old_id": old_id, "new_id": new_id, "edited_by": edited_by}
+        db["text_edits"].insert({**edit, "kept_labels": int(keep_labels), "created_at": moment})
+    return Edited(len(pairs), last)
+
+
+def _take_out(db: Database, pair: tuple[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Take a pair out of the store; returns its rows, by table."""
+    rows = {table: list(db.query(f"SELECT * FROM {table} WHERE {OF_PAIR}", pair)) for table in OF_A_PAIR}
+    for table in (*reversed(OF_A_PAIR), "leases", "candidate_scores"):
+        db.conn.execute(f"DELETE FROM {table} WHERE {OF_PAIR}", pair)
+    return rows
+
+
+def _put_in(
+    db: Database,
+    old: tuple[str, str],
+    new: tuple[str, str],
+    rows: dict[str, list[dict[str, Any]]],
+    keep_labels: bool,
+) -> None:
+    """Put the rows of a pair in as those of another."""
+    for table, found in rows.items():
+        if table in SAID and not keep_labels:
+            continue
+        for row in found:
+            row = {name: value for name, value in row.items() if (table, name) not in WITHOUT}
+            row |= {"query_id": new[0], "passage_id": new[1]}
+            if table == "candidates":
+                row["shuffle"] = shuffle_of(*new)
+            _insert(db, table, row)
+    if keep_labels:
+        # So that who gave a label finds it, and can take it back.
+        db.conn.execute(f"UPDATE label_events SET query_id = ?, passage_id = ? WHERE {OF_PAIR}", (*new, *old))
+
+
+def _insert(db: Database, table: str, row: dict[str, Any]) -> None:
+    marks = ", ".join(f":{name}" for name in row)
+    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", row)
