@@ -9,6 +9,7 @@ import gradio as gr
 from labeling.guidelines_tab import build_guidelines
 from labeling.label_tab import ONE_BY_ONE, LabelTab
 from labeling.list_tab import build_mine_tab, build_query_tab
+from labeling.progress_tab import build_progress_tab
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from labeling.review_tab import build_agreement_tab, build_disputes_tab
 from services import Services
@@ -42,6 +43,8 @@ class JudgingTab:
                     show_disputes = build_disputes_tab(services, annotator, token)
                 with gr.Tab("Agreement", id="agreement") as agreement_tab:
                     show_agreement = build_agreement_tab(services, token)
+                with gr.Tab("Progress", id="progress") as progress_tab:
+                    show_progress = build_progress_tab(services, annotator)
         self.read_guidelines = connect_guidelines
         # What a change of the name may have to show anew, whichever of them is on the screen.
         self.lists = [lambda opened: show_query(opened, only_on_screen=True), show_mine]
@@ -50,6 +53,7 @@ class JudgingTab:
         show_mine(mine_tab.select)
         show_disputes(disputed_tab.select)
         show_agreement(agreement_tab.select)
+        show_progress(progress_tab.select)
 
     @property
     def opening(self) -> tuple:
