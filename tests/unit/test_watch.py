@@ -200,3 +200,36 @@ def test_with_patience_the_best_is_kept_though_it_went_on_to_the_end(fit: Callab
     files = fit("run", epochs=4, learning_rate=3e-2, patience=50)
     history = read_json(files.history)
     assert read_json(files.trained)["step"] == history["best"]["step"]
+
+
+def test_what_is_measured_and_kept_is_what_would_be_kept_at_the_end(
+    model_dir: Path, fit: Callable[..., RunFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fit("plain", epochs=4, learning_rate=3e-2, seed=1)
+    base = load_file(model_dir / "model.safetensors")
+
+    def halfway(model: torch.nn.Module) -> None:
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.copy_(torch.lerp(base[name.removeprefix("0.model.")], weight, 0.5))
+
+    begin = watching.Watch.__init__
+
+    def begin_halfway(watch: watching.Watch, *args: Any, **options: Any) -> None:
+        begin(watch, *args, **options)
+        watch.change = halfway
+
+    monkeypatch.setattr(watching.Watch, "__init__", begin_halfway)
+    changed = fit("changed", epochs=4, learning_rate=3e-2, seed=1)
+    # The training itself does not notice that it is measured with other weights.
+    losses = [[event["loss"] for event in events(files) if "loss" in event] for files in (plain, changed)]
+    assert losses[0] == losses[1]
+    assert read_json(changed.history)["scores"] != read_json(plain.history)["scores"]
+    for name, weight in weights(changed).items():
+        assert torch.allclose(weight, torch.lerp(base[name], weights(plain)[name], 0.5), atol=1e-6), name
+    # The best is kept in the same form.
+    best = read_json(changed.history)["best"]["step"]
+    with_patience = fit("patient", epochs=4, learning_rate=3e-2, seed=1, patience=50)
+    one_stopped = fit("stopped", epochs=4, learning_rate=3e-2, seed=1, stop_after=best)
+    assert read_json(with_patience.trained)["step"] == best
+    assert same(weights(with_patience), weights(one_stopped))
