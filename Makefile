@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint bench bench-labeling starter starter-report clean
+.PHONY: run test test-slow lint bench bench-labeling bench-queue starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -39,6 +39,10 @@ starter-report: .venv/tests-installed
 CANDIDATES ?= 1000000
 bench-labeling: .venv/tests-installed $(CHROMIUM)
 	$(BIN)/python -m benchmarks.labeling --candidates $(CANDIDATES)
+
+# How many labels a strategy needs: gain beside random. DATA is that of `make starter`; steps are kept in data/bench-queue.
+bench-queue: .venv/tests-installed
+	$(BIN)/python -m benchmarks.queue --data $(DATA)
 
 .venv/app-installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

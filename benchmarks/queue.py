@@ -179,20 +179,24 @@ def labels_needed(labels: Sequence[int], values: Sequence[float], wanted: float)
     raise ValueError(f"the curve never reaches {wanted}")
 
 
-def compare(curves: dict[str, list[list[dict]]]) -> tuple[list[str], float]:
-    """Rows of a table, one for each strategy, and how many times as many labels random pairs take."""
+def compare(curves: dict[str, list[list[dict]]]) -> tuple[list[str], float | None]:
+    """Rows of a table, one for each strategy, and how many times as many labels random pairs take; None where one of
+    the two never does better than without labels, so that there is nothing to reach."""
     means = {
         name: np.mean([[point["ndcg"] for point in curve] for curve in runs], axis=0).tolist()
         for name, runs in curves.items()
     }
     wanted = min(max(values[1:]) for values in means.values())
-    needed = {name: labels_needed(COUNTS, values[1:], wanted) for name, values in means.items()}
+    needed = {}
+    if wanted > means["random"][0]:
+        needed = {name: labels_needed(COUNTS, values[1:], wanted) for name, values in means.items()}
     rows = []
     for name, values in means.items():
         relevant = np.mean([curve[-1]["relevant"] / curve[-1]["labels"] for curve in curves[name]])
         figures = " | ".join(f"{value:.4f}" for value in values)
-        rows.append(f"{name} | {figures} | {relevant:.0%} | {needed[name]:.0f} for {wanted:.4f}")
-    return rows, needed["random"] / needed["gain"]
+        reached = f"{needed[name]:.0f} for {wanted:.4f}" if needed else "-"
+        rows.append(f"{name} | {figures} | {relevant:.0%} | {reached}")
+    return rows, needed["random"] / needed["gain"] if needed else None
 
 
 def main() -> None:
@@ -228,7 +232,8 @@ def main() -> None:
         lines += [f"| {name} | {row} |" for row in rows]
     print("\n".join(lines))
     for name, ratio in ratios.items():
-        print(f"{name}: random pairs take {ratio:.2f} times as many labels")
+        took = "not both do better than without labels" if ratio is None else f"random takes {ratio:.2f} times as many"
+        print(f"{name}: {took}")
 
 
 if __name__ == "__main__":

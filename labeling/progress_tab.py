@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import gradio as gr
@@ -12,7 +13,9 @@ from page.render import render
 from services import Services
 from storage.progress_store import ProgressStore
 
-DAYS = 30
+# At least so many days are shown, also those without labels.
+LEAST_DAYS, DAYS = 14, 30
+COLOURS = {"you": "#6366f1", "others": "#94a3b8", "everyone": "#6366f1"}
 RUNS = 6
 COLUMNS = ["day", "labels", "whose"]
 
@@ -22,8 +25,8 @@ def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
     store = ProgressStore(services.settings.database_path)
     head = gr.HTML(elem_id="progress-head")
     chart = gr.BarPlot(
-        x="day", y="labels", color="whose", title="Labels by day (UTC)", height=260, visible=False,
-        x_title="", y_title="labels", elem_id="progress-chart", show_label=False,
+        x="day", y="labels", color="whose", color_title=" ", title="Labels by day (UTC)", height=300, visible=False,
+        x_title=" ", y_title="labels", x_label_angle=-90, color_map=COLOURS, elem_id="progress-chart", show_label=False,
     )  # fmt: skip
     foot = gr.HTML(elem_id="progress-foot")
 
@@ -32,8 +35,12 @@ def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
 
         name = name.strip()
         days = store.labels_by_day(name, DAYS)
-        rows = [(day, mine, "you") for day, _, mine in days if mine]
-        rows += [(day, total - mine, "others" if name else "everyone") for day, total, mine in days if total > mine]
+        whose = ("you", "others") if name else ("everyone",)
+        rows = [
+            (day, labels, who)
+            for day, total, mine in each_day(days)
+            for labels, who in zip((mine, total - mine) if name else (total,), whose, strict=True)
+        ]
         runs = store.measured_runs(RUNS)
         queries = store.judged_queries()
         progress = services.labeling.progress(name)
@@ -47,7 +54,18 @@ def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
             worth_seeing=WORTH_SEEING,
         )
         head = render("balance.html", progress=progress, queries=queries, name=name)
-        return head, gr.update(value=pd.DataFrame(sorted(rows), columns=COLUMNS), visible=bool(rows)), foot
+        return head, gr.update(value=pd.DataFrame(rows, columns=COLUMNS), visible=bool(rows)), foot
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return lambda opened: opened(show, annotator, [head, chart, foot], **quiet)
+
+
+def each_day(days: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """The last days up to the last one that is counted, at most DAYS, those between without labels too."""
+    if not days:
+        return []
+    counted = {day: (total, mine) for day, total, mine in days}
+    last = date.fromisoformat(days[-1][0])
+    shown = min(max((last - date.fromisoformat(days[0][0])).days + 1, LEAST_DAYS), DAYS)
+    wanted = [(last - timedelta(days=back)).isoformat() for back in range(shown - 1, -1, -1)]
+    return [(day, *counted.get(day, (0, 0))) for day in wanted]

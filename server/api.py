@@ -34,6 +34,8 @@ PATHS = ("/v1/", "/rerank", "/health")
 API = "api"
 # Reranking has threads of its own: while many rank, and wait for each other, a label is stored all the same.
 RERANK_THREADS = 16
+# Disputes that are listed at once.
+DISPUTES = 100
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
@@ -219,6 +221,32 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
     def read_agreement() -> schemas.AgreementResponse:
         """How far the annotators agree on the pairs that several of them judged."""
         return schemas.AgreementResponse(**asdict(agreement(services.review_store.vote_counts())))
+
+    @app.get("/v1/disputes", tags=["label"], dependencies=guard, responses=errors.responses(401, 403))
+    def read_disputes() -> schemas.DisputesResponse:
+        """The pairs that annotators judged differently and that nobody has decided yet, with their votes: the oldest
+        hundred of them."""
+        review = services.review_store
+        return schemas.DisputesResponse(
+            total=review.count_disputes(),
+            disputes=[
+                schemas.DisputeBody(
+                    query_id=dispute.task.query_id,
+                    query=dispute.task.query,
+                    passage_id=dispute.task.passage_id,
+                    passage=dispute.task.passage,
+                    votes=[schemas.VoteBody(**{name: asdict(vote)[name] for name in schemas.VoteBody.model_fields})
+                           for vote in dispute.votes],
+                )
+                for dispute in review.disputes(DISPUTES)
+            ],
+        )  # fmt: skip
+
+    @app.get("/v1/guidelines", tags=["label"])
+    def read_guidelines() -> schemas.GuidelinesResponse:
+        """What annotators are asked to go by."""
+        guidelines = services.label_store.guidelines()
+        return schemas.GuidelinesResponse(**asdict(guidelines)) if guidelines else schemas.GuidelinesResponse(text="")
 
 
 def _named(name: str | None) -> str:

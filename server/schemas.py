@@ -190,6 +190,36 @@ class AgreementResponse(BaseModel):
     cohen_kappa: list[KappaBody]
 
 
+class VoteBody(BaseModel):
+    annotator: str
+    label: int
+    note: str | None
+    updated_at: str
+
+
+class DisputeBody(BaseModel):
+    query_id: str
+    query: str
+    passage_id: str
+    passage: str
+    votes: list[VoteBody]
+
+
+class DisputesResponse(BaseModel):
+    """`total` counts all disputes, of which the oldest are listed."""
+
+    total: int
+    disputes: list[DisputeBody]
+
+
+class GuidelinesResponse(BaseModel):
+    """The text is Markdown, and empty where nothing is written."""
+
+    text: str
+    written_by: str | None = None
+    created_at: str | None = None
+
+
 class TrainingRequest(StrictBody):
     """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from."""
 

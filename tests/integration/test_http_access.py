@@ -28,6 +28,7 @@ GUARDED: list[tuple[str, str, Any, int]] = [
     ("GET", "/v1/labels", None, 200),
     ("GET", "/v1/labels?format=parquet", None, 200),
     ("GET", "/v1/agreement", None, 200),
+    ("GET", "/v1/disputes", None, 200),
     ("POST", "/v1/training-runs", {}, 422),
     ("DELETE", "/v1/training-runs/nothing", None, 404),
     ("POST", "/v1/training-runs/nothing/resume", None, 404),

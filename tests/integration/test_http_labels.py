@@ -360,6 +360,28 @@ def test_agreement_of_annotators(client: httpx.Client) -> None:
     assert len(kappas) == 3
 
 
+def test_disputes_are_listed_with_their_votes(services: Services, client: httpx.Client) -> None:
+    assert client.get("/v1/disputes").json() == {"total": 0, "disputes": []}
+    label(client, ("q", "same", 1), ("q", "differs", 1), ("q", "differs too", 1), annotator="anna")
+    label(client, ("q", "same", 1), ("q", "differs", 0), ("q", "differs too", 0), annotator="bo")
+    answer = client.get("/v1/disputes").json()
+    assert answer["total"] == len(answer["disputes"]) == 2
+    dispute = answer["disputes"][0]
+    assert (dispute["query"], dispute["passage"]) == ("q", "differs")
+    assert [(vote["annotator"], vote["label"], vote["note"]) for vote in dispute["votes"]] == [
+        ("anna", 1, None), ("bo", 0, None),
+    ]  # fmt: skip
+    services.labeling.decide(dispute["query_id"], dispute["passage_id"], 1, "ed")
+    assert [item["passage"] for item in client.get("/v1/disputes").json()["disputes"]] == ["differs too"]
+
+
+def test_guidelines_are_read(services: Services, client: httpx.Client) -> None:
+    assert client.get("/v1/guidelines").json() == {"text": "", "written_by": None, "created_at": None}
+    services.labeling.write_guidelines("# Be *kind*", "ed")
+    answer = client.get("/v1/guidelines").json()
+    assert (answer["text"], answer["written_by"]) == ("# Be *kind*", "ed")
+
+
 # When something breaks
 
 

@@ -25,6 +25,8 @@ CALLS = {
     "POST /v1/labels",
     "GET /v1/labels",
     "GET /v1/agreement",
+    "GET /v1/disputes",
+    "GET /v1/guidelines",
     "POST /v1/training-runs",
     "GET /v1/training-runs/{run_id}",
     "DELETE /v1/training-runs/{run_id}",

@@ -8,6 +8,7 @@ from statistics import stdev
 
 import pytest
 
+from labeling.progress_tab import DAYS, each_day
 from labeling.worth import WORTH_SEEING, Z, outlook
 from storage import database
 from storage.label_store import LabelStore
@@ -71,3 +72,12 @@ def test_enough_queries_need_no_more_labels() -> None:
 @pytest.mark.parametrize("differences", [[], [0.1], [0.1, 0.2, 0.3], [0.0] * 50])
 def test_too_few_or_unchanged_queries_tell_nothing(differences: list[float]) -> None:
     assert outlook(differences, 5) is None
+
+
+def test_days_without_labels_are_shown_between_and_before() -> None:
+    assert each_day([]) == []
+    shown = each_day([("2026-02-27", 3, 1), ("2026-03-02", 5, 0)])
+    assert shown[0] == ("2026-02-17", 0, 0)
+    assert shown[-4:] == [("2026-02-27", 3, 1), ("2026-02-28", 0, 0), ("2026-03-01", 0, 0), ("2026-03-02", 5, 0)]
+    long_ago = each_day([("2025-01-01", 3, 1), ("2026-03-02", 5, 0)])
+    assert len(long_ago) == DAYS and long_ago[-1] == ("2026-03-02", 5, 0)
