@@ -110,10 +110,12 @@ def check_rows(
 
 def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> Iterator[tuple[int, Row, float]]:
     """Each row of a file with its number: a pair, a judgment, or what is wrong with it; and how much is read."""
-    is_table = path.suffix.lower() in (".csv", ".tsv")
-    if is_table or mapping:
-        mapping = mapping or guess_columns(reading_columns(path))
-        _check_mapping(path, mapping, reading_columns(path))
+    # Lines of JSON need not all have the same names: each is looked at by itself, unless none has what is needed.
+    is_table = path.suffix.lower() != ".jsonl"
+    names = reading_columns(path)
+    if is_table or mapping or (names and not is_enough(guess_columns(names))):
+        mapping = mapping or guess_columns(names)
+        _check_mapping(path, mapping, names)
     for line, row, part in reading.rows(path):
         try:
             for found in _checked(parse_json(row) if isinstance(row, str) else row, annotator, mapping):
@@ -158,7 +160,7 @@ def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
         known = COLUMNS[wanted]
         raise InvalidInput(
             f"{path.name} has no column named {wanted} (or {', '.join(known[1:])}). Its columns are: "
-            f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one in its first line."
+            f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from errors import InvalidInput
 from labeling.exchange import FILE_NAMES, MEANINGS, MEDIA_TYPES, export
 from labeling.importing import checked_rows
 from storage.records import ConsensusLabel, Judgment
@@ -97,10 +98,10 @@ def test_columns_may_say_the_label(tmp_path: Path, row: dict, expected: list) ->
     assert read_back(path) == expected
 
 
-@pytest.mark.parametrize("row", [{"query": "q", "positive": [1]}, {"query": "q", "positive": [""]}, {"query": "q"}])
+@pytest.mark.parametrize("row", [{"query": "q", "positive": [1]}, {"query": "q", "positive": [""]}])
 def test_a_row_without_a_usable_passage_is_broken_as_a_whole(tmp_path: Path, row: dict) -> None:
     path = tmp_path / "triplets.jsonl"
-    path.write_text(json.dumps(row | {"negative": ["n"]} if "positive" in row else row))
+    path.write_text(json.dumps(row | {"negative": ["n"]}))
     [(line, found, _)] = checked_rows(path, "importer")
     assert line == 1 and isinstance(found, str)
 
@@ -109,3 +110,22 @@ def test_a_table_of_triplets_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "triplets.csv"
     path.write_text("anchor,positive,negative\nq,yes,no\n")
     assert read_back(path) == [("q", "yes", 1), ("q", "no", 0)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv"])
+def test_columns_of_other_names_are_told_and_then_said(tmp_path: Path, kind: str) -> None:
+    import pandas as pd
+
+    path = tmp_path / f"german.{kind}"
+    table = pd.DataFrame({"frage": ["q"], "gut": ["ja"], "schlecht": ["nein"]})
+    {
+        "jsonl": lambda: table.to_json(path, orient="records", lines=True),
+        "parquet": lambda: table.to_parquet(path),
+        "csv": lambda: table.to_csv(path, index=False),
+    }[kind]()
+    with pytest.raises(InvalidInput, match="no column named query .*Its columns are: frage, gut, schlecht"):
+        list(checked_rows(path, "importer"))
+    with pytest.raises(InvalidInput, match="no column named passage"):
+        list(checked_rows(path, "importer", {"query": "frage"}))
+    rows = [row for _, row, _ in checked_rows(path, "importer", {"query": "frage", "positive": "gut"})]
+    assert [(row.query, row.passage, row.label) for row in rows if isinstance(row, Judgment)] == [("q", "ja", 1)]
