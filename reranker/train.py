@@ -232,6 +232,8 @@ def train(
             "label": [float(pair.label) for pair in pairs],
         }
     )
+    # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
+    arguments.dataloader_drop_last = False
     work = training_work(config, pairs, dev or [])
     watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
     make_trainer = _fast_trainer(model, pairs) if fast else _plain_trainer()

@@ -10,7 +10,6 @@ Only for losses that are such means, as BinaryCrossEntropyLoss is: one that comp
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -43,7 +42,12 @@ class SharingTrainer(CrossEncoderTrainer):
     ) -> torch.Tensor:
         """Forward and backward for one batch; returns its mean loss."""
         own, self._weight = self._own(inputs)
-        return self._step(model, own, num_items_in_batch)
+        if self.args.world_size == 1:
+            return self._step(model, own, num_items_in_batch)
+        # Not through the wrapped model, which would wait for the others with each part, and they may have fewer.
+        loss = self._step(self.model, own, num_items_in_batch)
+        average_gradients(self.model, self.args.world_size)
+        return loss
 
     def _step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
@@ -61,6 +65,11 @@ class SharingTrainer(CrossEncoderTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save the weights of a checkpoint: without a card, which would take longer than they do."""
         self.model.save_pretrained(output_dir, create_model_card=False)
+
+    def _build_dataloader(self, *args: Any, **options: Any) -> Any:
+        # All processes have as many batches, or one that has none left would end before the others do.
+        self.accelerator.even_batches = True
+        return super()._build_dataloader(*args, **options)
 
     def _own(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], float]:
         """What of this batch is this process's own, and what its mean loss counts in the mean over the processes."""
@@ -86,13 +95,9 @@ class MicroBatchTrainer(SharingTrainer):
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
     ) -> torch.Tensor:
         losses = []
-        parts = list(self._parts(inputs))
-        for number, (part, share) in enumerate(parts, start=1):
+        for part, share in self._parts(inputs):
             self._share = share
-            # Several processes put their gradients together once, with the last part of each.
-            together = contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(model)
-            with together:
-                losses.append(super()._step(model, part, num_items))
+            losses.append(super()._step(model, part, num_items))
         return torch.stack(losses).sum()
 
     def _parts(self, inputs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
@@ -102,6 +107,16 @@ class MicroBatchTrainer(SharingTrainer):
         most = CPU_PART_TOKENS if self.args.device.type == "cpu" else GPU_PART_TOKENS
         for places in batches_by_tokens(lengths, most):
             yield take(inputs, places), len(places) / len(lengths)
+
+
+def average_gradients(model: torch.nn.Module, processes: int) -> None:
+    """Give each process the mean of the gradients that all have."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+            torch.distributed.all_reduce(weight.grad)
+            weight.grad /= processes
 
 
 def take(inputs: dict[str, Any], places: Sequence[int]) -> dict[str, Any]:
