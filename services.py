@@ -22,6 +22,7 @@ from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
 from storage.records import Quota
 from storage.review_store import ReviewStore
+from storage.score_store import ScoreStore
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Services:
         )
         quota = Quota(settings.overlap, settings.overlap_share) if settings.overlap else None
         queue_store = QueueStore(settings.database_path, quota, settings.lease_minutes * 60)
-        scorer = Scorer(queue_store, lambda: _champion(registry))
+        scorer = Scorer(ScoreStore(settings.database_path), lambda: _champion(registry))
         queue = Queue(queue_store, scorer.versions, label_store.anything_judged)
         return cls(
             settings=settings,

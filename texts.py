@@ -1,4 +1,5 @@
-"""What counts as a usable query, passage or name, wherever it comes from: the page, a file or the HTTP interface."""
+"""What counts as a usable query, passage or name, wherever it comes from: the page, a file or the HTTP interface; and
+what counts as a word."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ MAX_NAME_CHARACTERS = 100
 
 # Characters that no text holds on purpose, and that files of another kind are full of.
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+# Scripts that put no spaces between words are taken by the character.
+_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\W_]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORDS.findall(text.casefold())
 
 
 def check_text(text: str, what: str) -> str:

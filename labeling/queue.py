@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from errors import InvalidInput
 from storage.queue_store import Order, QueueStore
 from storage.records import Task, Waiting
+from texts import words
 
 DEFAULT_STRATEGY = "gain"
 SAMPLE = 128
@@ -30,8 +30,6 @@ REMEMBERED = 12
 LOSS_BY_REPEATING = 0.9
 # Others may take the candidates that were chosen, one after the other.
 ATTEMPTS = 4
-
-_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,10 @@ def by_gain(sample: list[Waiting], situation: Situation) -> list[Waiting]:
     """
     best = by_uncertainty(sample, situation)[:MOST_UNCERTAIN]
     texts = situation.texts(best)
-    before = [words(text) for text in situation.last_passages()]
+    before = [frozenset(words(text)) for text in situation.last_passages()]
 
     def worth(waiting: Waiting) -> float:
-        ours = words(texts.get(waiting.passage_id, ""))
+        ours = frozenset(words(texts.get(waiting.passage_id, "")))
         likeness = max((similarity(ours, theirs) for theirs in before), default=0.0)
         return uncertainty(waiting) * (1 - LOSS_BY_REPEATING * likeness)
 
@@ -120,14 +118,10 @@ def probability(score: float) -> float:
     return 0.5 * (1 + math.tanh(score / 2))
 
 
-def words(text: str) -> frozenset[str]:
-    """The different words of a text."""
-    return frozenset(_WORDS.findall(text.lower()))
-
-
 def similarity(one: frozenset[str], other: frozenset[str]) -> float:
     """What two sets of words share, of all that they hold (Jaccard, 1901)."""
-    return len(one & other) / len(one | other) if one or other else 0.0
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared) if one or other else 0.0
 
 
 def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]]) -> Callable:
@@ -207,12 +201,10 @@ class Queue:
             if not sample:
                 return None
             order, drawn = strategy.choose(sample, self._situation(annotator))
-            for waiting in order[:MOST_UNCERTAIN]:
-                task = self.store.hold(
-                    waiting.query_id, waiting.passage_id, annotator, name, drawn, beside_others=held_too
-                )
-                if task is not None:
-                    return task
+            keys = [(waiting.query_id, waiting.passage_id) for waiting in order[:MOST_UNCERTAIN]]
+            task = self.store.hold_first(keys, annotator, name, drawn, beside_others=held_too)
+            if task is not None:
+                return task
         return None
 
     def _put_off(self, annotator: str, name: str, beside: set[tuple[str, str]]) -> Task | None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from storage.queue_store import QueueStore
+from storage.score_store import ScoreStore
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Scorer:
     """A thread that keeps the scores of the candidates complete."""
 
     def __init__(
-        self, store: QueueStore, champion: Callable[[], tuple[str, Score] | None], idle_seconds: float = IDLE_SECONDS
+        self, store: ScoreStore, champion: Callable[[], tuple[str, Score] | None], idle_seconds: float = IDLE_SECONDS
     ) -> None:
         """`champion` gives the version that answers now and the function that scores (query, passage) pairs with it,
         as logits; None while no model is there."""

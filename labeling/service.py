@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from errors import InvalidInput, NotFound, TooLarge
+from errors import Conflict, InvalidInput, NotFound, TooLarge
 from labeling.queue import Queue, strategy_named
 from storage.label_store import LabelStore
 from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, ScoredPair, SkipReason, Task
 from storage.review_store import ReviewStore
+from storage.score_store import ScoreStore
 from texts import check_name, check_text
 
 # Pairs of one query that are shown at once.
@@ -24,6 +25,7 @@ class LabelingService:
         self.store = store
         self.queue = queue
         self.review = ReviewStore(store.path)
+        self.scores = ScoreStore(store.path)
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
@@ -39,7 +41,7 @@ class LabelingService:
     def scored_pairs(self) -> Iterator[ScoredPair]:
         """Every pair that the champion has scored, query by query, the best first."""
         for version in self.queue.versions()[:1]:
-            yield from self.queue.store.scored_pairs(version)
+            yield from self.scores.scored_pairs(version)
 
     def labels_of(self, query: str, annotator: str) -> dict[str, int]:
         """What this annotator has said of a query so far, by the passage's text. Nothing where the name is no name."""
@@ -57,6 +59,27 @@ class LabelingService:
         """
         return self.queue.next_task(check_name(annotator), strategy, beside)
 
+    def next_tasks(
+        self, annotator: str, strategy: str | None, beside: Iterable[tuple[str, str]], count: int
+    ) -> list[Task]:
+        """Up to `count` pairs that come next, all of them held for this annotator."""
+        found: list[Task] = []
+        beside = set(beside)
+        while len(found) < count and (task := self.next_task(annotator, strategy, beside)):
+            found.append(task)
+            beside.add(task.key)
+        return found
+
+    def hold_on(self, tasks: Iterable[Task], annotator: str, strategy: str | None = None) -> list[Task]:
+        """Hold pairs that are on the annotator's screen for longer, as they are now; those that may no longer be judged
+        there, since others have judged them or hold them by now, are left out."""
+        annotator, (name, _) = check_name(annotator), strategy_named(strategy)
+        return [
+            held
+            for task in tasks
+            if (held := self.queue.store.hold(*task.key, annotator, name, name, beside_others=True))
+        ]
+
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
         """One pair as this annotator sees it. Raises NotFound."""
         task = self.find_task(query_id, passage_id, annotator)
@@ -68,21 +91,57 @@ class LabelingService:
         """One pair as this annotator sees it; None where it is gone."""
         return self.queue.store.task(query_id, passage_id, check_name(annotator))
 
-    def skip(self, task: Task, annotator: str, reason: SkipReason, seconds: float | None = None) -> None:
+    # What is pressed on the page. A `press` names the key or button: one that is stored already is not stored again.
+
+    def answer(self, judgment: Judgment, press: str | None = None) -> None:
+        """Store what an annotator says of a pair that was handed out.
+
+        Raises Conflict where others have judged it meanwhile, as often as is wanted.
+        """
+        [judgment] = _checked_judgments([judgment])
+        if self.store.save_press([judgment], press, self.queue.store.quota):
+            raise Conflict(
+                "Others have judged this pair while it lay here, as often as is wanted, so yours is not stored. "
+                "Go on with the next one."
+            )
+
+    def rest_is_not_relevant(
+        self, tasks: Sequence[Task], annotator: str, model_version: str | None = None, press: str | None = None
+    ) -> int:
+        """Label these pairs 0, in one step that is undone at once; returns how many of them were left out, since others
+        have judged them meanwhile as often as is wanted."""
+        judgments = [
+            Judgment(task.query, task.passage, 0, annotator, model_version=model_version, score_visible=False,
+                     source=task.source)
+            for task in tasks
+        ]  # fmt: skip
+        return len(self.store.save_press(_checked_judgments(judgments), press, self.queue.store.quota))
+
+    def skip(
+        self,
+        task: Task,
+        annotator: str,
+        reason: SkipReason,
+        seconds: float | None = None,
+        note: str | None = None,
+        press: str | None = None,
+    ) -> None:
         """Put a pair aside: for good ("cannot_tell") or to the end of the queue ("later")."""
-        self.store.skip(task.query_id, task.passage_id, check_name(annotator), reason, seconds)
+        if note:
+            check_text(note, "The note")
+        self.store.skip(*task.key, check_name(annotator), reason, seconds, note, press)
 
-    def toggle_flag(self, task: Task, annotator: str) -> bool:
+    def toggle_flag(self, task: Task, annotator: str, press: str | None = None) -> bool:
         """Flag a pair for somebody to look at, or take the flag away. Returns whether it is flagged now."""
-        return self.store.toggle_flag(task.query_id, task.passage_id, check_name(annotator))
+        return self.store.toggle_flag(*task.key, check_name(annotator), press)
 
-    def undo(self, annotator: str, event_id: int | None = None) -> list[Task]:
+    def undo(self, annotator: str, event_id: int | None = None, press: str | None = None) -> list[Task]:
         """Take back this annotator's last label or skip, with all of its step, or the one with that event id.
 
         Returns the pairs that it was about; none when there is nothing to undo. Raises Conflict.
         """
         annotator = check_name(annotator)
-        undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds)
+        undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds, press)
         tasks = [self.queue.store.task(*key, annotator) for key in undone]
         return [task for task in tasks if task is not None]
 
@@ -113,17 +172,6 @@ class LabelingService:
         if task is None and unfinished:
             return self.query_tasks(unfinished[0][0], annotator, strategy)
         return self.query_tasks(task.query_id, annotator, strategy) if task else []
-
-    def rest_is_not_relevant(
-        self, tasks: Sequence[Task], annotator: str, model_version: str | None = None
-    ) -> tuple[int, int]:
-        """Label these pairs 0, in one step that is undone at once; returns what `judge` returns."""
-        judgments = [
-            Judgment(task.query, task.passage, 0, annotator, model_version=model_version, score_visible=False,
-                     source=task.source)
-            for task in tasks
-        ]  # fmt: skip
-        return self.store.save(_checked_judgments(judgments), one_step=True)
 
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
         """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""

@@ -7,13 +7,14 @@ resemblance of Broder (1997, "On the resemblance and containment of documents"),
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from texts import words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -28,14 +29,6 @@ RESEMBLANCE_WITH_OTHER_NUMBERS = 0.9
 ROWS = 1_000
 # Passages that have only runs in common which more of them than this have are not compared: that is boilerplate.
 COMMON = 200
-
-# Scripts that put no spaces between words are taken by the character.
-_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\W_]+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORDS.findall(text.casefold())
 
 
 def clusters(texts: Iterable[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reranker.dataset import LabelledPair, Suspect
-from reranker.near import words
+from texts import words
 
 FOLDS = 5
 # With fewer labels than this nothing can be said of any of them.

@@ -22,7 +22,7 @@ SET_SKIP = """
 """
 
 
-def judge(db: Database, judgment: Judgment, batch: str | None = None) -> bool:
+def judge(db: Database, judgment: Judgment, batch: str | None = None, press: str | None = None) -> bool:
     """Store one judgment with its event; returns whether it replaced a different label."""
     key = (text_id(judgment.query), text_id(judgment.passage), judgment.annotator)
     before = state(db, *key)
@@ -38,8 +38,15 @@ def judge(db: Database, judgment: Judgment, batch: str | None = None) -> bool:
         model_version=judgment.model_version,
         score_visible=judgment.score_visible,
         batch=batch,
+        press=press,
     )
     return before["previous_label"] not in (None, judgment.label)
+
+
+def stored_by(db: Database, annotator: str, press: str | None) -> list[tuple[str, str]]:
+    """The (query id, passage id) of what this press of this annotator has changed; none where it is not stored yet."""
+    sql = "SELECT query_id, passage_id FROM label_events WHERE press = ? AND annotator = ? ORDER BY id"
+    return db.conn.execute(sql, (press, annotator)).fetchall() if press else []
 
 
 def state(db: Database, query_id: str, passage_id: str, annotator: str) -> dict:

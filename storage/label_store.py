@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from sqlite_utils import Database
 
 from errors import Conflict
 from storage import database
-from storage.judgments import PAIR, judge, record, set_state, state
-from storage.leases import hold
+from storage.judgments import PAIR, judge, record, set_state, state, stored_by
+from storage.leases import hold, is_full
 from storage.pairs import add_pair, add_pairs
 from storage.records import (
     AddedCandidates,
@@ -22,6 +22,7 @@ from storage.records import (
     Judged,
     Judgment,
     Progress,
+    Quota,
     SkipReason,
     StoredLabel,
     Task,
@@ -62,7 +63,10 @@ CONSENSUS = """
 
 
 class LabelStore:
-    """Reads and writes candidates and labels. Every method is one transaction."""
+    """Reads and writes candidates and labels. Every method is one transaction.
+
+    A `press` is the name of a key or button that an annotator pressed: a press that is stored already changes nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,33 +80,65 @@ class LabelStore:
 
     # Judging
 
-    def save(self, judgments: Iterable[Judgment], one_step: bool = False) -> tuple[int, int]:
-        """Store all of these judgments or none; those of `one_step` are undone together.
+    def save(self, judgments: Iterable[Judgment]) -> tuple[int, int]:
+        """Store all of these judgments or none.
 
         Returns (how many were stored, how many of them replaced a different label of the same annotator).
         """
         with database.write(self.path) as db:
-            return _judge_all(db, judgments, secrets.token_hex(8) if one_step else None)
+            return _judge_all(db, judgments)
 
-    def skip(self, query_id: str, passage_id: str, annotator: str, reason: SkipReason, seconds: float | None) -> None:
-        """Put a candidate aside without a label. A label that this annotator gave it before is withdrawn."""
+    def save_press(
+        self, judgments: Sequence[Judgment], press: str | None, quota: Quota | None = None
+    ) -> list[tuple[str, str]]:
+        """Store what one press of an annotator says of pairs that were handed out, to be undone together.
+
+        Returns the (query id, passage id) of those that were left out: by now others have judged them as often as the
+        quota wants, which happens where a lease ran out.
+        """
         with database.write(self.path) as db:
-            before = state(db, query_id, passage_id, annotator)
-            set_state(db, query_id, passage_id, annotator, label=None, skip=reason, note=None)
-            record(db, query_id, passage_id, annotator, "skip", before, skip=reason, seconds=seconds)
+            if judgments and stored_by(db, judgments[0].annotator, press):
+                return []
+            full = [judgment for judgment in judgments if is_full(db, judgment, quota)]
+            batch = secrets.token_hex(8) if len(judgments) > 1 else None
+            _judge_all(db, [judgment for judgment in judgments if judgment not in full], batch, press)
+        return [(text_id(judgment.query), text_id(judgment.passage)) for judgment in full]
 
-    def toggle_flag(self, query_id: str, passage_id: str, annotator: str) -> bool:
+    def skip(
+        self,
+        query_id: str,
+        passage_id: str,
+        annotator: str,
+        reason: SkipReason,
+        seconds: float | None,
+        note: str | None = None,
+        press: str | None = None,
+    ) -> None:
+        """Put a candidate aside without a label. A label that this annotator gave it before is withdrawn."""
+        key = (query_id, passage_id, annotator)
+        with database.write(self.path) as db:
+            if stored_by(db, annotator, press):
+                return
+            before = state(db, *key)
+            set_state(db, *key, label=None, skip=reason, note=None)
+            record(db, *key, "skip", before, skip=reason, seconds=seconds, note=note, press=press)
+
+    def toggle_flag(self, query_id: str, passage_id: str, annotator: str, press: str | None = None) -> bool:
         """Flag a candidate for somebody to look at, or take the flag away. Returns whether it is flagged now."""
         key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
         with database.write(self.path) as db:
+            if stored_by(db, annotator, press):
+                return db.conn.execute(f"SELECT 1 FROM flags WHERE {PAIR}", key).fetchone() is not None
             removed = db.conn.execute(f"DELETE FROM flags WHERE {PAIR}", key).rowcount
             if not removed:
                 db["flags"].insert({**key, "created_at": now()})
             before = state(db, query_id, passage_id, annotator)
-            record(db, query_id, passage_id, annotator, "unflag" if removed else "flag", before)
+            record(db, query_id, passage_id, annotator, "unflag" if removed else "flag", before, press=press)
         return not removed
 
-    def undo(self, annotator: str, event_id: int | None = None, hold_seconds: float = 0) -> list[tuple[str, str]]:
+    def undo(
+        self, annotator: str, event_id: int | None = None, hold_seconds: float = 0, press: str | None = None
+    ) -> list[tuple[str, str]]:
         """Take back this annotator's last label or skip that is not taken back yet, with all of its step; or the one
         label or skip with that event id.
 
@@ -114,6 +150,8 @@ class LabelStore:
         step = f"SELECT * FROM ({STANDING}) WHERE annotator = :annotator AND batch = :batch ORDER BY id DESC"
         one = f"SELECT * FROM ({STANDING}) WHERE annotator = :annotator AND id = :event_id"
         with database.write(self.path) as db:
+            if undone := stored_by(db, annotator, press):
+                return undone
             if event_id is None:
                 events = list(db.query(last, {"annotator": annotator}))
                 if events and events[0]["batch"]:
@@ -123,7 +161,7 @@ class LabelStore:
                 if events and _is_outdated(db, events[0]):
                     raise Conflict("You judged this pair again since. Undo or correct the later judgment.")
             for event in events:
-                _take_back(db, event, hold_seconds)
+                _take_back(db, event, hold_seconds, press)
         return [(event["query_id"], event["passage_id"]) for event in events]
 
     # Reading
@@ -195,6 +233,13 @@ class LabelStore:
             if (moment := row.pop("created_at"))
         ]
 
+    def event_of(self, query_id: str, passage_id: str, annotator: str) -> int | None:
+        """The id of the event with which this annotator judged a pair last, or put it aside; None where it is open."""
+        sql = f"SELECT max(id) FROM ({STANDING}) WHERE {PAIR}"
+        with database.read(self.path) as db:
+            key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
+            return db.conn.execute(sql, key).fetchone()[0]
+
     def guidelines(self) -> Guidelines | None:
         """What annotators are asked to go by, as it was written last; None where nothing was written."""
         sql = "SELECT text, written_by, created_at FROM guidelines ORDER BY created_at DESC, id DESC LIMIT 1"
@@ -230,11 +275,13 @@ class LabelStore:
             db["splits"].insert_all(rows, pk="query_id", ignore=True)
 
 
-def _judge_all(db: Database, judgments: Iterable[Judgment], batch: str | None = None) -> tuple[int, int]:
+def _judge_all(
+    db: Database, judgments: Iterable[Judgment], batch: str | None = None, press: str | None = None
+) -> tuple[int, int]:
     saved = changed = 0
     for judgment in judgments:
         add_pair(db, Candidate(judgment.query, judgment.passage, judgment.source, judgment.rank))
-        changed += judge(db, judgment, batch)
+        changed += judge(db, judgment, batch, press)
         saved += 1
     return saved, changed
 
@@ -244,11 +291,11 @@ def _is_outdated(db: Database, event: dict[str, Any]) -> bool:
     return db.conn.execute(later, event).fetchone() is not None
 
 
-def _take_back(db: Database, event: dict[str, Any], hold_seconds: float) -> None:
+def _take_back(db: Database, event: dict[str, Any], hold_seconds: float, press: str | None) -> None:
     key = (event["query_id"], event["passage_id"], event["annotator"])
     before = state(db, *key)
     label, skip, note = event["previous_label"], event["previous_skip"], event["previous_note"]
     set_state(db, *key, label=label, skip=skip, note=note)
-    record(db, *key, "undo", before, label=label, skip=skip, undoes=event["id"])
+    record(db, *key, "undo", before, label=label, skip=skip, undoes=event["id"], press=press)
     if label is None and hold_seconds:
         hold(db, *key, strategy="", drawn=event["strategy"] or "", seconds=hold_seconds)

@@ -330,3 +330,10 @@ def m006_add_text_edits(db: Database) -> None:
     db.conn.execute("CREATE INDEX text_edits_by_new_id ON text_edits (new_id)")
     # All pairs of a passage: those of a query are found by the index of the pair.
     db.conn.execute("CREATE INDEX candidates_by_passage ON candidates (passage_id)")
+
+
+@migrations()
+def m007_note_presses(db: Database) -> None:
+    # The page names each press, and sends it again while no answer comes; one whose name is there is stored already.
+    db.conn.execute("ALTER TABLE label_events ADD COLUMN press TEXT")
+    db.conn.execute("CREATE INDEX label_events_by_press ON label_events (press) WHERE press IS NOT NULL")

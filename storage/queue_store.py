@@ -1,4 +1,4 @@
-"""The store's half that hands out work: which candidates wait for whom, who holds which, and how the models score them.
+"""The store's half that hands out work: which candidates wait for whom, and who holds which.
 
 The queue may hold a million candidates, and no call looks at more than a few hundred of them: each order has its index,
 led by how many annotators have judged a candidate ("voices"), and a random draw is a stretch of the shuffled order
@@ -10,17 +10,18 @@ open until it has its number of voices; a lease counts as one, so that the numbe
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from storage import database
-from storage.leases import hold, let_go
-from storage.records import Quota, ScoredPair, Task, Waiting
+from storage.leases import WANTED, hold, let_go
+from storage.records import Quota, Task, Waiting
 
 Order = Literal["oldest", "random", "top", "disputed"]
 
@@ -47,7 +48,6 @@ NEW_TO_ME = f"""
 HELD_BY_OTHERS = f"""
     (SELECT count(*) FROM leases WHERE {OF_THE_PAIR} AND annotator != :annotator AND expires_at > :moment)
 """
-WANTED = "CASE WHEN c.shuffle < :shared_below THEN :overlap ELSE 1 END"
 BY_RANK = "coalesce(c.rank, 1000000000)"
 SORTED: dict[Order, str] = {
     "oldest": "c.id",
@@ -65,7 +65,9 @@ STRETCH: dict[Order, str] = {
     "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
     "disputed": "candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices",
 }
+# All in one row: between two rows Python lets other threads go first, and there may be many of them.
 WAITING = """
+    SELECT json_group_array(json_array(id, query_id, passage_id, rank, score, other_score, disputed)) FROM (
     SELECT c.id, c.query_id, c.passage_id, c.rank, s.score, o.score AS other_score,
         c.relevant > 0 AND c.relevant < c.voices AS disputed
     FROM (SELECT c.* FROM {stretch} ORDER BY {sorted} LIMIT :bound) c
@@ -74,19 +76,10 @@ WAITING = """
     LEFT JOIN candidate_scores o
         ON o.model_version = :other AND o.query_id = c.query_id AND o.passage_id = c.passage_id
     WHERE {new_to_me} AND {open}
-    LIMIT :limit
+    LIMIT :limit)
 """
 LATER = f"""
     {TASK} WHERE s.reason = 'later' AND {{open}} ORDER BY s.created_at, s.rowid LIMIT :limit
-"""
-NOT_SCORED = """
-    SELECT c.id, c.query_id, q.text, c.passage_id, p.text
-    FROM (SELECT * FROM candidates WHERE id > ? ORDER BY id LIMIT ?) c
-    JOIN queries q ON q.id = c.query_id
-    JOIN passages p ON p.id = c.passage_id
-    WHERE NOT EXISTS (SELECT 1 FROM candidate_scores WHERE model_version = ? AND query_id = c.query_id
-        AND passage_id = c.passage_id)
-    ORDER BY c.id
 """
 
 
@@ -237,18 +230,30 @@ class QueueStore:
         What the annotator put off until later may be handed out again. Without a quota, `beside_others` lets several
         annotators hold the same pair.
         """
+        return self.hold_first([(query_id, passage_id)], annotator, strategy, drawn, beside_others)
+
+    def hold_first(
+        self,
+        keys: Iterable[tuple[str, str]],
+        annotator: str,
+        strategy: str,
+        drawn: str,
+        beside_others: bool = False,
+    ) -> Task | None:
+        """Hand the first of these candidates to this annotator that can be had; None where there is none."""
         opened = "true" if beside_others and self.quota is None else self._open()
         sql = f"""
             {TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id
             AND l.label IS NULL AND s.reason IS NOT 'cannot_tell' AND {opened}
         """
-        values = self._values(annotator) | {"query_id": query_id, "passage_id": passage_id}
+        values = self._values(annotator)
         with database.write(self.path, durable=False) as db:
             db.conn.execute("DELETE FROM leases WHERE expires_at < ?", [values["moment"]])
-            for row in db.query(sql, values):
-                seconds = self.lease_seconds
-                hold(db, query_id, passage_id, annotator, strategy=strategy, drawn=drawn, seconds=seconds)
-                return _task(row)
+            for query_id, passage_id in keys:
+                for row in db.query(sql, values | {"query_id": query_id, "passage_id": passage_id}):
+                    seconds = self.lease_seconds
+                    hold(db, query_id, passage_id, annotator, strategy=strategy, drawn=drawn, seconds=seconds)
+                    return _task(row)
         return None
 
     def hold_query(
@@ -289,65 +294,6 @@ class QueueStore:
             for key in keys:
                 let_go(db, *key, annotator)
 
-    # Scores of the models
-
-    def scored_versions(self) -> list[str]:
-        """The model versions that have scored candidates."""
-        # One step along the index for each version, however many scores there are.
-        sql = """
-            WITH RECURSIVE versions (version) AS (
-                SELECT min(model_version) FROM candidate_scores
-                UNION ALL
-                SELECT (SELECT min(model_version) FROM candidate_scores WHERE model_version > version)
-                FROM versions WHERE version IS NOT NULL
-            )
-            SELECT version FROM versions WHERE version IS NOT NULL
-        """
-        with database.read(self.path) as db:
-            return [version for (version,) in db.conn.execute(sql)]
-
-    def not_scored(self, version: str, after: int, limit: int) -> tuple[list[tuple[int, str, str, str, str]], int]:
-        """Candidates without a score of that version among the `limit` that come after the candidate with id `after`:
-        (id, query id, query, passage id, passage), and the id to go on after.
-
-        That id is `after` itself when no candidates follow.
-        """
-        last = "SELECT max(id) FROM (SELECT id FROM candidates WHERE id > ? ORDER BY id LIMIT ?)"
-        with database.read(self.path) as db:
-            rows = db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall()
-            return rows, db.conn.execute(last, (after, limit)).fetchone()[0] or after
-
-    def scored_pairs(self, version: str) -> Iterator[ScoredPair]:
-        """Every pair that a version has scored, query by query, the best first."""
-        sql = """
-            SELECT s.query_id, q.text, s.passage_id, p.text, s.model_version, s.score
-            FROM candidate_scores s JOIN queries q ON q.id = s.query_id JOIN passages p ON p.id = s.passage_id
-            WHERE s.model_version = ? ORDER BY s.query_id, s.score DESC
-        """
-        with database.read(self.path) as db:
-            for row in db.conn.execute(sql, [version]):
-                yield ScoredPair(*row)
-
-    def save_scores(self, version: str, scores: Iterable[tuple[str, str, float]]) -> None:
-        """Keep the logits that a version gave to (query id, passage id) pairs."""
-        rows = [(version, query_id, passage_id, score) for query_id, passage_id, score in scores]
-        sql = """
-            INSERT INTO candidate_scores (model_version, query_id, passage_id, score) VALUES (?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET score = excluded.score
-        """
-        with database.write(self.path, durable=False) as db:
-            db.conn.executemany(sql, rows)
-
-    def forget_scores(self, version: str, limit: int) -> int:
-        """Delete up to `limit` scores of a version; returns how many there were to delete."""
-        sql = """
-            DELETE FROM candidate_scores WHERE model_version = :version AND (query_id, passage_id) IN (
-                SELECT query_id, passage_id FROM candidate_scores WHERE model_version = :version LIMIT :limit
-            )
-        """
-        with database.write(self.path, durable=False) as db:
-            return db.conn.execute(sql, {"version": version, "limit": limit}).rowcount
-
     def last_passages(self, annotator: str, limit: int) -> list[str]:
         """The passages that this annotator judged or holds, the latest first."""
         sql = """
@@ -386,7 +332,8 @@ def _stretch(
     db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random | None = None
 ) -> list[Waiting]:
     sql = WAITING.format(stretch=STRETCH[order], sorted=SORTED[order], new_to_me=NEW_TO_ME, open=opened)
-    found = [Waiting(**{**row, "disputed": bool(row["disputed"])}) for row in db.query(sql, values)]
+    rows = json.loads(db.conn.execute(sql, values).fetchone()[0])
+    found = [Waiting(*row[:-1], disputed=bool(row[-1])) for row in rows]
     return sorted(found, key=_KEYS[order])
 
 

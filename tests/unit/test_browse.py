@@ -10,9 +10,9 @@ from errors import NotFound
 from storage import database
 from storage.browse_store import BrowseStore, Filter, Sort
 from storage.label_store import LabelStore
-from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
+from storage.score_store import ScoreStore
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: La
     labels.save([Judgment("a query", "one", 1, "anna", note="sure"), Judgment("a query", "one", 0, "bo")])
     labels.toggle_flag(*key("one"), "cy")
     ReviewStore(labels.path).decide(*key("one"), 1, "ed", None)
-    QueueStore(labels.path).save_scores("v1", [(*key("one"), 1.0)])
+    ScoreStore(labels.path).save_scores("v1", [(*key("one"), 1.0)])
     assert found(browse, "one") == ["one"]
     number = browse.delete(*key("one"), "ed")
     assert (found(browse, "one"), found(browse)) == ([], ["two"])

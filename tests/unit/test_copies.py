@@ -16,6 +16,7 @@ from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, ModelEvent, ModelVersion, TrainingRun, text_id
+from storage.score_store import ScoreStore
 
 BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")
 RAIN = Judgment("when does it rain", "in spring", 0, "bo")
@@ -202,10 +203,10 @@ def test_who_holds_what_and_what_models_think_is_not_copied(tmp_path: Path) -> N
     pair = (text_id(BRIDGE.query), text_id(BRIDGE.passage))
     queue = QueueStore(store.path)
     assert queue.hold(*pair, "bo", "oldest", "oldest")
-    queue.save_scores("v1", [(*pair, 0.5)])
+    ScoreStore(store.path).save_scores("v1", [(*pair, 0.5)])
     assert content(store.path) == before
     assert [path.name for path in tmp_path.glob("*-whole*")] == []
-    assert queue.scored_versions() == ["v1"]
+    assert ScoreStore(store.path).scored_versions() == ["v1"]
 
 
 def test_counts_are_those_of_both_afterwards(two: tuple[LabelStore, LabelStore]) -> None:

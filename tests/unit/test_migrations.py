@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,55 @@ def test_foreign_keys_are_on(path: Path) -> None:
         )
 
 
-def test_a_commit_is_durable_before_it_returns(path: Path) -> None:
-    assert pragma(path, "journal_mode") == "wal"
-    assert pragma(path, "synchronous") == 2
+def test_a_commit_is_durable_before_it_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+    on_the_disk: list[tuple[int, int]] = []
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        file = os.fstat(descriptor)
+        on_the_disk.append((file.st_ino, file.st_size))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    wal = path.with_name(f"{path.name}-wal")
+    database.keep_open(path)
+    try:
+        assert pragma(path, "journal_mode") == "wal"
+        with database.write(path, durable=False) as db:
+            db["guidelines"].insert({"text": "one", "written_by": "anna", "created_at": ""})
+        assert on_the_disk == []
+        LabelStore(path).save([Judgment("query", "passage", 1, "anna")])
+        file = wal.stat()
+        assert (file.st_ino, file.st_size) in on_the_disk
+    finally:
+        database.let_close(path)
+
+
+def test_without_a_wal_sqlite_itself_waits_for_the_disk(path: Path) -> None:
+    with database.read(path) as db:
+        db.conn.execute("PRAGMA journal_mode=delete").fetchone()
+    with database.write(path) as db:
+        assert db.conn.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_a_press_from_before_presses_had_names_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with database.read(path) as db:
+        migrations.apply(db, stop_before="m007_note_presses")
+        moment = "2026-01-01T00:00:00+00:00"
+        db["queries"].insert({"id": "q", "text": "a query", "created_at": moment})
+        db["passages"].insert({"id": "p", "text": "a passage", "created_at": moment})
+        pair = {"query_id": "q", "passage_id": "p"}
+        db["candidates"].insert({**pair, "source": "api", "rank": None, "created_at": moment})
+        db["labels"].insert({**pair, "annotator": "anna", "label": 1, "note": None, "updated_at": moment})
+        event = {**pair, "annotator": "anna", "action": "label", "label": 1, "created_at": moment}
+        db["label_events"].insert(event)
+        db.conn.commit()
+    database.create(path)
+    store = LabelStore(path)
+    assert store.judged_by("anna", 5)[0].task.label == 1
+    assert store.undo("anna", press="1") == store.undo("anna", press="1") == [("q", "p")]
+    assert store.undo("anna", press="2") == []
 
 
 @pytest.mark.parametrize(
@@ -232,7 +279,13 @@ def test_a_store_from_before_texts_were_corrected_keeps_its_pairs_and_corrects_t
     with database.read(path) as db:
         migrations.apply(db, stop_before="m006_add_text_edits")
         assert not db["text_edits"].exists()
-    LabelStore(path).save([Judgment("query", "passage", 1, "anna")])
+        moment = "2026-01-01T00:00:00+00:00"
+        pair = {"query_id": text_id("query"), "passage_id": text_id("passage")}
+        db["queries"].insert({"id": pair["query_id"], "text": "query", "created_at": moment})
+        db["passages"].insert({"id": pair["passage_id"], "text": "passage", "created_at": moment})
+        db["candidates"].insert({**pair, "source": "api", "rank": None, "created_at": moment})
+        db["labels"].insert({**pair, "annotator": "anna", "label": 1, "note": None, "updated_at": moment})
+        db.conn.commit()
     database.create(path)
     assert [label.passage for label in LabelStore(path).labels()] == ["passage"]
     BrowseStore(path).edit("passage", text_id("passage"), "Passage", "ed", keep_labels=True)

@@ -10,9 +10,9 @@ from labeling.agreement import agreement_by_annotator, agreement_by_week, in_wor
 from labeling.pace import LONGEST_SECONDS, anchoring, pace
 from storage import database
 from storage.label_store import LabelStore
-from storage.queue_store import QueueStore
 from storage.records import JudgingEvent, Judgment, Vote, text_id
 from storage.review_store import ReviewStore
+from storage.score_store import ScoreStore
 
 QUERY = "the query"
 
@@ -142,7 +142,7 @@ def test_events_come_with_the_score_of_the_model_that_answered_then(labels: Labe
     labels.save([Judgment(QUERY, "a", 0, "anna", seconds=1.0, model_version="v2", score_visible=True)])
     labels.save([Judgment(QUERY, "b", 0, "anna")])
     labels.undo("anna")
-    QueueStore(labels.path).save_scores("v1", [(text_id(QUERY), text_id("a"), 1.5)])
+    ScoreStore(labels.path).save_scores("v1", [(text_id(QUERY), text_id("a"), 1.5)])
     found = review.judging_events("anna", 10)
     assert [(item.label, item.seconds, item.score_visible, item.score) for item in found] == [
         (0, 1.0, True, None),

@@ -14,26 +14,28 @@ from storage import database
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate
+from storage.score_store import ScoreStore
 from tests.serving import eventually
 
 QUERY = "the query"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QueueStore:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScoreStore:
     monkeypatch.setattr(scorer_module, "REST", 0.0)
     database.create(tmp_path / "workbench.db")
-    return QueueStore(tmp_path / "workbench.db")
+    return ScoreStore(tmp_path / "workbench.db")
 
 
-def add(store: QueueStore, *passages: str) -> None:
+def add(store: ScoreStore, *passages: str) -> None:
     LabelStore(store.path).add_candidates(Candidate(QUERY, passage) for passage in passages)
 
 
-def scores(store: QueueStore, version: str) -> dict[str, float | None]:
+def scores(store: ScoreStore, version: str) -> dict[str, float | None]:
     """The score of each passage that waits."""
-    found = store.waiting("anna", "oldest", 1_000, random.Random(1), [version])
-    texts = store.passages([waiting.passage_id for waiting in found])
+    queue = QueueStore(store.path)
+    found = queue.waiting("anna", "oldest", 1_000, random.Random(1), [version])
+    texts = queue.passages([waiting.passage_id for waiting in found])
     return {texts[waiting.passage_id]: waiting.score for waiting in found}
 
 
@@ -42,7 +44,7 @@ def finish(scorer: Scorer) -> None:
         pass
 
 
-def test_every_candidate_gets_the_logit_of_the_champion(store: QueueStore, model_dir: Path) -> None:
+def test_every_candidate_gets_the_logit_of_the_champion(store: ScoreStore, model_dir: Path) -> None:
     passages = [f"passage {number} " + "river " * number for number in range(40)]
     add(store, *passages)
     reranker = Reranker(model_dir)
@@ -53,7 +55,7 @@ def test_every_candidate_gets_the_logit_of_the_champion(store: QueueStore, model
     assert scorer.versions() == ("tiny",)
 
 
-def test_candidates_that_come_later_are_scored_and_no_pair_twice(store: QueueStore) -> None:
+def test_candidates_that_come_later_are_scored_and_no_pair_twice(store: ScoreStore) -> None:
     asked: list[str] = []
 
     def score(pairs):  # noqa: ANN001, ANN202
@@ -69,7 +71,7 @@ def test_candidates_that_come_later_are_scored_and_no_pair_twice(store: QueueSto
     assert asked == ["a", "b", "c"]
 
 
-def test_another_version_begins_anew_and_the_one_before_is_kept(store: QueueStore) -> None:
+def test_another_version_begins_anew_and_the_one_before_is_kept(store: ScoreStore) -> None:
     add(store, *(f"passage {number}" for number in range(50)))
     champion = "v1"
     scorer = Scorer(store, lambda: (champion, lambda pairs: [float(champion[1])] * len(pairs)))
@@ -81,7 +83,7 @@ def test_another_version_begins_anew_and_the_one_before_is_kept(store: QueueStor
 
 
 def test_a_promotion_in_the_middle_is_noticed_at_the_next_batch(
-    store: QueueStore, monkeypatch: pytest.MonkeyPatch
+    store: ScoreStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scorer_module, "BATCH", 2)
     add(store, *"abcdefgh")
@@ -99,7 +101,7 @@ def test_a_promotion_in_the_middle_is_noticed_at_the_next_batch(
     assert set(scores(store, "v2").values()) == {1.0}
 
 
-def test_it_runs_behind_everything_until_it_is_stopped(store: QueueStore) -> None:
+def test_it_runs_behind_everything_until_it_is_stopped(store: ScoreStore) -> None:
     add(store, "a")
     loaded: list[tuple] = []
     scorer = Scorer(store, lambda: loaded[0] if loaded else None, idle_seconds=0.02)
@@ -111,7 +113,7 @@ def test_it_runs_behind_everything_until_it_is_stopped(store: QueueStore) -> Non
     scorer.stop()
 
 
-def test_an_error_does_not_end_it(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_end_it(store: ScoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorer_module, "SECONDS_AFTER_AN_ERROR", 0.02)
     add(store, "a")
     calls: list[int] = []
