@@ -26,6 +26,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
     import gradio as gr
     from fastapi import FastAPI
 
+    from page.judging_calls import add_judging_calls
     from page.page import CSS, HEAD, THEME, build_page
     from server.api import build_api
     from services import Services
@@ -39,6 +40,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
         services.stop()
 
     api = build_api(services, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    add_judging_calls(api, services)
     page = build_page(services)
     return gr.mount_gradio_app(
         api,

@@ -39,6 +39,7 @@ from storage import database
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
+from storage.score_store import ScoreStore
 
 # Parameters of the strategies are chosen on others than these.
 SETS = ("quepid_haystack_products", "wikiqa_dev", "tatqa_dev", "financial_qa_10k")
@@ -104,7 +105,8 @@ class Simulation:
         """Have a model score all that waits, as the app does behind everything else."""
         scores = reranker.scores([(pair.query, pair.passage) for pair in self.pool.queued])
         keys = [(text_id(pair.query), text_id(pair.passage)) for pair in self.pool.queued]
-        self.queue_store.save_scores(version, [(*key, score) for key, score in zip(keys, scores, strict=True)])
+        rows = [(*key, score) for key, score in zip(keys, scores, strict=True)]
+        ScoreStore(self.queue_store.path).save_scores(version, rows)
         self.version = version
 
     def label(self, count: int) -> None:

@@ -1,20 +1,23 @@
 // A list of pairs that are judged where they are: those of one query, or those that somebody judged before. What a key
-// or a button says is shown at once and sent to the server behind it, one after the other; when the server refuses it,
+// or a button says is shown at once, and the server hears of it behind that (page/conversation.js); when it refuses,
 // the row goes back to what it was, and the reason is shown above the list.
 const words = {
   'relevant': '✓ relevant', 'not-relevant': '✗ not relevant', 'cannot-tell': "? can't tell", 'later': '↷ later',
   'open': 'not judged yet',
 };
 const isDone = (row) => !['open', 'later'].includes(row.dataset.state);
-let sending = Promise.resolve();
+const list = element.querySelector('[data-list]');
+const kind = list.dataset.list;
+// Whose list is shown.
+let who = null;
+let isOpening = false;
 let selected = null;
 let selectedSince = 0;
 
 const rows = () => [...element.querySelectorAll('[data-row]')];
-const kind = () => element.querySelector('[data-judge-list]')?.dataset.judgeList;
-const annotator = () => document.querySelector('#annotator input, #annotator textarea')?.value.trim() ?? '';
-const strategy = () => (document.querySelector('#strategy input')?.value ?? '').split(':')[0];
 const keyOf = (row) => [row.dataset.query, row.dataset.passage];
+const rowOf = ([query, passage]) =>
+  rows().find((row) => row.dataset.query === query && row.dataset.passage === passage);
 const stateOf = (row) => ({
   state: row.dataset.state, note: row.dataset.note, flagged: !row.querySelector('[data-flag]').hidden,
 });
@@ -73,41 +76,53 @@ function advance() {
   const after = all.slice(all.indexOf(selected) + 1);
   const next = [...after, ...all].find((row) => row.dataset.state === 'open');
   if (next) select(next);
-  else if (kind() === 'query') element.querySelector('.next')?.focus();
+  else if (kind === 'query') element.querySelector('.next')?.focus();
 }
 
-// Calls the server after what was sent before; what it answers is a state for each row, or an error.
-function send(call, data, undoLocally) {
-  sending = sending.then(async () => {
-    let answer;
-    try {
-      answer = await server[call]({ annotator: annotator(), ...data });
-    } catch {
-      answer = { error: 'The server did not answer, so this is not stored. Try again.' };
-    }
-    if (answer.error) undoLocally?.();
-    say(answer.error ?? '');
-    for (const { query, passage, ...state } of answer.rows ?? []) {
-      const row = rows().find((row) => row.dataset.query === query && row.dataset.passage === passage);
-      if (row) show(row, state);
-    }
-    if (answer.progress) document.querySelectorAll('.team').forEach((team) => { team.outerHTML = answer.progress; });
-    return answer;
+// Tells the server; what it answers is a state for each row, or an error. A row that was pressed again since is left.
+function send(call, data, here = [], undoLocally, more) {
+  here.forEach((row) => { row.waiting = (row.waiting ?? 0) + 1; });
+  return new Promise((resolve) => {
+    workbench.say(call, data, {
+      more,
+      answered(answer) {
+        here.forEach((row) => { row.waiting -= 1; });
+        if (answer.error) undoLocally?.();
+        say(answer.error ?? answer.message ?? '');
+        for (const { key, ...state } of answer.rows ?? []) {
+          const row = rowOf(key);
+          if (row && state.event) row.dataset.event = state.event;
+          if (row && !row.waiting) show(row, state);
+        }
+        resolve(answer);
+      },
+    });
   });
-  return sending;
+}
+
+// Whether the list is that of whoever judges now; else theirs is fetched, and what was pressed counts for nobody. Nor
+// does it while another list is on its way.
+function isMine() {
+  if (workbench.annotator() === who) return !isOpening;
+  open();
+  return false;
+}
+
+function putBack(row, before) {
+  if (!row.waiting) show(row, before);
 }
 
 function judge(row, state) {
   const before = stateOf(row);
   show(row, { ...before, state });
   const seconds = (performance.now() - selectedSince) / 1000;
-  send('judge', { key: keyOf(row), state, note: before.note, seconds }, () => show(row, before));
+  send('judge', { key: keyOf(row), state, note: before.note, seconds }, [row], () => putBack(row, before));
 }
 
 function flag(row) {
   const before = stateOf(row);
   show(row, { ...before, flagged: !before.flagged });
-  send('flag', { key: keyOf(row) }, () => show(row, before));
+  send('flag', { key: keyOf(row) }, [row], () => putBack(row, before));
 }
 
 function note(row) {
@@ -129,7 +144,8 @@ function note(row) {
     if (event.key === 'Escape') return;
     show(row, { ...before, note: box.value.trim() });
     if (['relevant', 'not-relevant'].includes(before.state)) {
-      send('judge', { key: keyOf(row), state: before.state, note: row.dataset.note, seconds: null }, () => show(row, before));
+      const said = { key: keyOf(row), state: before.state, note: row.dataset.note };
+      send('judge', said, [row], () => putBack(row, before));
     }
   });
 }
@@ -139,52 +155,76 @@ function rest() {
   if (!left.length) return;
   const before = left.map(stateOf);
   left.forEach((row) => show(row, { ...stateOf(row), state: 'not-relevant' }));
-  send('rest', { keys: left.map(keyOf) }, () => left.forEach((row, place) => show(row, before[place])));
+  send('rest', { keys: left.map(keyOf) }, left, () => left.forEach((row, place) => putBack(row, before[place])));
   advance();
 }
 
 async function undo(row) {
-  const answer = await send('undo', { event: kind() === 'mine' ? Number(row?.dataset.event) : null });
+  if (kind === 'mine' && !row?.dataset.event) return;
+  // A judgment that is still on its way has its number when this goes out.
+  const event = () => (kind === 'mine' ? { event: Number(row.dataset.event) } : {});
+  const answer = await send('undo', event(), kind === 'mine' ? [row] : [], null, event);
   if (answer.error) return;
   const undone = answer.rows ?? [];
   if (!undone.length) return say('There is nothing to undo.');
-  if (kind() === 'mine') return row.remove();
-  const here = rows().find((row) => row.dataset.query === undone[0].query && row.dataset.passage === undone[0].passage);
-  if (here) select(here);
-  else await open({ query: undone[0].query, first: undone[0].passage });
+  if (kind === 'mine') {
+    if (undone[0].state !== 'open') return;
+    if (selected === row) move(row.nextElementSibling ? 1 : -1);
+    return row.remove();
+  }
+  const first = rowOf(undone[0].key);
+  if (first) select(first);
+  else open({ query: undone[0].key[0], first: undone[0].key[1] });
 }
 
-async function open(data = {}) {
-  const shown = rows().map(keyOf);
-  const answer = await send('open', { strategy: strategy(), shown, ...data });
-  if (answer.html === undefined) return;
-  opened = data.first;
-  props.value = answer.html;
-  setTimeout(begin);
+// Fetches the list anew: that of the query with the id `data.query`, or of the next one. What of `left` is not judged
+// goes back to the queue; with none the list stays where the annotator is.
+function open({ left = [], first = null, ...data } = {}) {
+  if (isOpening) return;
+  const asked = workbench.annotator();
+  if (!asked) {
+    who = asked;
+    list.innerHTML = element.querySelector('[data-empty]').innerHTML;
+    return;
+  }
+  isOpening = true;
+  workbench.say(kind === 'mine' ? 'mine' : 'next_query', data, {
+    more: () => ({ strategy: workbench.strategy(), shown: left }),
+    answered(answer) {
+      isOpening = false;
+      if (answer.error) return say(answer.error);
+      if (workbench.annotator() !== asked) return open();
+      who = asked;
+      list.innerHTML = answer.html;
+      begin(first);
+    },
+  });
 }
 
-let opened = null;
-function begin(focus = true) {
+function begin(first = null) {
   const all = rows();
   selected = null;
   count();
-  const first = opened && all.find((row) => row.dataset.passage === opened);
-  opened = null;
-  if (all.length) select(first || all.find((row) => row.dataset.state === 'open') || all[0], focus);
+  const wanted = first && all.find((row) => row.dataset.passage === first);
+  // Whoever types, or moves by the tab key, is not drawn away.
+  const isFree = [null, document.body].includes(document.activeElement) || element.contains(document.activeElement);
+  if (all.length) select(wanted || all.find((row) => row.dataset.state === 'open') || all[0], isFree);
 }
 
 function act(name, row = selected) {
-  if (name === 'next') return kind() === 'query' && open();
-  if (name === 'rest') return kind() === 'query' && rest();
+  say('');
+  if (!isMine()) return;
+  if (name === 'next') return kind === 'query' && open({ left: rows().filter((row) => !isDone(row)).map(keyOf) });
+  if (name === 'rest') return kind === 'query' && rest();
   if (name === 'undo') return undo(row);
   if (name === 'up' || name === 'down') return move(name === 'up' ? -1 : 1);
   if (!row) return;
   if (row !== selected) select(row, false);
   if (name === 'flag') return flag(row);
   if (name === 'note') return note(row);
-  if (name === 'later' && kind() === 'mine') return;
+  if (name === 'later' && kind === 'mine') return;
   judge(row, name);
-  if (kind() === 'query') advance();
+  if (kind === 'query') advance();
 }
 
 element.addEventListener('click', (event) => {
@@ -196,5 +236,6 @@ element.addEventListener('click', (event) => {
 });
 // keys.js sends the name of what a key stands for to the list that is on the screen.
 element.addEventListener('judgekey', (event) => act(event.detail));
-watch('value', () => setTimeout(() => begin(element.offsetParent !== null)));
-setTimeout(() => begin(false));
+document.addEventListener('judge-named', () => { if (element.offsetParent && workbench.annotator() !== who) open(); });
+document.addEventListener('strategy-chosen', () => { if (element.offsetParent && kind === 'query') open(); });
+workbench.whenShown(element, () => open());

@@ -26,11 +26,6 @@
     if (event.detail > 0) event.target.closest?.('[role="tab"], .judge-button')?.blur();
   });
 
-  // The box of the note has heard of the key by then, and sends what is in it.
-  document.addEventListener('keypress', (event) => {
-    if (event.key === 'Enter' && event.target.closest?.('#note')) event.target.blur();
-  });
-
   document.addEventListener('keydown', (event) => {
     if (!isShown(document.getElementById('label-tab-body'))) return;
     const note = document.querySelector('#note :is(input, textarea)');
@@ -62,6 +57,8 @@
     const button = document.getElementById(buttons[key]);
     if (!isShown(button)) return;
     event.preventDefault();
-    if (!button.disabled) button.click();
+    workbench.keyPressedAt = event.timeStamp;
+    button.click();
+    workbench.keyPressedAt = null;
   });
 })();

@@ -12,7 +12,7 @@ from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from labeling.hub_tab import build_hub_form
 from page.client_api import add_client_api
-from page.judging import ONE_BY_ONE, JudgingTab
+from page.judging import IN_THE_PAGE, JudgingTab
 from page.render import render
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
@@ -22,7 +22,8 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in ("pairs.js", "keys.js"))
+SCRIPTS = ("conversation.js", "keys.js")
+HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -48,8 +49,6 @@ def build_page(services: Services) -> gr.Blocks:
     """Build the whole page."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Blocks(title="Rerank Workbench", analytics_enabled=False, fill_width=True, delete_cache=(DAY, DAY)) as page:
-        # The secret encrypts what the browser keeps, here a name; a fixed one lets it outlive a restart.
-        remembered = gr.BrowserState("", storage_key="rerank-workbench-annotator", secret="rerank-workbench")
         with gr.Row(elem_id="head"):
             with gr.Column(scale=4, min_width=320):
                 gr.HTML(
@@ -88,9 +87,9 @@ def build_page(services: Services) -> gr.Blocks:
                 connect_models = build_models_tab(services, token)
 
         judging.connect(label_tab.select)
-        # Where none is remembered, what somebody has typed by then stays.
-        page.load(lambda name: name or gr.skip(), remembered, annotator, **quiet).then(*judging.opening, **ONE_BY_ONE)
-        annotator.input(lambda name: name.strip(), annotator, remembered, **quiet)
+        # The browser remembers the name by itself: an answer of the server might come after the next key.
+        remembering = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
+        remembering.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
         judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)
         connect_train(train_tab.select)

@@ -29,7 +29,7 @@ from storage.records import Candidate, Judgment, ModelVersion
 from texts import check_passages, check_text
 
 VERSION = "0.1.0"
-PATHS = ("/v1/", "/rerank", "/health")
+PATHS = ("/v1/", "/rerank", "/health", "/judging/")
 # The annotator and the source of what names none.
 API = "api"
 # Reranking has threads of its own: while many rank, and wait for each other, a label is stored all the same.

@@ -27,6 +27,9 @@ from storage.migrations import migrations
 BUSY_SECONDS = 30
 # Room for pages in memory, in KiB, for the few operations that touch most of the file.
 BIG_CACHE = 256_000
+# The WAL is taken over into the store when it has so many pages. That waits for the disk under the lock, so it is to
+# be rare; and the same pages are written again and again, so a longer one is hardly more work.
+CHECKPOINT_PAGES = 4_000
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "lustre")
 
 
@@ -90,6 +93,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     except BaseException:
         connection.close()
         raise

@@ -8,7 +8,7 @@ import json
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name
+from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name, settle
 from tests.serving import AppProcess, eventually
 from tests.serving import label as store_labels
 
@@ -93,9 +93,11 @@ def test_the_rest_is_not_relevant_and_undone_in_one_step(page: Page, judge: str,
     expect(page.get_by_role("button", name="The rest is not relevant")).to_be_disabled()
     page.keyboard.press("u")
     expect(page.locator('[data-row][data-state="open"]')).to_have_count(3)
+    settle(page)
     assert stored(shared_app, judge) == {shown[0]: 1}
     page.keyboard.press("Control+z")
     expect(page.locator('[data-row][data-state="open"]')).to_have_count(4)
+    settle(page)
     assert stored(shared_app, judge) == {}
 
 
@@ -124,6 +126,7 @@ def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app:
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     expect(page.locator("#query-view")).to_contain_text("No query is left for you")
+    settle(page)
     assert len(stored(shared_app, judge)) == 5
 
 
@@ -139,6 +142,47 @@ def test_what_the_server_refuses_goes_back(page: Page, judge: str, shared_app: A
     # At once: when the server has heard that nobody judges any more, the list is gone.
     rows(page).nth(0).get_by_role("button", name="✓ Relevant").click()
     expect(page.locator("#query-view")).to_contain_text("Who is judging?")
+    settle(page)
+    assert stored(shared_app, judge) == {}
+
+
+def test_the_rest_pressed_twice_is_one_step(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.evaluate("[1, 2].forEach(() => document.querySelector('#query-view [data-say=rest]').click())")
+    page.keyboard.press("r")
+    eventually(lambda: len(stored(shared_app, judge)) == 4, "all are stored")
+    page.keyboard.press("u")
+    expect(page.locator('#query-view [data-row][data-state="open"]')).to_have_count(4)
+    settle(page)
+    assert stored(shared_app, judge) == {}
+    page.keyboard.press("u")
+    expect(page.locator("#query-view .list-status")).to_contain_text("nothing to undo")
+
+
+def test_a_press_on_somebody_elses_list_counts_for_nobody(page: Page, judge: str, shared_app: AppProcess) -> None:
+    page.keyboard.press("1")
+    expect(page.locator("#mine")).to_have_text("1")
+    name = next(people)
+    box(page, "annotator").fill(name)
+    rows(page).nth(1).get_by_role("button", name="✓ Relevant").click()
+    # The list is that of the other one now, in another order and with nothing judged.
+    expect(page.locator('#query-view [data-row][data-state="open"]')).to_have_count(4)
+    expect(page.locator("#mine")).to_have_text("0")
+    settle(page)
+    assert stored(shared_app, name) == {}
+    settle(page)
+    assert len(stored(shared_app, judge)) == 1
+
+
+def test_undo_opens_the_query_that_it_is_about(page: Page, judge: str, shared_app: AppProcess) -> None:
+    pairs = [{"query": "another query", "passage": "another passage"}]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    expect(page.locator("#query-view .query")).to_have_text("another query")
+    page.keyboard.press("u")
+    expect(page.locator("#query-view .query")).to_have_text(QUERY)
+    expect(page.locator('#query-view [data-row][data-state="open"]')).to_have_count(4)
+    settle(page)
     assert stored(shared_app, judge) == {}
 
 
@@ -183,6 +227,27 @@ def test_my_judgments_are_listed_corrected_and_undone_in_any_order(
     eventually(lambda: stored(shared_app, name) == {PASSAGES[0]: 0, PASSAGES[2]: 1}, "both are stored")
 
 
+def test_undoing_a_correction_brings_back_what_was_said_before(
+    page: Page, queue: None, shared_app: AppProcess
+) -> None:
+    name = next(people)
+    store_labels(shared_app.client, (QUERY, PASSAGES[0], 1), annotator=name)
+    say_name(page, name)
+    open_tab(page, "Label")
+    open_tab(page, "Mine")
+    row = page.locator("#mine-view [data-row]")
+    row.get_by_role("button", name="✗ Not relevant").click()
+    expect(row).to_have_attribute("data-state", "not-relevant")
+    row.get_by_role("button", name="Undo").click()
+    expect(row).to_have_attribute("data-state", "relevant")
+    settle(page)
+    assert stored(shared_app, name) == {PASSAGES[0]: 1}
+    row.get_by_role("button", name="Undo").click()
+    expect(page.locator("#mine-view [data-row]")).to_have_count(0)
+    settle(page)
+    assert stored(shared_app, name) == {}
+
+
 def test_a_note_on_a_pair(page: Page, queue: None, shared_app: AppProcess) -> None:
     name = next(people)
     say_name(page, name)
@@ -202,6 +267,7 @@ def test_a_note_on_a_pair(page: Page, queue: None, shared_app: AppProcess) -> No
     page.keyboard.type("another note")
     page.keyboard.press("Enter")
     eventually(lambda: '"another note"' in shared_app.client.get("/v1/labels").text, "the other note is stored")
+    settle(page)
     assert stored(shared_app, name) == {PASSAGES[0]: 0}
 
 

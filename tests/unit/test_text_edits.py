@@ -13,6 +13,7 @@ from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
+from storage.score_store import ScoreStore
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_passage_is_corrected_in_all_its_pairs_and_keeps_what_was_said(
     )
     labels.toggle_flag(text_id("how wide"), text_id("teh bridge"), "cy")
     ReviewStore(labels.path).decide(text_id("how wide"), text_id("teh bridge"), 1, "ed", None)
-    QueueStore(labels.path).save_scores("v1", [(text_id("how long"), text_id("teh bridge"), 1.0)])
+    ScoreStore(labels.path).save_scores("v1", [(text_id("how long"), text_id("teh bridge"), 1.0)])
     assert len(found(browse, "teh")) == 2
     assert browse.count_pairs(text_id("how long"), text_id("teh bridge")) == (2, 2)
     assert browse.edit("passage", text_id("teh bridge"), "the bridge", "ed", keep_labels=True) == 2
@@ -65,7 +66,7 @@ def test_a_passage_is_corrected_in_all_its_pairs_and_keeps_what_was_said(
     progress = labels.progress("anna")
     assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (3, 2, 1, 1)
     # The former text has no score that the model gave to another one.
-    assert [row[4] for row in QueueStore(labels.path).not_scored("v1", 0, 10)[0]].count("the bridge") == 2
+    assert [row[4] for row in ScoreStore(labels.path).not_scored("v1", 0, 10)[0]].count("the bridge") == 2
 
 
 def test_who_labelled_finds_the_label_and_can_take_it_back(labels: LabelStore, browse: BrowseStore) -> None:

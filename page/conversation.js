@@ -1,0 +1,173 @@
+// The Label tab's one conversation with the server. What is pressed is kept in the browser and sent, one call at a time
+// and in order, until the server has answered: over a lost connection, a restart of the server and a reload of the page.
+// Each press has a name, under which the server stores it once however often it arrives. What an answer says is shown
+// before the next call goes out, so no answer is overtaken by another.
+window.workbench = (() => {
+  const STORED = 'rerank-workbench-unsaved ';
+  const NAME = 'rerank-workbench-name';
+  const CHANGES = ['judge', 'flag', 'rest', 'undo'];
+  // In milliseconds. A call that is not answered for so long is taken for lost.
+  const SILENCE = 20_000;
+  const LONGEST_PAUSE = 15_000;
+  const UNNOTICED = 700;
+  // A server that is there, but fails at one and the same call: the others go on without it then.
+  const FAILURES = 6;
+  const visit = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
+  const outbox = [];
+  let said = 0;
+  let isSending = false;
+  let wakeUp = null;
+  let strategy = '';
+  let since = 0;
+
+  const input = (id) => document.querySelector(`#${id} :is(input, textarea)`)?.value.trim() ?? '';
+  const changes = () => outbox.filter((message) => CHANGES.includes(message.call));
+
+  function keep(message) {
+    try {
+      if (CHANGES.includes(message.call)) localStorage.setItem(STORED + message.press, JSON.stringify(message));
+    } catch { /* no room, or not allowed: it is sent all the same */ }
+  }
+
+  function forget(message) {
+    try { localStorage.removeItem(STORED + message.press); } catch { /* it was not kept either */ }
+  }
+
+  // What an earlier visit, or another tab, has not got through yet. Sent twice it counts once.
+  function unsent() {
+    try {
+      return Object.keys(localStorage).filter((name) => name.startsWith(STORED)).sort()
+        .map((name) => JSON.parse(localStorage.getItem(name)));
+    } catch { return []; }
+  }
+
+  // Puts a call behind those that wait. `more` gives what is to be said as it is when the call goes out; `answered` is
+  // told the answer, which has an `error` where the server has refused.
+  function say(call, data, { more, answered } = {}) {
+    const press = `${visit}-${String(said++).padStart(6, '0')}`;
+    const message = { press, call, data: { annotator: input('annotator'), ...data } };
+    keep(message);
+    outbox.push(message);
+    Object.defineProperties(message, { more: { value: more }, answered: { value: answered } });
+    send();
+    return message;
+  }
+
+  async function send() {
+    if (isSending) return;
+    isSending = true;
+    since = performance.now();
+    for (let failed = 0; outbox.length;) {
+      const message = outbox[0];
+      const slow = setTimeout(show, UNNOTICED);
+      const answer = await deliver(message);
+      clearTimeout(slow);
+      if (!answer) {
+        await pause(Math.min(500 * 2 ** failed, LONGEST_PAUSE), ++failed);
+        continue;
+      }
+      failed = 0;
+      since = performance.now();
+      outbox.shift();
+      forget(message);
+      if (answer.progress) document.querySelectorAll('.team').forEach((team) => { team.outerHTML = answer.progress; });
+      try { message.answered?.(answer); } catch (error) { console.error(error); }
+      show();
+    }
+    isSending = false;
+  }
+
+  // The answer; null while there is none.
+  async function deliver(message) {
+    const { press, call, data, more } = message;
+    try {
+      const response = await fetch(new URL(`judging/${call}`, location.origin + location.pathname.replace(/\/*$/, '/')), {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ ...data, ...more?.(), press }),
+        signal: AbortSignal.timeout(SILENCE),
+        keepalive: true, // also when the page is closed right after the key
+      });
+      const answer = await response.json();
+      if (response.ok) return answer;
+      const why = answer.error.message;
+      const isFinal = response.status < 500 && ![408, 425, 429].includes(response.status);
+      message.failures = (message.failures ?? 0) + 1;
+      return isFinal || message.failures >= FAILURES ? { error: why, status: response.status } : null;
+    } catch {
+      return null;
+    }
+  }
+
+  function pause(milliseconds, failed) {
+    return new Promise((resolve) => {
+      const seconds = Math.ceil(milliseconds / 1000);
+      show(`It is sent again in ${seconds} s.`, failed);
+      const timer = setTimeout(resolve, milliseconds);
+      wakeUp = () => { clearTimeout(timer); resolve(); };
+    }).finally(() => { wakeUp = null; });
+  }
+
+  // Says what waits: nothing while all goes well.
+  function show(when = '', failed = 0) {
+    const line = document.getElementById('saving');
+    if (!line) return;
+    const waiting = changes().length;
+    const what = waiting ? `${waiting} of what you pressed ${waiting === 1 ? 'is' : 'are'} not stored yet` : '';
+    line.dataset.failed = failed;
+    if (failed) line.firstElementChild.textContent = `⚠ The server does not answer. ${what ? `${what}; it is kept here. ` : ''}${when}`;
+    else line.firstElementChild.textContent = what ? `… Saving: ${what}.` : '… Waiting for the server.';
+    line.hidden = !outbox.length || (!failed && performance.now() - since < UNNOTICED);
+  }
+
+  document.addEventListener('input', (event) => {
+    if (!event.target.closest?.('#annotator')) return;
+    try { localStorage.setItem(NAME, event.target.value.trim()); } catch { /* it is asked again next time */ }
+  });
+  addEventListener('online', () => wakeUp?.());
+  document.addEventListener('click', (event) => { if (event.target.closest?.('#saving button')) wakeUp?.(); });
+  addEventListener('beforeunload', (event) => { if (wakeUp && changes().length) event.preventDefault(); });
+  outbox.push(...unsent());
+  if (outbox.length) send();
+
+  return {
+    // When the key was pressed that a click stands for; null where it is one of the mouse.
+    keyPressedAt: null,
+    say,
+    // How many calls are not answered yet.
+    waiting: () => outbox.length,
+    annotator: () => input('annotator'),
+    // The name that was typed last; what somebody has typed by then stays.
+    remembered(typed) {
+      try { return typed || (localStorage.getItem(NAME) ?? ''); } catch { return typed; }
+    },
+    // The way in which the next pair is chosen; '' is the one that the server takes by itself.
+    strategy: () => strategy,
+    // The pairs that calls which wait behind the one under way are about.
+    pressed: () => outbox.slice(1).flatMap(({ data }) => [...(data.key ? [data.key] : []), ...(data.keys ?? [])]),
+    // Somebody else may judge now, or other pairs are wanted: whatever is on the screen hears of it.
+    named: () => document.dispatchEvent(new CustomEvent('judge-named')),
+    choose(chosen) {
+      strategy = chosen;
+      document.dispatchEvent(new CustomEvent('strategy-chosen'));
+    },
+    // Calls `act` now if the element is on the screen, and whenever it comes up again.
+    whenShown(element, act) {
+      let wasShown = false;
+      new ResizeObserver(() => {
+        const isShown = element.offsetParent !== null;
+        if (isShown && !wasShown) act();
+        wasShown = isShown;
+      }).observe(element);
+    },
+    // Tells `act` of each pair that this annotator has pressed on another tab of this browser.
+    elsewhere(act) {
+      addEventListener('storage', ({ key, newValue }) => {
+        if (!key?.startsWith(STORED) || !newValue) return;
+        const { call, data } = JSON.parse(newValue);
+        if (data.annotator !== input('annotator') || !['judge', 'rest'].includes(call)) return;
+        for (const pair of data.key ? [data.key] : data.keys) act(pair);
+      });
+    },
+  };
+})();

@@ -1,0 +1,162 @@
+"""What the Label tab asks of the server: a press counts once, quotas hold where a lease ran out, pairs come ahead."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from errors import Conflict, InvalidInput, NotFound
+from page.judging_calls import JudgingCalls, Said
+from services import Services
+from storage import database
+from storage.records import Candidate
+from tests.conftest import make_settings
+
+PASSAGES = ["first", "second", "third", "fourth"]
+
+
+@pytest.fixture
+def calls(services: Services) -> JudgingCalls:
+    """The calls, on a store with four pairs of one query."""
+    return filled(services)
+
+
+def filled(services: Services) -> JudgingCalls:
+    services.label_store.add_candidates(Candidate("query", passage) for passage in PASSAGES)
+    return JudgingCalls(services)
+
+
+@pytest.fixture
+def with_quota(tmp_path: Path, model_dir: Path) -> JudgingCalls:
+    """The same where each pair is judged by one annotator."""
+    return filled(Services.build(make_settings(tmp_path / "quota", model_dir, OVERLAP="1")))
+
+
+def said(annotator: str = "anna", **more: object) -> Said:
+    return Said(annotator=annotator, strategy="oldest", **more)  # type: ignore[arg-type]
+
+
+def keys_ahead(calls: JudgingCalls, annotator: str = "anna", want: int = 3) -> list[tuple[str, str]]:
+    return [task["key"] for task in calls.pairs(said(annotator, want=want))["tasks"]]
+
+
+def let_run_out(calls: JudgingCalls) -> None:
+    """The time of every pair that somebody holds is over."""
+    with database.write(calls.services.settings.database_path) as db:
+        db.conn.execute("UPDATE leases SET expires_at = 1")
+
+
+def events(calls: JudgingCalls) -> list[tuple[str, str]]:
+    with database.read(calls.services.settings.database_path) as db:
+        return db.conn.execute("SELECT annotator, action FROM label_events ORDER BY id").fetchall()
+
+
+def test_the_next_pairs_come_with_the_answer_and_none_twice(calls: JudgingCalls) -> None:
+    first, second, third = keys_ahead(calls)
+    answer = calls.judge(said(key=first, state="relevant", press="1", shown=[second, third], want=1))
+    assert [row["state"] for row in answer["rows"]] == ["relevant"]
+    assert len({first, second, third, *(task["key"] for task in answer["tasks"])}) == 4
+    assert "empty" not in answer
+    answer = calls.judge(said(key=second, state="later", press="2", shown=[third], want=3))
+    assert [task["state"] for task in answer["tasks"]] == ["open", "later"]
+    assert "Nothing is left" in answer["empty"]
+
+
+@pytest.mark.parametrize("state", ["relevant", "cannot-tell"])
+def test_a_press_that_arrives_again_is_answered_and_not_stored_again(calls: JudgingCalls, state: str) -> None:
+    first, *_ = keys_ahead(calls)
+    press = said(key=first, state=state, press="1", note="why", seconds=2)
+    once = calls.judge(press)
+    again = JudgingCalls(Services.build(calls.services.settings)).judge(press)
+    assert again["rows"] == once["rows"]
+    assert len(events(calls)) == 1
+
+
+def test_a_press_that_arrives_many_times_at_once_is_stored_once(calls: JudgingCalls) -> None:
+    first, second, _ = keys_ahead(calls)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: calls.judge(said(key=first, state="relevant", press="1")), range(16)))
+        list(threads.map(lambda _: calls.flag(said(key=second, press="2")), range(16)))
+        list(threads.map(lambda _: calls.rest(said(keys=[second], press="3")), range(16)))
+        list(threads.map(lambda _: calls.undo(said(press="4")), range(16)))
+    assert [action for _, action in events(calls)] == ["label", "flag", "label", "undo"]
+    assert calls.flag(said(key=second, press="2"))["rows"][0]["flagged"]
+
+
+def test_the_same_name_of_another_annotators_press_is_another_press(calls: JudgingCalls) -> None:
+    first, *_ = keys_ahead(calls)
+    for annotator in ("anna", "bo"):
+        calls.judge(said(annotator, key=first, state="relevant", press="1"))
+    assert events(calls) == [("anna", "label"), ("bo", "label")]
+
+
+def test_an_undone_step_is_told_again_when_its_answer_got_lost(calls: JudgingCalls) -> None:
+    keys = keys_ahead(calls)
+    calls.judge(said(key=keys[0], state="relevant", press="1"))
+    calls.rest(said(keys=keys[1:], press="2"))
+    once, again = calls.undo(said(press="3")), calls.undo(said(press="3"))
+    assert {row["key"] for row in once["rows"]} == {row["key"] for row in again["rows"]} == set(keys[1:])
+    assert all("<section" in row["html"] for row in again["rows"])
+    assert calls.undo(said(press="4"))["rows"][0]["key"] == keys[0]
+    assert calls.undo(said(press="5"))["rows"] == []
+
+
+def test_a_pair_that_others_have_judged_after_the_lease_ran_out_takes_no_more(with_quota: JudgingCalls) -> None:
+    mine = keys_ahead(with_quota)
+    let_run_out(with_quota)
+    for key in keys_ahead(with_quota, "bo", 2):
+        with_quota.judge(said("bo", key=key, state="relevant", press=key[1]))
+    with pytest.raises(Conflict, match="Others have judged this pair"):
+        with_quota.judge(said(key=mine[0], state="not-relevant", press="1"))
+    answer = with_quota.rest(said(keys=mine, press="2"))
+    assert answer["message"].startswith("2 of them were left out")
+    assert sorted(row["state"] for row in answer["rows"]) == ["not-relevant", "open", "open"]
+    # Whoever has judged it may still change their mind.
+    changed = with_quota.judge(said("bo", key=mine[0], state="not-relevant", press="3"))
+    assert changed["rows"][0]["state"] == "not-relevant"
+    votes = [label.passage_id for label in with_quota.services.label_store.labels()]
+    assert len(votes) == len(set(votes)) == 3
+
+
+def test_pairs_on_the_screen_are_held_for_longer_or_gone(with_quota: JudgingCalls) -> None:
+    mine = keys_ahead(with_quota)
+    let_run_out(with_quota)
+    assert [row["key"] for row in with_quota.pairs(said(keys=mine))["rows"]] == mine
+    assert not set(keys_ahead(with_quota, "bo")) & set(mine)
+    let_run_out(with_quota)
+    taken = keys_ahead(with_quota, "cy", 2)
+    assert {row["key"] for row in with_quota.pairs(said(keys=mine))["rows"]} == set(mine) - set(taken)
+
+
+def test_what_cannot_be_done_is_refused(calls: JudgingCalls) -> None:
+    [first] = keys_ahead(calls, want=1)
+    with pytest.raises(InvalidInput, match="Say relevant"):
+        calls.judge(said(key=first, press="1"))
+    with pytest.raises(NotFound):
+        calls.judge(said(key=("no", "pair"), state="relevant", press="2"))
+    with pytest.raises(NotFound):
+        calls.flag(said(press="3"))
+    with pytest.raises(InvalidInput, match="no strategy"):
+        calls.pairs(Said(annotator="anna", strategy="best", want=1))
+    assert events(calls) == []
+
+
+def test_a_note_stays_with_what_was_put_aside(calls: JudgingCalls) -> None:
+    [first] = keys_ahead(calls, want=1)
+    calls.judge(said(key=first, state="cannot-tell", note=" it is cut off ", press="1"))
+    history = calls.services.review_store
+    with database.read(history.path) as db:
+        assert db.conn.execute("SELECT action, note FROM label_events").fetchall() == [("skip", "it is cut off")]
+
+
+def test_lists_are_fetched_as_html(calls: JudgingCalls) -> None:
+    html = calls.next_query(said())["html"]
+    assert html.count("data-row") == 4
+    rows = [task.key for task in calls.labeling.next_query("anna", "oldest")]
+    calls.rest(said(keys=rows, press="1"))
+    assert "No query is left for you" in calls.next_query(said(shown=rows))["html"]
+    mine = calls.mine(said())["html"]
+    assert mine.count('data-state="not-relevant"') == 4 and "Pace" in mine
+    assert "You have judged nothing yet" in calls.mine(said("bo"))["html"]
