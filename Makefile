@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint bench bench-labeling bench-queue starter starter-report clean
+.PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -43,6 +43,11 @@ bench-labeling: .venv/tests-installed $(CHROMIUM)
 # How many labels a strategy needs: gain beside random. DATA is that of `make starter`; steps are kept in data/bench-queue.
 bench-queue: .venv/tests-installed
 	$(BIN)/python -m benchmarks.queue --data $(DATA)
+
+# What labels bring, with each recipe: hours on two cores. TEACHER is a directory with a cross-encoder, DATA one with the
+# sets; LEARNING="--seeds 0 --labels 20" is a short run.
+bench-learning: .venv/tests-installed
+	$(BIN)/python -m benchmarks.learning --data $(DATA) --model reranker/starter $(TEACHER) $(LEARNING)
 
 .venv/app-installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

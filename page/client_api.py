@@ -65,6 +65,7 @@ def add_client_api(services: Services) -> None:
         promote: str | None = None,
         token: str = "",
         patience: int | None = None,
+        loss: str | None = None,
     ) -> dict[str, Any]:
         """Start a training run."""
         check_may_change(services, token, request, None)
@@ -77,6 +78,7 @@ def add_client_api(services: Services) -> None:
             batch_size=batch_size,
             seed=seed,
             patience=patience,
+            loss=loss,
         )
         return asdict(services.jobs.start(config))
 

@@ -32,6 +32,7 @@ from reranker.dataset import (
 )
 from reranker.finish import keep
 from reranker.follow import Curves, Follower, curves
+from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
 from reranker.results import RunResults, how_made, read_results
@@ -105,7 +106,7 @@ class TrainingJobs:
         Raises InvalidInput when the labels do not allow it or the base is unknown, Conflict while another is under way.
         """
         sets, new_splits = self._sets_and_new_splits()
-        if problem := sets.why_not_trainable():
+        if problem := sets.why_not_trainable() or (config.loss and why_not(config.loss, sets.train)):
             raise InvalidInput(problem)
         return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)
 

@@ -88,7 +88,7 @@ def _learning_curve(found: dict[str, Any] | None) -> LearningCurve | None:
 
 def how_made(run: TrainingRun, run_dir: Path) -> dict[str, str]:
     """What the version of this run was made from and on, in words, as far as its directory is still there."""
-    configuration = {name: value for name, value in run.config.items() if name != "promote"}
+    configuration = {name: value for name, value in run.config.items() if name != "promote" and value is not None}
     words = {
         "Run": run.id,
         "Configuration": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in configuration.items()),

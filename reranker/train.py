@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from reranker import learning_curve
+from reranker.averaging import move_back, weights_of
 from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, queries_that_tell, read_pairs
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.first_token import shorten
 from reranker.general import general_queries
 from reranker.loading import cpu_precision, tokenizer_of
+from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
 from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import RECIPES
 from reranker.reporter import PhaseReporter, Reporter
@@ -196,14 +198,13 @@ def train(
     was asked to stop before there was anything to keep.
     """
     import torch
-    from datasets import Dataset
     from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
-    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
     from reranker.watch import Watch
 
-    fast = RECIPES[config["recipe"]].fast
+    recipe = RECIPES[config["recipe"]]
+    loss = config.get("loss") or recipe.loss
     card = CrossEncoderModelCardData(local_files_only=True)
     model = CrossEncoder(
         config["base_path"], local_files_only=True, model_card_data=card, model_kwargs={"use_safetensors": True}
@@ -216,36 +217,30 @@ def train(
         per_device_eval_batch_size=config["batch_size"],
         num_train_epochs=config["epochs"],
         learning_rate=config["learning_rate"],
+        warmup_steps=recipe.warmup,
         seed=config["seed"],
         logging_steps=1,
         save_strategy="no",
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
         ddp_timeout=SECONDS_TO_WAIT,
-        bf16=fast and has_bfloat16(),
-    )
-    # Column names as sentence-transformers gives them to unnamed pairs, so that the card reads as its cards do.
-    dataset = Dataset.from_dict(
-        {
-            "sentence_0": [pair.query for pair in pairs],
-            "sentence_1": [pair.passage for pair in pairs],
-            "label": [float(pair.label) for pair in pairs],
-        }
+        bf16=recipe.fast and has_bfloat16(),
     )
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
     arguments.dataloader_drop_last = False
     work = training_work(config, pairs, dev or [])
     watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
-    make_trainer = _fast_trainer(model, pairs) if fast else _plain_trainer()
-    if fast:
+    make_trainer = _fast_trainer(model, pairs) if recipe.fast and loss in MEANS_OVER_PAIRS else _plain_trainer()
+    if recipe.fast:
         shorten(model.model)
     trainer = make_trainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
-        loss=BinaryCrossEntropyLoss(model),
+        train_dataset=examples(loss, pairs),
+        loss=make_loss(loss, model),
         callbacks=[watch],
     )
+    before = weights_of(model) if recipe.kept_change < 1 and is_main_process() else {}
     last = files.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     reporter.finish_phase(work)
@@ -254,12 +249,16 @@ def train(
     if not watch.step:
         raise Stopped
     kept = watch.load_best(model)
+    ending = watch.summary(kept)
+    if before and watch.stopped != "cancelled":
+        move_back(model, before, recipe.kept_change)
+        ending["scores"] = None  # those were of the weights before they were moved
     reporter.progress("Saving the new model", 0)
     unfinished = files.directory / "model.part"
     model.save_pretrained(str(unfinished))
     if not config["base_on_hub"]:
         _unlink_base(unfinished / "README.md", config["base_name"])
-    write_json(files.trained, watch.summary(kept))
+    write_json(files.trained, ending)
     shutil.rmtree(files.model, ignore_errors=True)
     unfinished.rename(files.model)
 

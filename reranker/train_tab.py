@@ -14,6 +14,7 @@ from page.render import duration, render
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
 from reranker.follow import Curves
 from reranker.gate import RULE
+from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from services import Services
 from storage.records import TrainingRun
@@ -35,6 +36,7 @@ PURPOSES = {
     "test": "held back: decides nothing",
 }
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
+OWN_LOSS = "the recipe's own"
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
@@ -80,6 +82,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     min_width=190,
                     elem_id="patience",
                 )
+            with gr.Accordion("For those who know what they want", open=False, elem_id="advanced"):
+                loss = gr.Dropdown(
+                    [OWN_LOSS, *LOSSES],
+                    value=OWN_LOSS,
+                    label="Loss",
+                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
+                    elem_id="loss",
+                )
             promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", info=RULE, elem_id="promote")
             curve = gr.Checkbox(
                 False,
@@ -105,6 +115,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
+    asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, token]
     run_outputs = [shown, run_view, loss, dev, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
@@ -154,6 +165,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         learning_rate: str,
         batch_size: float | None,
         seed: float | None,
+        loss: str,
         patience: float | None,
         curve: bool,
         token: str,
@@ -170,6 +182,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 learning_rate=_number(learning_rate),
                 batch_size=batch_size,
                 seed=seed,
+                loss=None if loss == OWN_LOSS else loss,
                 patience=patience,
                 learning_curve=curve,
             )
@@ -209,7 +222,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
-    start.click(start_run, [recipe, base, promote, *hyperparameters, patience, curve, token], run_outputs, **quiet)
+    start.click(start_run, asked_for, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from reranker.losses import LOSSES
 from reranker.recipe import RECIPES
 from storage.records import RunStatus
 from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES
@@ -43,6 +44,9 @@ WHOLE = BeforeValidator(_whole)
 Text = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_TEXT_SCHEMA)]
 Name = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=NAME_SCHEMA)]
 Note = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_NOTE_SCHEMA)]
+# CrossEntropyLoss is for models with an output for each class; whoever asks for it is told so.
+_LOSSES = [name for name in LOSSES if name != "CrossEntropyLoss"]
+Loss = Annotated[str, AfterValidator(_utf8), Field(min_length=1, json_schema_extra={"enum": _LOSSES})]
 Recipe = Annotated[str, AfterValidator(_utf8), Field(min_length=1, json_schema_extra={"enum": [*RECIPES]})]
 VersionName = Annotated[str, AfterValidator(_utf8), Field(max_length=_MAX_VERSION_CHARACTERS)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -221,7 +225,10 @@ class GuidelinesResponse(BaseModel):
 
 
 class TrainingRequest(StrictBody):
-    """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from."""
+    """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from.
+
+    `loss` is the name of a loss of sentence-transformers; the recipe has its own.
+    """
 
     recipe: Recipe | None = None
     base: VersionName | None = None
@@ -232,6 +239,7 @@ class TrainingRequest(StrictBody):
     patience: Annotated[int, Field(ge=0, le=100), WHOLE] | None = None
     learning_curve: bool | None = None
     promote: Literal["auto", "always", "never"] | None = None
+    loss: Loss | None = None
 
 
 class RunMetrics(BaseModel):

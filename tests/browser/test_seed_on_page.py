@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from reranker.recipe import DEFAULT
 from tests.browser.conftest import box, open_page, open_tab, say_name
 from tests.serving import AppProcess
 
@@ -23,14 +24,11 @@ def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserC
     page.locator('.result[data-index="1"]').get_by_role("button", name="✓ Relevant").click()
     expect(page.locator('.judge button[aria-pressed="true"]')).to_have_count(2)
 
-    # What stands on the Train tab when it is opened is the classic recipe; two pairs are too few to measure on.
+    # What stands on the Train tab when it is opened is the default recipe; two pairs are too few to measure on.
     open_tab(page, "Train")
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
     assert [box(page, name).input_value() for name in ("epochs", "batch-size", "learning-rate", "seed")] == [
-        "3",
-        "16",
-        "5e-05",
-        "42",
+        f"{value:g}" for value in (DEFAULT.epochs, DEFAULT.batch_size, DEFAULT.learning_rate, DEFAULT.seed)
     ]
     expect(page.get_by_label("If it is better on the held-out queries")).to_be_checked()
     page.locator("#start-training").click()

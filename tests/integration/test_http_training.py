@@ -63,6 +63,21 @@ def test_labels_of_one_kind_do_not_train(client: httpx.Client, value: int, word:
     assert f"are {word}." in message
 
 
+def test_a_loss_that_compares_needs_queries_with_both_labels(client: httpx.Client) -> None:
+    label(client, ("a", "b", 1), ("c", "d", 0))
+    message = assert_error(client.post("/v1/training-runs", json={"loss": "ListNetLoss"}), 422, "invalid_input")
+    assert "ListNetLoss compares" in message
+    message = assert_error(client.post("/v1/training-runs", json={"loss": "CrossEntropyLoss"}), 422, "invalid_input")
+    assert "one output for each class" in message
+
+
+def test_a_loss_is_chosen_by_its_name(client: httpx.Client) -> None:
+    label_queries(client, 3)
+    run = ended(client, start(client, loss="LambdaLoss", batch_size=2, epochs=1))
+    assert run["status"] == "succeeded", run
+    assert run["total_steps"] == 2
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -71,7 +86,8 @@ def test_labels_of_one_kind_do_not_train(client: httpx.Client, value: int, word:
 {"base": "\ud800"}, {"epochs": 0}, {"epochs": 101}, {"epochs": 1.5}, {"epochs": "3"},
         {"epochs": True}, {"learning_rate": 0}, {"learning_rate": 1}, {"learning_rate": "fast"},
         {"learning_rate": math.nan}, {"learning_rate": math.inf}, {"batch_size": 0}, {"batch_size": 513}, {"seed": -1},
-        {"seed": 2**32}, {"promote": "yes"}, {"promote": True}, {"epoch": 3}, {"\ud800": 1}, [], "classic", 5,
+        {"seed": 2**32}, {"promote": "yes"}, {"promote": True}, {"epoch": 3}, {"loss": "hinge"}, {"loss": 1},
+        {"\ud800": 1}, [], "classic", 5,
     ],
     ids=ascii,
 )  # fmt: skip

@@ -63,7 +63,9 @@ expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "42
 def fuzz(client: httpx.Client, directory: Path, examples: int, *options: str) -> None:
     """Let schemathesis loose on every call that the server of `client` describes."""
     eventually(lambda: client.get("/health").json()["status"] == "ok", "the model is loaded")
-    # With these a training run may start, so that its call has something to accept.
+    # With these a training run may start, whatever its loss, so that its call has something to accept.
+    for place in ("bridge", "river", "harbour", "station", "castle"):
+        label(client, (f"old {place}", f"a {place} of stone", 1), (f"old {place}", f"rain on the {place}", 0))
     label(client, ("query", "passage", 1), ("query", "another", 0))
     config = directory / "schemathesis.toml"
     config.write_text(CONFIG.format(examples=examples))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reranker.evaluation import Evaluation, compare
-from reranker.gate import decide, figures, forgot
+from reranker.gate import MARGIN, decide, figures, forgot
 
 
 def measured(*gains: float) -> dict[str, Any]:
@@ -47,6 +47,13 @@ def test_a_worse_model_is_not() -> None:
 def test_a_gain_that_may_be_luck_is_not_enough() -> None:
     assert LUCKY["gain"] > 0
     assert not decide("auto", LUCKY)[0]
+
+
+def test_a_gain_on_most_queries_is_enough_though_a_dozen_leave_doubt() -> None:
+    few = measured(*[0.2, 0.1, -0.15] * 4)
+    assert few["low"] < -MARGIN
+    assert decide("auto", few)[0]
+    assert not decide("auto", measured(*[-0.2, -0.1, 0.15] * 4))[0]
 
 
 def test_what_could_not_be_measured_is_not_promoted_by_itself() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from reranker import trainer as trainer_module
 from reranker.dataset import LabelledPair
+from reranker.recipe import CLASSIC, DEFAULT, RECIPES
 from reranker.reporter import Reporter
 from reranker.run_files import RunFiles
 from reranker.train import train
@@ -50,12 +52,45 @@ def test_parts_learn_what_the_whole_batch_would(
     still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module, "CPU_PART_TOKENS", 256)
+    monkeypatch.setitem(RECIPES, "parts", replace(CLASSIC, fast=True))
     plain_losses, plain = trained("classic", still_model, tmp_path / "plain")
-    losses, weights = trained("default", still_model, tmp_path / "parts")
+    losses, weights = trained("parts", still_model, tmp_path / "parts")
     assert len(losses) == 6
     assert losses == pytest.approx(plain_losses, abs=2e-4)
     for name, weight in weights.items():
         assert torch.allclose(weight, plain[name], atol=2e-3), name
+
+
+def test_the_default_keeps_part_of_the_change(
+    still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = DEFAULT.kept_change
+    assert 0 < share < 1
+    monkeypatch.setitem(RECIPES, "all of it", replace(DEFAULT, kept_change=1.0))
+    before = load_file(still_model / "model.safetensors")
+    losses, kept = trained("default", still_model, tmp_path / "kept")
+    all_losses, changed = trained("all of it", still_model, tmp_path / "changed")
+    assert losses == all_losses
+    assert any(not torch.equal(before[name], weight) for name, weight in changed.items())
+    for name, weight in kept.items():
+        assert torch.allclose(weight, before[name] + share * (changed[name] - before[name]), atol=1e-6), name
+
+
+def test_the_default_warms_up_and_classic_does_not(still_model: Path, tmp_path: Path) -> None:
+    def rates(recipe: str) -> list[float]:
+        config = {"recipe": recipe, "base_path": str(still_model), "base_name": "tiny", "base_on_hub": False}
+        config |= {"batch_size": 2, "epochs": 1, "learning_rate": 1e-3, "seed": 42}
+        stream = io.StringIO()
+        (tmp_path / recipe).mkdir()
+        train(config, PAIRS, RunFiles(tmp_path / recipe), Reporter(stream, 1))
+        events = [json.loads(line) for line in stream.getvalue().splitlines()]
+        return [event["learning_rate"] for event in events if "learning_rate" in event]
+
+    classic = rates("classic")
+    assert classic[0] == max(classic) == pytest.approx(1e-3)
+    default = rates("default")
+    assert default[0] < default[1] < max(default)
+    assert default[-1] < max(default)
 
 
 def test_the_batches_are_cut_into_parts(still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,216 @@
+"""What labels bring: an annotator labels N pairs, a run trains on them, and other queries tell what was gained.
+
+usage: python -m benchmarks.learning --data DIR [--model DIR ...] [--sets ...] [--labels ...] [--seeds ...] [--work DIR]
+
+Each cell is a model, a set, a number of labels, a seed and a recipe. The labels are split, trained on and judged by the
+gate just as in the app; the gain is in nDCG@10 on queries that gave no label. Without the gate every new model would
+be used; with it, one that is not promoted gains nothing. Cells that are in --work already are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.annotator import DEPTH, JudgedSet, read_set
+from distillation.evaluate import ndcg
+from reranker.dataset import JudgedQuery, TrainingSets, assign_splits, groups_of, make_sets, queries_that_tell
+from reranker.evaluation import Evaluation, compare
+from reranker.gate import decide
+from reranker.general import general_queries
+from reranker.measuring import load, measure
+from reranker.model import Reranker
+from reranker.recipe import RECIPES, TrainingConfig
+from reranker.reporter import Reporter
+from reranker.run_files import RunFiles
+from reranker.sources import STARTER_DIR
+from reranker.train import train
+
+SETS = ("trec_dl21", "medquad_liveqa", "tatqa_dev", "obliqa_test", "stackfaq", "quepid_haystack_products")
+LABELS = (20, 50, 100, 300)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run brought. `gain` is in mean nDCG@10 on the measured queries, `before` the champion's."""
+
+    model: str
+    set: str
+    labels: int
+    seed: int
+    recipe: str
+    before: float
+    gain: float
+    promoted: bool
+    why: str
+
+    @property
+    def gated(self) -> float:
+        """The gain that somebody gets who leaves the decision to the gate."""
+        return self.gain if self.promoted else 0.0
+
+    @property
+    def key(self) -> tuple:
+        return self.model, self.set, self.labels, self.seed, self.recipe
+
+
+class Bench:
+    """Runs the cells of one model. What the champion scores is computed once for each set."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+        self.champion = load(model)
+        self.general = {"general": general_queries()}
+        self._general_before: dict[str, Evaluation] = {}
+        self._before: dict[str, np.ndarray] = {}
+
+    def cell(self, judged: JudgedSet, count: int, seed: int, recipe: str) -> Cell | None:
+        """Label, split, train, measure and judge; None where these labels cannot be trained on."""
+        sets = self._label(judged, count, seed)
+        if sets.why_not_trainable():
+            return None
+        held_back = {"dev": queries_that_tell(sets.dev)}
+        if held_back["dev"]:  # without, the gate lets nothing pass, whatever was forgotten
+            self._general_before = self._general_before or self._measure(self.champion, self.general)
+            held_back |= self.general
+        champion = self._general_before | self._measure(self.champion, {"dev": held_back["dev"]})
+        with tempfile.TemporaryDirectory() as scratch:
+            config = asdict(TrainingConfig.of(recipe, seed=seed))
+            config |= {"base_path": str(self.model), "base_name": self.model.name, "base_on_hub": False}
+            train(config, sets.train, RunFiles(Path(scratch)), _silent(), held_back["dev"])
+            reranker = load(RunFiles(Path(scratch)).model)
+            challenger = self._measure(reranker, held_back)
+            after = ndcg_of(reranker, judged)
+        judged_by = {split: asdict(compare(champion[split], challenger[split])) for split in challenger}
+        promoted, why = decide("auto", judged_by.get("dev"), judged_by.get("general"))
+        before = self.before(judged)
+        gain = float((after - before).mean())
+        return Cell(self.model.name, judged.name, count, seed, recipe, float(before.mean()), gain, promoted, why)
+
+    def before(self, judged: JudgedSet) -> np.ndarray:
+        """The champion's nDCG@10 of each measured query of a set."""
+        if judged.name not in self._before:
+            self._before[judged.name] = ndcg_of(self.champion, judged)
+        return self._before[judged.name]
+
+    def _label(self, judged: JudgedSet, count: int, seed: int) -> TrainingSets:
+        pairs = judged.label(count, seed)
+        splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
+        return make_sets(pairs, splits)
+
+    def _measure(self, reranker: Reranker, sets: dict[str, list[JudgedQuery]]) -> dict[str, Evaluation]:
+        return measure(reranker, sets, _silent(), "")
+
+
+def ndcg_of(reranker: Reranker, judged: JudgedSet) -> np.ndarray:
+    """nDCG@10 of each measured query, as `distillation.evaluate.ndcg`; what was not judged counts as not relevant."""
+    pairs = [(query.text, passage) for query in judged.measured for passage in query.passages]
+    scores = iter(reranker.scores(pairs))
+    found = []
+    for query in judged.measured:
+        of_query = np.array([next(scores) for _ in query.passages])
+        ranked = [query.grades[place] or 0 for place in np.argsort(-of_query, kind="stable")]
+        found.append(ndcg(ranked, query.judged))
+    return np.array(found)
+
+
+def _silent() -> Reporter:
+    return Reporter(io.StringIO(), 1)
+
+
+def table(cells: Iterable[Cell]) -> str:
+    """Mean gains by number of labels and recipe, without and with the gate, and how classic and default compare."""
+    cells = list(cells)
+    lines = [
+        "| model | labels | recipe | cells | mean gain | worst | gate: mean | worst | promoted | gains thrown away |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for model in dict.fromkeys(cell.model for cell in cells):
+        for count in sorted({cell.labels for cell in cells if cell.model == model}):
+            for recipe in RECIPES:
+                rows = [cell for cell in cells if (cell.model, cell.labels, cell.recipe) == (model, count, recipe)]
+                if rows:
+                    lines.append(f"| {model} | {count} | {recipe} | {_figures(rows)} |")
+    lines.append("")
+    lines += [ratio(cells, model) for model in dict.fromkeys(cell.model for cell in cells)]
+    return "\n".join(lines)
+
+
+def _figures(rows: list[Cell]) -> str:
+    gains, gated = [cell.gain for cell in rows], [cell.gated for cell in rows]
+    true = sum(gain for gain in gains if gain > 0)
+    lost = sum(cell.gain for cell in rows if cell.gain > 0 and not cell.promoted)
+    return (
+        f"{len(rows)} | {np.mean(gains):+.4f} | {min(gains):+.4f} | {np.mean(gated):+.4f} | {min(gated):+.4f} | "
+        f"{sum(cell.promoted for cell in rows)} | {f'{lost / true:.0%}' if true else '-'}"
+    )
+
+
+def ratio(cells: list[Cell], model: str) -> str:
+    """How the mean gains of both recipes compare at each number of labels, over the cells that both have."""
+    by_key = {cell.key: cell for cell in cells if cell.model == model}
+    both = [(cell, by_key.get((*key[:-1], "classic"))) for key, cell in by_key.items() if cell.recipe == "default"]
+    words = []
+    for count in sorted({cell.labels for cell, other in both if other}):
+        pairs = [(cell.gain, other.gain) for cell, other in both if other and cell.labels == count]
+        ours, theirs = np.mean(pairs, axis=0)
+        times = f"{ours / theirs:.1f} times" if theirs > 0 else "which lost,"
+        words.append(f"at {count} labels {ours:+.4f}, {times} classic's {theirs:+.4f}")
+    return f"From {model}, default gains {'; '.join(words)}."
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """The cells that were computed before."""
+    if not path.exists():
+        return []
+    return [Cell(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> None:
+    """Read the command line, compute the cells that are missing, and print the table."""
+    parser = argparse.ArgumentParser(description="Measure what labels bring, with each recipe.")
+    parser.add_argument("--data", type=Path, required=True, help="the directory of the judged sets")
+    parser.add_argument("--model", type=Path, nargs="+", default=[STARTER_DIR], help="where to start from")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--queries", type=int, default=40, help="measured queries of each set")
+    parser.add_argument("--candidates", type=int, default=30, help="of each measured query")
+    parser.add_argument("--words", type=int, default=200, help="passages are cut after so many")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--work", type=Path, help="a file where cells are kept from one run to the next")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    work = given.work or Path(tempfile.mkdtemp()) / "cells.jsonl"
+    cells = {cell.key: cell for cell in read_cells(work)}
+    sets = [read_set(given.data / name, given.queries, given.candidates, given.words) for name in given.sets]
+    for model in given.model:
+        bench = Bench(model)
+        for seed in given.seeds:
+            for count in given.labels:
+                for judged in sets:
+                    for recipe in given.recipes:
+                        if (model.name, judged.name, count, seed, recipe) in cells:
+                            continue
+                        cell = bench.cell(judged, count, seed, recipe)
+                        if cell is None:
+                            continue
+                        cells[cell.key] = cell
+                        with work.open("a", encoding="utf-8") as lines:
+                            lines.write(json.dumps(asdict(cell)) + "\n")
+                        print(f"{' '.join(map(str, cell.key))}: {cell.gain:+.4f}. {cell.why}", flush=True)
+    print(f"\n### What labels bring: nDCG@10 on queries that gave none, {DEPTH} passages judged of each query\n")
+    print(table(cells.values()))
+
+
+if __name__ == "__main__":
+    main()
