@@ -33,11 +33,11 @@ class Recipe:
     seed: int
 
 
-# Smaller steps in number and in size are too few of them for some dozen labels. That much learning is more than they
-# bear: half of it is taken back, which leaves about twice classic's change, without most of its chance.
+# Out of some dozen labels classic makes a handful of steps, and much of what they teach is chance. More and larger
+# steps go well past that point; half of the way back to the model before, less of it is left (averaging.py).
 DEFAULT = Recipe(
     name="default",
-    description="more and larger steps than classic, and half of the change kept: gains more, forgets less, faster",
+    description="more and larger steps than classic, of whose change half is kept, so that less is forgotten",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
