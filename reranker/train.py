@@ -250,7 +250,7 @@ def train(
         raise Stopped
     kept = watch.load_best(model)
     ending = watch.summary(kept)
-    if before and watch.stopped != "cancelled":
+    if before:
         move_back(model, before, recipe.kept_change)
         ending["scores"] = None  # those were of the weights before they were moved
     reporter.progress("Saving the new model", 0)
