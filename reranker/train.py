@@ -229,7 +229,10 @@ def train(
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
     arguments.dataloader_drop_last = False
     work = training_work(config, pairs, dev or [])
-    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
+    change = None
+    if recipe.kept_change < 1 and is_main_process():
+        change = functools.partial(move_back, before=weights_of(model), share=recipe.kept_change)
+    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work, change)
     make_trainer = _fast_trainer(model, pairs) if recipe.fast and loss in MEANS_OVER_PAIRS else _plain_trainer()
     if recipe.fast:
         shorten(model.model)
@@ -240,7 +243,6 @@ def train(
         loss=make_loss(loss, model),
         callbacks=[watch],
     )
-    before = weights_of(model) if recipe.kept_change < 1 and is_main_process() else {}
     last = files.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     reporter.finish_phase(work)
@@ -249,16 +251,12 @@ def train(
     if not watch.step:
         raise Stopped
     kept = watch.load_best(model)
-    ending = watch.summary(kept)
-    if before:
-        move_back(model, before, recipe.kept_change)
-        ending["scores"] = None  # those were of the weights before they were moved
     reporter.progress("Saving the new model", 0)
     unfinished = files.directory / "model.part"
     model.save_pretrained(str(unfinished))
     if not config["base_on_hub"]:
         _unlink_base(unfinished / "README.md", config["base_name"])
-    write_json(files.trained, ending)
+    write_json(files.trained, watch.summary(kept))
     shutil.rmtree(files.model, ignore_errors=True)
     unfinished.rename(files.model)
 
