@@ -211,9 +211,12 @@ def train(
     )
     # The card would find the base only by asking the Hub; the parent knows it.
     card.base_model = config["base_name"]
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # Only where there are several, so that the card of one process says what the plain trainer's does.
+    together = {"use_cpu": not torch.cuda.is_available(), "ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(files.checkpoints),
-        per_device_train_batch_size=config["batch_size"] // int(os.environ.get("WORLD_SIZE", "1")),
+        per_device_train_batch_size=config["batch_size"] // processes,
         per_device_eval_batch_size=config["batch_size"],
         num_train_epochs=config["epochs"],
         learning_rate=config["learning_rate"],
@@ -222,8 +225,7 @@ def train(
         logging_steps=1,
         save_strategy="no",
         report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        ddp_timeout=SECONDS_TO_WAIT,
+        **together,
         bf16=recipe.fast and has_bfloat16(),
     )
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
