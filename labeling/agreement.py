@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from storage.records import StoredLabel, Vote, VoteCounts
+from storage.records import StoredLabel, VoteCounts
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class AnnotatorAgreement:
     kappa: float | None
 
 
-def counts_of(labels: Iterable[StoredLabel | Vote]) -> VoteCounts:
+def counts_of(labels: Iterable[StoredLabel]) -> VoteCounts:
     """The counts that agreement is computed from. The store counts for itself (ReviewStore.vote_counts)."""
-    by_pair: dict[tuple[str, str], dict[str, StoredLabel | Vote]] = defaultdict(dict)
+    by_pair: dict[tuple[str, str], dict[str, StoredLabel]] = defaultdict(dict)
     annotators = set()
     for label in labels:
         annotators.add(label.annotator)
@@ -81,7 +81,7 @@ def counts_of(labels: Iterable[StoredLabel | Vote]) -> VoteCounts:
     )
 
 
-def agreement(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> Agreement:
+def agreement(votes: VoteCounts | Iterable[StoredLabel]) -> Agreement:
     """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two of them.
 
     Krippendorff, "Content Analysis" (2013), chapter 12; Cohen, "A coefficient of agreement for nominal scales" (1960).
@@ -99,7 +99,7 @@ def agreement(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> Agreement:
     )
 
 
-def agreement_by_week(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> list[PeriodAgreement]:
+def agreement_by_week(votes: VoteCounts | Iterable[StoredLabel]) -> list[PeriodAgreement]:
     """Krippendorff's alpha week by week, oldest first; a pair belongs to the week in which its last label was given."""
     by_week: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
     for row in _counted(votes).by_week:
@@ -109,7 +109,7 @@ def agreement_by_week(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> list[
     ]
 
 
-def agreement_by_annotator(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> list[AnnotatorAgreement]:
+def agreement_by_annotator(votes: VoteCounts | Iterable[StoredLabel]) -> list[AnnotatorAgreement]:
     """How each annotator goes with the others, by name."""
     counts = _counted(votes)
     compared: Counter[str] = Counter()
@@ -134,7 +134,7 @@ def agreement_by_annotator(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> 
     ]
 
 
-def _counted(votes: VoteCounts | Iterable[StoredLabel | Vote]) -> VoteCounts:
+def _counted(votes: VoteCounts | Iterable[StoredLabel]) -> VoteCounts:
     return votes if isinstance(votes, VoteCounts) else counts_of(votes)
 
 

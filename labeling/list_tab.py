@@ -56,7 +56,7 @@ def figures_html(services: Services, annotator: str) -> str:
     events = services.review_store.judging_events(annotator, EVENTS)
     if not events:
         return ""
-    others = {item.annotator: item for item in agreement_by_annotator(services.review_store.shared_votes())}
+    others = {item.annotator: item for item in agreement_by_annotator(services.review_store.vote_counts())}
     return render(
         "figures.html", pace=pace(events), anchoring=anchoring(events), agreement=others.get(annotator), most=EVENTS
     )

@@ -120,16 +120,6 @@ class ReviewStore:
             db.conn.commit()
             return self._counted[1]
 
-    def shared_votes(self) -> list[Vote]:
-        """The labels of all pairs that at least two annotators judged."""
-        sql = """
-            SELECT l.query_id, l.passage_id, l.annotator, l.label, l.note, l.updated_at
-            FROM candidates c JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id
-            WHERE c.voices > 1
-        """
-        with database.read(self.path) as db:
-            return [Vote(*row) for row in db.conn.execute(sql)]
-
     def judging_events(self, annotator: str, limit: int) -> list[JudgingEvent]:
         """The labels that this annotator gave and did not take back, newest first, each with the logit of the model
         that answered at that time, where it is stored."""
