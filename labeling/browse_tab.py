@@ -40,7 +40,7 @@ element.addEventListener('click', (event) => {
 @dataclass(frozen=True)
 class View:
     """What is on the screen: words, filter, order and page; the pair that is open, and whether for its history or to be
-    corrected; what was deleted last, and what was corrected."""
+    corrected; what was deleted last, and what was corrected; or that this person may not see it."""
 
     words: str = ""
     kept: Filter = "all"
@@ -50,6 +50,7 @@ class View:
     open_for: Literal["history", "edit"] = "history"
     undo: dict[str, Any] | None = None
     done: str = ""
+    is_refused: bool = False
 
     def turned_to(self, page: int) -> View:
         """Another page, on which nothing is open."""
@@ -100,8 +101,22 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
-            return View(), render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
+            return View(is_refused=True), render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
         return show(View(words, kept, sort))
+
+    def search(
+        view: View,
+        words: str,
+        kept: Filter,
+        sort: Sort,
+        token: str,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple[View, str]:
+        # To press Edit is to leave the box: what is asked for is on the page already, and with it what is being typed.
+        if view == replace(view, words=words, kept=kept, sort=sort, is_refused=False):
+            return gr.skip(), gr.skip()
+        return read(words, kept, sort, token, request, profile)
 
     @shown_to_people
     def act(
@@ -155,9 +170,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs, outputs = [words, kept, sort, token], [state, shown]
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    gr.on(
-        [words.submit, words.blur, kept.input, sort.input], read, inputs, outputs, trigger_mode="always_last", **private
-    )
+    asked = [words.submit, words.blur, kept.input, sort.input]
+    gr.on(asked, search, [state, *inputs], outputs, trigger_mode="always_last", **private)
     shown.act(act, [state, annotator, token], outputs, trigger_mode="multiple", concurrency_limit=1, **private)
     return lambda opened: opened(read, inputs, outputs, **private)
 

@@ -102,11 +102,12 @@ class ImportForm:
             self.choose, [self.file, *self.who, self.checked], [*outputs, self.about, self.rows, *self.columns],
             show_progress_on=self.report, **private,
         )  # fmt: skip
-        for column in self.columns:
-            column.input(
-                self.check_again, [self.file, *self.who, self.checked, *self.columns], outputs,
-                show_progress_on=self.report, concurrency_limit=1, **private,
-            )  # fmt: skip
+        # Several columns are named faster than a file is checked: what counts is how they are at last.
+        gr.on(
+            [column.input for column in self.columns],
+            self.check_again, [self.file, *self.who, self.checked, *self.columns], outputs,
+            trigger_mode="always_last", show_progress_on=self.report, concurrency_limit=1, **private,
+        )  # fmt: skip
         self.check_trec.click(
             shown_to_people(self.check_trec_files), [*self.trec, *self.who, self.checked], outputs,
             show_progress_on=self.report, **private,
