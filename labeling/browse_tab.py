@@ -101,7 +101,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
-            return View(is_refused=True), render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
+            html = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
+            return View(is_refused=True), html
         return show(View(words, kept, sort))
 
     def search(
