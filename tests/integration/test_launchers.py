@@ -46,7 +46,7 @@ def _losses(client: httpx.Client, run_id: str) -> list[float]:
     return [seen["value"] for seen in client.get(f"/v1/training-runs/{run_id}/curves").json()["loss"]]
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_would(tmp_path: Path, still_model: Path, recipe: str) -> None:
     seen = {}
     for name, environment in (("one", {}), ("two", TWO)):
@@ -69,6 +69,7 @@ def test_two_processes_learn_what_one_would(tmp_path: Path, still_model: Path, r
     assert two["memory"] > 1.5 * one["memory"]
 
 
+@pytest.mark.slow
 def test_several_processes_stop_together(tmp_path: Path, model_dir: Path) -> None:
     services = Services.build(make_settings(tmp_path, model_dir, CHECKPOINT_SECONDS="0", **TWO))
     with serving(services) as client:

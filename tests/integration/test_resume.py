@@ -130,7 +130,7 @@ def check_kills(tmp_path: Path, model_dir: Path, recipe: str, kills: int) -> Non
         assert not left & {"checkpoints", "model", "stop"} and not [name for name in left if name.startswith("best")]
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(tmp_path: Path, model_dir: Path, recipe: str) -> None:
     check_kills(tmp_path, model_dir, recipe, kills=2)
 
@@ -165,6 +165,7 @@ def kill_everything(app_dir: Path, model_dir: Path, kills: int) -> None:
         assert app.client.post("/v1/rerank", json=QUESTION).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_run_outlives_a_power_cut(tmp_path: Path, model_dir: Path) -> None:
     kill_everything(tmp_path / "app", model_dir, kills=1)
 
