@@ -5,7 +5,7 @@ CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process.
 WORKERS ?= 3
 
-.PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue starter starter-report clean
+.PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue bench-suspects starter starter-report clean
 
 run: .venv/app-installed
 	$(BIN)/python app.py
@@ -48,6 +48,10 @@ bench-queue: .venv/tests-installed
 # sets; LEARNING="--seeds 0 --labels 20" is a short run.
 bench-learning: .venv/tests-installed
 	$(BIN)/python -m benchmarks.learning --data $(DATA) --model reranker/starter $(TEACHER) $(LEARNING)
+
+# Whether wrong labels are found: a tenth is turned on purpose.
+bench-suspects: .venv/tests-installed
+	$(BIN)/python -m benchmarks.suspects --data $(DATA)
 
 .venv/app-installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
