@@ -175,6 +175,7 @@ def test_a_run_outlives_ten_power_cuts(tmp_path: Path, model_dir: Path) -> None:
     kill_everything(tmp_path / "app", model_dir, kills=10)
 
 
+@pytest.mark.slow
 def test_what_answers_now_is_what_a_resumed_run_is_measured_against(
     tmp_path: Path, model_dir: Path, other_model_dir: Path
 ) -> None:
@@ -208,6 +209,7 @@ def test_what_cannot_be_resumed(services: Services, client: httpx.Client) -> Non
     assert "no longer there" in assert_error(client.post("/v1/training-runs/gone/resume"), 409, "conflict")
 
 
+@pytest.mark.slow
 def test_a_run_whose_base_was_deleted_is_not_resumed(
     services: Services, client: httpx.Client, other_model_dir: Path
 ) -> None:
@@ -229,6 +231,7 @@ def test_a_run_whose_base_was_deleted_is_not_resumed(
     assert "deleted" in assert_error(client.post(f"/v1/training-runs/{run_id}/resume"), 409, "conflict")
 
 
+@pytest.mark.slow
 def test_only_the_latest_broken_off_runs_keep_what_they_had(services: Services, client: httpx.Client) -> None:
     loaded_version(client)
     label_queries(client, 12)
