@@ -24,6 +24,7 @@ from reranker.model import RankedPassage
 from server import errors, schemas
 from server.archive import push_to_hub, zip_directory
 from server.training_calls import add_training_calls
+from server.training_schemas import AcceptedRun
 from services import Services
 from storage.records import Candidate, Judgment, ModelVersion
 from texts import check_passages, check_text
@@ -306,10 +307,10 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
         dependencies=guard,
         responses=errors.responses(401, 403, 404, 409, 422, 503),
     )
-    def make_again(version: str) -> schemas.AcceptedRun:
+    def make_again(version: str) -> AcceptedRun:
         """Start a training run with the labels and the configuration that a version was made with."""
         run = services.jobs.make_again(version)
-        return schemas.AcceptedRun(id=run.id, status=run.status)
+        return AcceptedRun(id=run.id, status=run.status)
 
     @app.get(
         "/v1/models/{version}/compare/{other}",

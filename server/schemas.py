@@ -6,9 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from reranker.losses import LOSSES
-from reranker.recipe import RECIPES
-from storage.records import RunStatus
 from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES
 
 # These say in the schema what `texts.py` checks, whose messages are better than those of a pattern.
@@ -29,7 +26,7 @@ _REPO_PART = r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*"
 TAG = "#"
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("half of a surrogate pair is not text")
     return text
@@ -41,14 +38,10 @@ def _whole(value: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
-Text = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_TEXT_SCHEMA)]
-Name = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=NAME_SCHEMA)]
-Note = Annotated[str, AfterValidator(_utf8), Field(json_schema_extra=_NOTE_SCHEMA)]
-# CrossEntropyLoss is for models with an output for each class; whoever asks for it is told so.
-_LOSSES = [name for name in LOSSES if name != "CrossEntropyLoss"]
-Loss = Annotated[str, AfterValidator(_utf8), Field(min_length=1, json_schema_extra={"enum": _LOSSES})]
-Recipe = Annotated[str, AfterValidator(_utf8), Field(min_length=1, json_schema_extra={"enum": [*RECIPES]})]
-VersionName = Annotated[str, AfterValidator(_utf8), Field(max_length=_MAX_VERSION_CHARACTERS)]
+Text = Annotated[str, AfterValidator(utf8), Field(json_schema_extra=_TEXT_SCHEMA)]
+Name = Annotated[str, AfterValidator(utf8), Field(json_schema_extra=NAME_SCHEMA)]
+Note = Annotated[str, AfterValidator(utf8), Field(json_schema_extra=_NOTE_SCHEMA)]
+VersionName = Annotated[str, AfterValidator(utf8), Field(max_length=_MAX_VERSION_CHARACTERS)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -222,103 +215,6 @@ class GuidelinesResponse(BaseModel):
     text: str
     written_by: str | None = None
     created_at: str | None = None
-
-
-class TrainingRequest(StrictBody):
-    """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from.
-
-    `loss` is the name of a loss of sentence-transformers; the recipe has its own.
-    """
-
-    recipe: Recipe | None = None
-    base: VersionName | None = None
-    epochs: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
-    learning_rate: Annotated[float, Field(ge=1e-8, le=1e-1)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=512), WHOLE] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] | None = None
-    patience: Annotated[int, Field(ge=0, le=100), WHOLE] | None = None
-    learning_curve: bool | None = None
-    promote: Literal["auto", "always", "never"] | None = None
-    loss: Loss | None = None
-
-
-class RunMetrics(BaseModel):
-    champion: dict[str, float]
-    challenger: dict[str, float]
-
-
-class AcceptedRun(BaseModel):
-    """A training run that was started, or asked to stop: GET it to follow it."""
-
-    id: str
-    status: RunStatus
-
-
-class RunResponse(AcceptedRun):
-    """A training run. With `resumable` it was broken off and can go on (POST .../resume). `memory` is the most that it
-    has used, in bytes."""
-
-    created_at: str
-    progress: Probability
-    step: int
-    total_steps: int
-    loss: float | None
-    metrics: RunMetrics
-    model_version: str | None
-    promoted: bool
-    error: str | None
-    phase: str
-    seconds_left: float | None
-    memory: int | None
-    outcome: str | None
-    note: str | None
-    resumable: bool
-
-
-class StepBody(BaseModel):
-    """What was seen at one step of a training."""
-
-    step: int
-    value: float | None
-
-
-class CurvesResponse(BaseModel):
-    """The loss at the steps of a training, and the nDCG@10 on the held-out queries at those where it was measured."""
-
-    loss: list[StepBody]
-    dev: list[StepBody]
-
-
-class CurvePoint(BaseModel):
-    """The held-out queries' nDCG@10, with its 95 % confidence interval, after training on so many labels."""
-
-    labels: int
-    queries: int
-    ndcg: float
-    low: float
-    high: float
-
-
-class OutlookBody(BaseModel):
-    """What so many more labels would bring in nDCG@10, with the ends of a 90 % interval; null where it cannot be told.
-    `words` says it in a sentence."""
-
-    more: int
-    gain: float | None
-    low: float | None
-    high: float | None
-    words: str
-
-
-class LearningCurveResponse(BaseModel):
-    points: list[CurvePoint]
-    outlook: OutlookBody
-
-
-class LogResponse(BaseModel):
-    """The last lines of what the training process wrote to its log."""
-
-    log: str
 
 
 class VersionResponse(BaseModel):

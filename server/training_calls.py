@@ -9,7 +9,8 @@ from fastapi import Body, FastAPI
 
 from errors import NotFound
 from reranker.recipe import TrainingConfig
-from server import errors, schemas
+from server import errors
+from server import training_schemas as schemas
 from services import Services
 from storage.records import TrainingRun
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,17 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one, which gives other scores."""
     return save_tiny_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def still_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without dropout: it gives the same loss however its pairs are grouped, and in whichever process."""
+    path = tmp_path_factory.mktemp("still") / "model"
+    shutil.copytree(model_dir, path)
+    config = json.loads((path / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+    (path / "config.json").write_text(json.dumps(config))
+    return path
 
 
 def make_settings(data_dir: Path, model_dir: Path, **environment: str) -> Settings:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Download, Page, expect, sync_playwright
 
 from tests.serving import AppProcess, app_running
 
@@ -126,6 +126,16 @@ def empty_queue(app: AppProcess) -> None:
     db.close()
     # The index of words is made again where it is missing.
     (app.log.parent / "search.db").unlink(missing_ok=True)
+
+
+def exported(page: Page, name: str) -> Download:
+    """The file of this format that the Data tab makes."""
+    box(page, "export-format").click()
+    page.get_by_role("option", name=re.compile(f"^{name}:")).click()
+    page.get_by_role("button", name="Make the file").click()
+    with page.expect_download() as download:
+        page.locator("#exported a").first.click()
+    return download.value
 
 
 def paste(page: Page, elem_id: str, text: str) -> None:

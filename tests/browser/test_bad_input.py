@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, expect_error, open_page, open_tab, rerank, say_name
+from tests.browser.conftest import box, expect_error, exported, open_page, open_tab, rerank, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -152,11 +151,6 @@ def test_a_result_is_not_judged_without_a_name(page: Page) -> None:
 def test_labels_are_exported_as_a_file(page: Page, shared_app: AppProcess) -> None:
     shared_app.client.post("/v1/labels", json={"query": "q, é", "passage": "p\n2", "label": 1}).raise_for_status()
     open_tab(page, "Data")
-    box(page, "export-format").click()
-    page.get_by_role("option", name=re.compile("^csv:")).click()
-    page.get_by_role("button", name="Make the file").click()
-    with page.expect_download() as download:
-        page.locator("#exported a").first.click()
-    assert download.value.suggested_filename == "labels.csv"
-    exported = Path(download.value.path()).read_bytes()
-    assert exported == shared_app.client.get("/v1/labels", params={"format": "csv"}).content
+    file = exported(page, "csv")
+    assert file.suggested_filename == "labels.csv"
+    assert Path(file.path()).read_bytes() == shared_app.client.get("/v1/labels", params={"format": "csv"}).content

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.browser.conftest import box, expect_error, exported, open_page, open_tab
 from tests.integration import hub_server
 from tests.integration.hub_server import Dataset, HubServer
 from tests.integration.test_hub_datasets import parquet
@@ -89,11 +88,7 @@ def test_a_fetch_can_be_stopped(data: Page, hub: HubServer) -> None:
 
 def test_the_format_for_other_tools_is_chosen_by_what_it_is_for(data: Page, app: AppProcess) -> None:
     label(app.client, ("how", "so", 1), ("how", "not so", 0))
-    box(data, "export-format").click()
-    data.get_by_role("option", name=re.compile("^cohere:")).click()
-    data.get_by_role("button", name="Make the file").click()
-    with data.expect_download() as download:
-        data.locator("#exported a").first.click()
-    assert download.value.suggested_filename == "cohere.jsonl"
-    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    file = exported(data, "cohere")
+    assert file.suggested_filename == "cohere.jsonl"
+    lines = [json.loads(line) for line in Path(file.path()).read_text().splitlines()]
     assert {"query": "how", "relevant_passages": ["so"], "hard_negatives": ["not so"]} in lines

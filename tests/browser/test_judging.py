@@ -52,6 +52,15 @@ def order(page: Page) -> list[str]:
     return rows(page).locator(".passage").all_text_contents()
 
 
+def on_to_another_query(page: Page, app: AppProcess) -> None:
+    """Say that all of this query is not relevant, and go on to the next one."""
+    pairs = [{"query": "another query", "passage": "another passage"}]
+    app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    expect(page.locator("#query-view .query")).to_have_text("another query")
+
+
 def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, shared_app: AppProcess) -> None:
     shown = order(page)
     assert sorted(shown) == sorted(PASSAGES)
@@ -118,11 +127,7 @@ def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: AppPr
 
 
 def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: AppProcess) -> None:
-    pairs = [{"query": "another query", "passage": "another passage"}]
-    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
-    page.keyboard.press("r")
-    page.keyboard.press("Enter")
-    expect(page.locator("#query-view .query")).to_have_text("another query")
+    on_to_another_query(page, shared_app)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     expect(page.locator("#query-view")).to_contain_text("No query is left for you")
@@ -174,11 +179,7 @@ def test_a_press_on_somebody_elses_list_counts_for_nobody(page: Page, judge: str
 
 
 def test_undo_opens_the_query_that_it_is_about(page: Page, judge: str, shared_app: AppProcess) -> None:
-    pairs = [{"query": "another query", "passage": "another passage"}]
-    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
-    page.keyboard.press("r")
-    page.keyboard.press("Enter")
-    expect(page.locator("#query-view .query")).to_have_text("another query")
+    on_to_another_query(page, shared_app)
     page.keyboard.press("u")
     expect(page.locator("#query-view .query")).to_have_text(QUERY)
     expect(page.locator('#query-view [data-row][data-state="open"]')).to_have_count(4)

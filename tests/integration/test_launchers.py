@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import httpx
@@ -16,17 +14,6 @@ from tests.conftest import make_settings
 from tests.serving import assert_error, ended, eventually, label, loaded_version, serving
 
 TWO = {"TRAIN_LAUNCHER": "accelerate", "TRAIN_PROCESSES": "2"}
-
-
-@pytest.fixture(scope="module")
-def still_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model without dropout: each process would draw its own."""
-    path = tmp_path_factory.mktemp("still") / "model"
-    shutil.copytree(model_dir, path)
-    config = json.loads((path / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
-    (path / "config.json").write_text(json.dumps(config))
-    return path
 
 
 def label_queries(client: httpx.Client) -> None:

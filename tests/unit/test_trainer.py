@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,6 @@ PAIRS = [
     LabelledPair(f"q{number}", f"query {number} river", "a bridge and the rain " * (1 + 7 * number % 23), number % 2)
     for number in range(40)
 ]
-
-
-@pytest.fixture(scope="module")
-def still_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model without dropout, so that the same pairs give the same loss however they are grouped."""
-    path = tmp_path_factory.mktemp("still") / "model"
-    shutil.copytree(model_dir, path)
-    config = json.loads((path / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
-    (path / "config.json").write_text(json.dumps(config))
-    return path
 
 
 def trained(recipe: str, base: Path, out: Path, **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
