@@ -6,6 +6,7 @@ sentence-transformers leaves on the table; they differ in who multiplies the mat
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import openvino
     import torch
     from sentence_transformers import CrossEncoder
+
+# Converting a model would tell OpenVINO's makers of it, from a forked process, which beside other threads may hang for
+# ever. Without this package OpenVINO keeps it to itself. It has to be out of the way before OpenVINO is imported.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 Backend = Literal["openvino", "torch", "sentence-transformers"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -131,6 +131,22 @@ print(json.dumps([scores, heavy, reranker.loaded.reason, reranker.max_tokens]))
     assert (reason, max_tokens) == (first.loaded.reason, first.max_tokens)
 
 
+def test_converting_starts_no_process_and_tells_nobody(model_dir: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+forks = []
+os.register_at_fork(before=lambda: forks.append(1))
+from reranker.loading import load_model
+print(load_model(Path(sys.argv[1]), "openvino-float32").engine.plan, len(forks))
+"""
+    # Their own switch for tests would hide what people get.
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    command = [sys.executable, "-c", script, str(model_dir)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "OpenVINO in float32 0"
+
+
 @pytest.mark.parametrize("damage", ["weights", "facts", "tokenizer"])
 def test_a_damaged_conversion_is_made_again(model_dir: Path, tmp_path: Path, damage: str) -> None:
     first = Reranker(model_dir, conversions=tmp_path)
