@@ -11,7 +11,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import box, expect_error, exported, open_page, open_tab
 from tests.integration import hub_server
-from tests.integration.hub_server import Dataset, HubServer
+from tests.integration.hub_files import Dataset
+from tests.integration.hub_server import HubServer
 from tests.integration.test_hub_datasets import parquet
 from tests.serving import AppProcess, app_running, label
 

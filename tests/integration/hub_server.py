@@ -21,7 +21,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
@@ -29,38 +28,16 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from tests.integration.hub_files import LARGE, Dataset, blob_id, content_id, file_names, sibling, tree_entry
+
 Behaviour = Literal[
     "found", "not_found", "gated", "cut_off", "silent", "trickling", "trickling_weights", "broken",
     "refuses_commits", "read_only", "loses_answers",
 ]  # fmt: skip
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGE = (".safetensors", ".bin", ".onnx")
 PIECE = 16_384
 # The one file of a gated model that everyone may read.
 OPEN_FILES = ("README.md",)
-
-
-@dataclass
-class Dataset:
-    """A dataset repository: every state it was ever in, by the id of the commit, the latest one last."""
-
-    visibility: str = "private"
-    commits: dict[str, dict[str, bytes]] = field(default_factory=lambda: {_commit_id(0): {".gitattributes": b""}})
-
-    @property
-    def head(self) -> str:
-        return list(self.commits)[-1]
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return self.commits[self.head]
-
-    def commit(self, **changes: bytes) -> None:
-        """Add or replace these files."""
-        self.add({**self.files, **changes})
-
-    def add(self, files: dict[str, bytes]) -> None:
-        self.commits[_commit_id(len(self.commits))] = files
 
 
 class HubServer(ThreadingHTTPServer):
@@ -174,13 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _commit(self, model_id: str) -> None:
         if directory := self._model(model_id):
-            siblings = [{"rfilename": name} for name in _names(directory)]
+            siblings = [{"rfilename": name} for name in file_names(directory)]
             gated = "manual" if self.server.behaviour == "gated" else False
             self._send_json({"id": model_id, "sha": COMMIT, "private": False, "gated": gated, "siblings": siblings})
 
     def _tree(self, model_id: str) -> None:
         if directory := self._model(model_id):
-            self._send_json([_tree_entry(directory, name) for name in _names(directory)])
+            self._send_json([tree_entry(directory, name) for name in file_names(directory)])
 
     def _file(self, model_id: str, name: str, behind_redirect: bool) -> None:
         directory = self._model(model_id)
@@ -189,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.behaviour == "gated" and name not in OPEN_FILES:
             status = 403 if self._has_token() else 401
             return self._refuse(status, "GatedRepo", f"Access to model {model_id} is restricted.")
-        if name not in _names(directory):
+        if name not in file_names(directory):
             return self._refuse(404, "EntryNotFound", "Entry not found")
         content = (directory / name).read_bytes()
         if name.endswith(LARGE) and not behind_redirect:
@@ -204,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "X-Linked-Size": str(len(content)),
                 },
             )
-        self._send_range(content, {"ETag": f'"{_blob_id(content)}"', "X-Repo-Commit": COMMIT}, name.endswith(LARGE))
+        self._send_range(content, {"ETag": f'"{blob_id(content)}"', "X-Repo-Commit": COMMIT}, name.endswith(LARGE))
 
     # Datasets
 
@@ -259,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "path": file["path"],
                     "uploadMode": "lfs" if server.large_datasets or file["path"].endswith(LARGE) else "regular",
                     "shouldIgnore": False,
-                    "oid": _content_id(dataset.files[file["path"]], server) if file["path"] in dataset.files else None,
+                    "oid": self._known_id(dataset, file["path"]),
                 }
                 for file in json.loads(body)["files"]
             ]
@@ -277,8 +254,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif what == "tree":
             self._dataset_tree(dataset, name)
         else:
-            siblings = [_sibling(name, content, server) for name, content in dataset.files.items()]
+            siblings = [sibling(name, content, server.large_datasets) for name, content in dataset.files.items()]
             self._send_json({"id": repo, "sha": dataset.head, "private": True, "siblings": siblings})
+
+    def _known_id(self, dataset: Dataset, name: str) -> str | None:
+        return content_id(dataset.files[name], self.server.large_datasets) if name in dataset.files else None
 
     def _is_public(self, path: str) -> bool:
         """Whether this only reads a dataset that everyone may see."""
@@ -296,9 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
             if name.startswith(inside):
                 for depth in range(1, len(parts)) if is_deep else range(1, min(len(parts), 2)):
                     path = inside + "/".join(parts[:depth])
-                    entries[path] = {"type": "directory", "path": path, "size": 0, "oid": _blob_id(path.encode())}
+                    entries[path] = {"type": "directory", "path": path, "size": 0, "oid": blob_id(path.encode())}
                 if is_deep or len(parts) == 1:
-                    entries[name] = {"type": "file", "path": name, "size": len(content), "oid": _blob_id(content)}
+                    entries[name] = {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
         if not entries:
             return self._refuse(404, "EntryNotFound", f"{folder} does not exist")
         self._send_json(list(entries.values()))
@@ -345,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in dataset.commits.get(commit, {}):
             return self._refuse(404, "EntryNotFound", "Entry not found")
         content = dataset.commits[commit][name]
-        etag = {"ETag": f'"{_content_id(content, self.server)}"', "X-Repo-Commit": commit}
+        etag = {"ETag": f'"{content_id(content, self.server.large_datasets)}"', "X-Repo-Commit": commit}
         self._send_range(content, etag, large=self.server.large_datasets)
 
     # Sending
@@ -399,39 +379,3 @@ class _Handler(BaseHTTPRequestHandler):
             if pause and self.server.stopping.wait(pause):
                 self.close_connection = True
                 return
-
-
-def _names(directory: Path) -> list[str]:
-    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
-
-
-def _blob_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _tree_entry(directory: Path, name: str) -> dict[str, Any]:
-    content = (directory / name).read_bytes()
-    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _blob_id(content)}
-    if name.endswith(LARGE):
-        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
-    return entry
-
-
-def _commit_id(number: int) -> str:
-    return hashlib.sha1(str(number).encode()).hexdigest()
-
-
-def _content_id(content: bytes, server: HubServer) -> str:
-    return hashlib.sha256(content).hexdigest() if server.large_datasets else _blob_id(content)
-
-
-def _sibling(name: str, content: bytes, server: HubServer) -> dict[str, Any]:
-    entry: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": _blob_id(content)}
-    if server.large_datasets:
-        # The blob of a large file is a pointer to it, which has a hash of its own.
-        digest = hashlib.sha256(content).hexdigest()
-        entry |= {
-            "blobId": _blob_id(digest.encode()),
-            "lfs": {"sha256": digest, "size": len(content), "pointerSize": 1},
-        }
-    return entry

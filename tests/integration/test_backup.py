@@ -21,7 +21,8 @@ from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.records import Judgment, ModelVersion
 from tests.conftest import make_settings
-from tests.integration.hub_server import Behaviour, Dataset, HubServer, serve, unused_endpoint
+from tests.integration.hub_files import Dataset
+from tests.integration.hub_server import Behaviour, HubServer, serve, unused_endpoint
 from tests.serving import app_running, eventually, label, loaded_version, serving
 
 REPO = "acme/labels"

@@ -18,7 +18,8 @@ from labeling.hub_import import Choices, check_id, fetch, look_up
 from labeling.importing import checked_rows
 from storage.records import Candidate, Judgment
 from tests.integration import hub_server
-from tests.integration.hub_server import Dataset, HubServer, unused_endpoint
+from tests.integration.hub_files import Dataset
+from tests.integration.hub_server import HubServer, unused_endpoint
 
 CARD = b"""---
 configs:
