@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-# One-sided, at 95 %: what promotion asks for. The quantile of the normal distribution.
+# One-sided, at 95 %, as the bound that promotion looks at (reranker/gate.py). The quantile of the normal distribution.
 Z = 1.645
 # A gain in nDCG@10 that people who search may notice.
 WORTH_SEEING = 0.02

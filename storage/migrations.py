@@ -320,7 +320,7 @@ def m004_note_memory_and_deletions(db: Database) -> None:
 
 
 @migrations()
-def m006_add_text_edits(db: Database) -> None:
+def m005_add_text_edits(db: Database) -> None:
     # A corrected text has another id; `kept_labels` says whether what was said of the former one was taken along.
     db.conn.execute(
         "CREATE TABLE text_edits (id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('query', 'passage')), "
@@ -333,7 +333,7 @@ def m006_add_text_edits(db: Database) -> None:
 
 
 @migrations()
-def m007_note_presses(db: Database) -> None:
+def m006_note_presses(db: Database) -> None:
     # The page names each press, and sends it again while no answer comes; one whose name is there is stored already.
     db.conn.execute("ALTER TABLE label_events ADD COLUMN press TEXT")
     db.conn.execute("CREATE INDEX label_events_by_press ON label_events (press) WHERE press IS NOT NULL")

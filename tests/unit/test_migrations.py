@@ -189,7 +189,7 @@ def test_without_a_wal_sqlite_itself_waits_for_the_disk(path: Path) -> None:
 def test_a_press_from_before_presses_had_names_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with database.read(path) as db:
-        migrations.apply(db, stop_before="m007_note_presses")
+        migrations.apply(db, stop_before="m006_note_presses")
         moment = "2026-01-01T00:00:00+00:00"
         db["queries"].insert({"id": "q", "text": "a query", "created_at": moment})
         db["passages"].insert({"id": "p", "text": "a passage", "created_at": moment})
@@ -277,7 +277,7 @@ def test_runs_and_versions_from_before_memory_was_noted_are_read(tmp_path: Path)
 def test_a_store_from_before_texts_were_corrected_keeps_its_pairs_and_corrects_them(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with database.read(path) as db:
-        migrations.apply(db, stop_before="m006_add_text_edits")
+        migrations.apply(db, stop_before="m005_add_text_edits")
         assert not db["text_edits"].exists()
         moment = "2026-01-01T00:00:00+00:00"
         pair = {"query_id": text_id("query"), "passage_id": text_id("passage")}
