@@ -9,8 +9,8 @@ from labeling.queue import Queue
 from labeling.scorer import Score, Scorer
 from labeling.service import LabelingService
 from reranker.jobs import TrainingJobs
+from reranker.launch import HUB_JOB, HubJob, Launch
 from reranker.model import Reranker
-from reranker.process import Launch
 from reranker.registry import ModelRegistry
 from reranker.scoring_queue import ScoringQueue
 from server.access import Access
@@ -73,7 +73,7 @@ class Services:
                 label_store,
                 registry,
                 settings.checkpoint_seconds,
-                Launch(settings.train_launcher, settings.train_processes),
+                _launch(settings),
             ),
             scorer=scorer,
             backup=backup,
@@ -97,6 +97,12 @@ class Services:
             self.backup.stop()
         database.let_close(self.settings.database_path)
         self.registry.stop()
+
+
+def _launch(settings: Settings) -> Launch:
+    job = HubJob(settings.train_flavor, settings.train_image, settings.train_timeout, settings.train_bucket)
+    on_hub = settings.train_launcher == HUB_JOB
+    return Launch(settings.train_launcher, settings.train_processes, job if on_hub else None)
 
 
 def _champion(registry: ModelRegistry) -> tuple[str, Score] | None:

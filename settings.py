@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,8 +29,18 @@ ENGINES = (
     "sentence-transformers",
 )
 
-# What starts the process that trains: see reranker/process.py.
-LAUNCHERS = ("python", "accelerate")
+# What starts the process that trains: see reranker/launch.py.
+LAUNCHERS = ("python", "accelerate", "hf_job")
+# What a setting of a training on the Hub looks like, and in words.
+TRAIN_JOB = {
+    "TRAIN_FLAVOR": (
+        r"[a-z0-9][a-z0-9-]*",
+        "the name of a hardware of Hugging Face Jobs, such as t4-small or cpu-upgrade",
+    ),
+    "TRAIN_IMAGE": (r"\w[\w./:@-]*", "a Docker image with Python and pip, such as python:3.11"),
+    "TRAIN_TIMEOUT": (r"0*[1-9]\d{0,4}[smhd]", "a number of seconds, minutes, hours or days, such as 90m or 6h"),
+    "TRAIN_BUCKET": (r".*", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,10 @@ class Settings:
     checkpoint_seconds: float
     train_launcher: str
     train_processes: int
+    train_flavor: str
+    train_image: str
+    train_timeout: str
+    train_bucket: str | None
     on_space: bool
     sign_in: bool
 
@@ -69,7 +85,7 @@ class Settings:
             engine=_one_of(ENGINES, "ENGINE", env.get("ENGINE", "").strip().lower() or "auto"),
             api_token=_api_token(env.get("API_TOKEN")),
             admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
-            backup_repo=_repo_id(env.get("BACKUP_REPO", "").strip()),
+            backup_repo=_repo_id("BACKUP_REPO", env.get("BACKUP_REPO", "").strip()),
             max_models_gb=_gigabytes(env.get("MAX_MODELS_GB", "").strip() or "10"),
             overlap=_overlap(env.get("OVERLAP", "").strip()),
             overlap_share=_share(env.get("OVERLAP_SHARE", "").strip() or "1"),
@@ -79,6 +95,7 @@ class Settings:
                 LAUNCHERS, "TRAIN_LAUNCHER", env.get("TRAIN_LAUNCHER", "").strip().lower() or "python"
             ),
             train_processes=_processes(env),
+            **_train_job(env),
             on_space=on_space,
             # Set by a Space whose README.md asks for hf_oauth.
             sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
@@ -171,9 +188,31 @@ def _processes(env: Mapping[str, str]) -> int:
     text = env.get("TRAIN_PROCESSES", "").strip() or "1"
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 64:
         raise InvalidInput(f"TRAIN_PROCESSES is {text!r}, but it has to be a whole number from 1 to 64.")
-    if int(text) > 1 and env.get("TRAIN_LAUNCHER", "").strip().lower() != "accelerate":
-        raise InvalidInput(f"TRAIN_PROCESSES is {text}, which takes TRAIN_LAUNCHER=accelerate beside it.")
+    if int(text) > 1 and env.get("TRAIN_LAUNCHER", "").strip().lower() not in ("accelerate", "hf_job"):
+        raise InvalidInput(f"TRAIN_PROCESSES is {text}, which takes TRAIN_LAUNCHER=accelerate or hf_job beside it.")
     return int(text)
+
+
+def _train_job(env: Mapping[str, str]) -> dict[str, str | None]:
+    """The settings of a training as a Hugging Face Job. Which flavors there are, the Hub alone knows."""
+    given = {name: env.get(name, "").strip() for name in TRAIN_JOB}
+    on_hub = env.get("TRAIN_LAUNCHER", "").strip().lower() == "hf_job"
+    for name, text in given.items():
+        pattern, example = TRAIN_JOB[name]
+        if text and not on_hub:
+            raise InvalidInput(f"{name} is {text!r}, which takes TRAIN_LAUNCHER=hf_job beside it.")
+        if text and not re.fullmatch(pattern, text, re.ASCII):
+            raise InvalidInput(f"{name} is {text!r}, but it has to be {example}.")
+    if on_hub and env.get("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE"):
+        raise InvalidInput(
+            "TRAIN_LAUNCHER is 'hf_job', but HF_HUB_OFFLINE forbids asking the Hub for one. Set one only."
+        )
+    return {
+        "train_flavor": given["TRAIN_FLAVOR"] or "t4-small",
+        "train_image": given["TRAIN_IMAGE"] or f"python:{sys.version_info.major}.{sys.version_info.minor}",
+        "train_timeout": given["TRAIN_TIMEOUT"] or "6h",
+        "train_bucket": _repo_id("TRAIN_BUCKET", given["TRAIN_BUCKET"]),
+    }
 
 
 def _api_token(text: str | None) -> str | None:
@@ -186,7 +225,7 @@ def _api_token(text: str | None) -> str | None:
     return text
 
 
-def _repo_id(text: str) -> str | None:
+def _repo_id(name: str, text: str) -> str | None:
     if not text:
         return None
     # Here, so that a start without it does not wait for the import.
@@ -195,9 +234,9 @@ def _repo_id(text: str) -> str | None:
     try:
         validate_repo_id(text)
     except HFValidationError as error:
-        raise InvalidInput(f"BACKUP_REPO is {text!r}, but that cannot be a repository: {error}") from error
+        raise InvalidInput(f"{name} is {text!r}, but that cannot be the name of one: {error}") from error
     if "/" not in text:
-        raise InvalidInput(f"BACKUP_REPO is {text!r}, but it has to name the owner too: owner/name.")
+        raise InvalidInput(f"{name} is {text!r}, but it has to name the owner too: owner/name.")
     return text
 
 

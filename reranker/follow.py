@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
 
 from reranker import process as child
+from reranker.run_files import RunFiles
 from storage.model_store import ModelStore
 
 POLL_SECONDS = 0.2
@@ -21,10 +21,12 @@ STATE = ("phase", "progress", "seconds_left", "step", "total_steps", "loss", "no
 class Follower:
     """Takes what the child of one run writes to its events into the store."""
 
-    def __init__(self, models: ModelStore, run_id: str, path: Path) -> None:
+    def __init__(self, models: ModelStore, run_id: str, files: RunFiles) -> None:
         self.models = models
         self.run_id = run_id
-        self.path = path
+        self.path = files.events
+        # The memory of what follows a job on the Hub says nothing about the training.
+        self.on_hub = files.job.is_file()
         self.most_memory = models.run(run_id).memory or 0
 
     def follow(self, process: psutil.Process | None) -> None:
@@ -36,7 +38,8 @@ class Follower:
             for _ in self.models.events(self.run_id):
                 events.readline()
             while process is not None and child.is_alive(process):
-                self.most_memory = max(self.most_memory, child.memory(process))
+                if not self.on_hub:
+                    self.most_memory = max(self.most_memory, child.memory(process))
                 self._take(events)
                 time.sleep(POLL_SECONDS)
             self._take(events)

@@ -32,6 +32,7 @@ from reranker.dataset import (
 )
 from reranker.finish import keep
 from reranker.follow import Curves, Follower, curves
+from reranker.launch import Launch
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -60,7 +61,7 @@ class TrainingJobs:
         labels: LabelStore,
         registry: ModelRegistry,
         checkpoint_seconds: float = 15,
-        launch: child.Launch = child.Launch(),  # noqa: B008 - frozen
+        launch: Launch = Launch(),  # noqa: B008 - frozen
     ) -> None:
         """A run under way is saved every `checkpoint_seconds`, so that it can go on from there; `launch` starts it."""
         self.runs_dir = runs_dir
@@ -152,7 +153,12 @@ class TrainingJobs:
         return self._begin(run, new_splits)
 
     def _check_processes(self, config: TrainingConfig) -> None:
-        """Raise InvalidInput for what several processes cannot do together."""
+        """Raise InvalidInput for what several processes cannot do together, or a job on the Hub without a token."""
+        if self.launch.job:
+            from reranker.hub_job import why_no_token
+
+            if problem := why_no_token():
+                raise InvalidInput(problem)
         processes = self.launch.processes
         if config.batch_size % processes:
             raise InvalidInput(
@@ -171,7 +177,9 @@ class TrainingJobs:
             "base_on_hub": root.source == "hub",
             "champion": champion.version,
             "champion_path": str(self.registry.directory(champion)),
-            "seconds_between_checkpoints": self.checkpoint_seconds,
+            "seconds_between_checkpoints": max(
+                self.checkpoint_seconds, self.launch.job.seconds_between_checkpoints if self.launch.job else 0
+            ),
         }
 
     def _begin(self, run: TrainingRun, new_splits: dict[str, str]) -> TrainingRun:
@@ -215,6 +223,8 @@ class TrainingJobs:
             raise Conflict(str(error)) from error
         step = files.saved_step()
         note = f"Resumed from step {step}." if step else "Started again from its beginning: nothing had been saved yet."
+        if files.job.is_file():
+            note = "Its job on the Hub is followed again."
         run = self.models.reopen_run(run_id, note)
         files.stop.unlink(missing_ok=True)
         files.mend_events()
@@ -242,7 +252,7 @@ class TrainingJobs:
             # Noted down first: should the app be killed now, the next start knows that the run did not fail.
             run = self.models.update_run(run_id, outcome=CANCELLED)
         if again:
-            child.kill(process)
+            child.end(process, self.files(run_id))
         else:
             self.files(run_id).stop.touch()
         return run
@@ -256,13 +266,23 @@ class TrainingJobs:
         for run in self.models.runs(under_way=True):
             process = child.find(run)
             log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")
-            if process:
-                self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
-            self._follow_in_background(run.id, process)
+            on_hub = self.files(run.id).job.is_file()
+            if process or on_hub:
+                run = self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
+            if process or not on_hub:
+                self._follow_in_background(run.id, process)
+                continue
+            try:
+                self._begin(run, {})
+            except Exception:
+                log.exception("Training run %s cannot be followed", run.id)
         self._drop_what_is_not_needed()
 
     def shut_down(self) -> None:
-        """Stop the runs under way, and wait until the store says so. For a stop that somebody asked for."""
+        """Stop the runs under way, and wait until the store says so. For a stop that somebody asked for.
+
+        A job on the Hub goes on; the next start follows it again.
+        """
         self._shutting_down = True
         for process in list(self._processes.values()):
             child.kill(process)
@@ -285,12 +305,7 @@ class TrainingJobs:
 
     def log_tail(self, run_id: str, lines: int = LOG_LINES) -> str:
         """The last lines of what the child wrote to its log."""
-        path = self.files(run_id).log
-        if not path.is_file():
-            return ""
-        # A progress bar redraws its line with carriage returns; what counts is its last state.
-        text = path.read_text(errors="replace")
-        return "\n".join(line.split("\r")[-1] for line in text.split("\n")[-lines:])
+        return self.files(run_id).log_tail(lines)
 
     # The end of a run
 
@@ -304,8 +319,10 @@ class TrainingJobs:
     def _follow(self, run_id: str, process: psutil.Process | None) -> None:
         """Take in what the child reports until it has ended, then its result. None stands for one that is gone."""
         try:
-            Follower(self.models, run_id, self.files(run_id).events).follow(process)
-            self._end(run_id, child.how_it_ended(None if self._shutting_down else process))
+            files = self.files(run_id)
+            Follower(self.models, run_id, files).follow(process)
+            if not (self._shutting_down and files.job.is_file()):
+                self._end(run_id, child.how_it_ended(None if self._shutting_down else process, files))
         except Exception as error:
             log.exception("Following run %s failed", run_id)
             self.models.update_run(run_id, status="failed", error=f"The app lost this run: {error}", finished_at=now())
@@ -327,6 +344,8 @@ class TrainingJobs:
             self.models.update_run(run_id, status="failed", phase="Failed", error=error, **ended)
 
     def _what_now(self, files: RunFiles) -> str:
+        if files.job.is_file():
+            return "Resume the run to follow it again."
         if not files.can_go_on():
             return "Start it again."
         step = files.saved_step()

@@ -6,42 +6,29 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 
-from reranker.run_files import RunFiles
+from reranker.launch import HUB_JOB, Launch
+from reranker.run_files import RunFiles, read_json, write_json
 from storage.records import TrainingRun
 
 PROJECT_DIR = Path(__file__).parent.parent
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How the child is started: by itself, or as `processes` that accelerate starts and that train together."""
-
-    launcher: str = "python"
-    processes: int = 1
-
-    def command(self, directory: Path) -> list[str]:
-        """The command line that trains in this directory."""
-        module = ["-m", "reranker.train", str(directory.absolute())]
-        if self.launcher == "python":
-            return [sys.executable, *module]
-        # On processors, too, several processes are what accelerate calls multi_gpu.
-        several = ["--multi_gpu"] if self.processes > 1 else []
-        options = ["--num_processes", str(self.processes), "--num_machines", "1", "--main_process_port", "0"]
-        precision = ["--mixed_precision", "no", "--dynamo_backend", "no"]
-        return [sys.executable, "-m", "accelerate.commands.launch", *several, *options, *precision, *module]
-
-
 def start(files: RunFiles, launch: Launch) -> psutil.Popen:
-    """Start the child of a run. What it says is added to what one before it has said."""
-    # Everything the child needs is on this disk; it must not look for it elsewhere.
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if launch.processes > 1:
+    """Start the child of a run. What it says is added to what one before it has said.
+
+    Of one that trains as a Hugging Face Job, the child here is what follows the job.
+    """
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    launch = _with_job(files, launch)
+    if not launch.on_hub:
+        # Everything the child needs is on this disk; it must not look for it elsewhere.
+        environment["HF_HUB_OFFLINE"] = "1"
+    if launch.processes > 1 and not launch.on_hub:
         # They share the processors, or they would stand in each other's way.
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // launch.processes))
     files.events.touch()
@@ -55,6 +42,18 @@ def start(files: RunFiles, launch: Launch) -> psutil.Popen:
             stderr=log,
             start_new_session=True,
         )
+
+
+def _with_job(files: RunFiles, launch: Launch) -> Launch:
+    """Note down which job is asked for, where one is; a run that has one goes on with it, whatever is asked for now."""
+    known = read_json(files.job) if files.job.is_file() else {}
+    if launch.job:
+        write_json(files.job, {**known, "job": asdict(launch.job), "processes": launch.processes})
+    elif "folder" in known:
+        return replace(launch, launcher=HUB_JOB)
+    else:
+        files.job.unlink(missing_ok=True)
+    return launch
 
 
 def find(run: TrainingRun) -> psutil.Process | None:
@@ -92,6 +91,14 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
+def end(process: psutil.Process, files: RunFiles) -> None:
+    """End a process at once; one that follows a job on the Hub is asked to, so that it can cancel the job."""
+    if not files.job.is_file():
+        return kill(process)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+
+
 def kill(process: psutil.Process) -> None:
     """End a process, which may have ended, and those that it has started: at once, without asking."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -100,8 +107,10 @@ def kill(process: psutil.Process) -> None:
                 member.kill()
 
 
-def how_it_ended(process: psutil.Process | None) -> str:
+def how_it_ended(process: psutil.Process | None, files: RunFiles) -> str:
     """What to tell a person about a training process that ended without a result; None for one that was not found."""
+    if files.job.is_file():
+        return "What followed this run's job on the Hub has ended; the job may go on."
     if process is None:
         return "The app was stopped while this run was under way, and the run ended with it."
     code = process.returncode if isinstance(process, psutil.Popen) else None

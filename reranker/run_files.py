@@ -28,9 +28,12 @@ class RunFiles:
         # From the parent.
         self.config = directory / "config.json"
         self.stop = directory / "stop"
+        # While a job on the Hub trains: what it was asked for, and which it is. See hub_job.py.
+        self.job = directory / "job.json"
         # From the child.
         self.events = directory / "events.jsonl"
         self.log = directory / "log.txt"
+        self.job_log = directory / "job-log.txt"
         self.model = directory / "model"
         self.manifest = directory / "manifest.json"
         # What a run that was broken off goes on from.
@@ -64,6 +67,12 @@ class RunFiles:
         given = [self.config, *(self.pairs(split) for split in SPLITS)]
         return all(path.is_file() for path in given) and not self.manifest.is_file()
 
+    def log_tail(self, lines: int) -> str:
+        """The last lines of what was written to the log here, and then in the job on the Hub, where there was one."""
+        text = "".join(path.read_text(errors="replace") for path in (self.log, self.job_log) if path.is_file())
+        # A progress bar redraws its line with carriage returns; what counts is its last state.
+        return "\n".join(line.split("\r")[-1] for line in text.split("\n")[-lines:])
+
     def mend_events(self) -> None:
         """Take away a last line that was not written to its end, so that another child can add its own."""
         if self.events.is_file():
@@ -73,9 +82,10 @@ class RunFiles:
 
     def tidy(self) -> None:
         """Remove what only a run that may go on needs. What tells how a version was made stays."""
-        for directory in (self.checkpoints, self.model, self.directory / "model.part", self.directory / "curve"):
+        for directory in (self.checkpoints, self.model, *self.directory.glob("*.part"), self.directory / "curve"):
             shutil.rmtree(directory, ignore_errors=True)
-        for path in [*self.directory.glob("best-*"), *self.directory.glob("*.part"), self.stop, self.trained]:
+        files = [*self.directory.glob("best-*"), *self.directory.glob("*.part"), self.stop, self.job, self.trained]
+        for path in files:
             path.unlink(missing_ok=True)
 
     # The child's side

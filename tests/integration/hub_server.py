@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from tests.integration.hub_files import LARGE, Dataset, blob_id, content_id, file_names, sibling, tree_entry
+from tests.integration.hub_jobs import HubJobs, is_for_jobs
 
 Behaviour = Literal[
     "found", "not_found", "gated", "cut_off", "silent", "trickling", "trickling_weights", "broken",
@@ -46,7 +47,7 @@ class HubServer(ThreadingHTTPServer):
     `cut_after` is how many bytes of the weights the behaviour "cut_off" lets through; `bytes_per_second` is the speed
     at which the weights are sent, None for as fast as they go. `requests` keeps a line for each request. `datasets` are
     those that were created, `pushed` the models that were; `before_commit` is called when a commit to one has come and
-    is not looked at yet.
+    is not looked at yet. `jobs` are its buckets and jobs.
     """
 
     daemon_threads = True
@@ -63,6 +64,7 @@ class HubServer(ThreadingHTTPServer):
         self.large_datasets = False
         self.large_files: dict[str, bytes] = {}
         self.before_commit: Callable[[], None] = lambda: None
+        self.jobs = HubJobs()
         self.stopping = threading.Event()
 
     @property
@@ -80,6 +82,7 @@ def serve(models: dict[str, Path], behaviour: Behaviour = "found") -> Iterator[H
         yield server
     finally:
         server.stopping.set()
+        server.jobs.close()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -122,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour == "broken":
             return self._refuse(500, "InternalError", "Internal error")
         path = unquote(urlsplit(self.path).path)
+        if is_for_jobs(path):
+            return self.server.jobs.answer(self, path, body)
         if path == "/api/validate-yaml":
             return self._validate_card(json.loads(body)["content"])
         if re.match(r"/(api/)?(datasets|repos|lfs)/", path) or self._is_pushed(path):

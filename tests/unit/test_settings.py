@@ -121,6 +121,41 @@ def test_how_a_training_is_started(tmp_path: Path) -> None:
     assert_wrong(tmp_path, "TRAIN_PROCESSES", "TRAIN_LAUNCHER=accelerate", TRAIN_PROCESSES="2")
 
 
+def test_how_a_training_on_the_hub_is_asked_for(tmp_path: Path) -> None:
+    settings = read(tmp_path, TRAIN_LAUNCHER="hf_job")
+    assert (settings.train_launcher, settings.train_flavor, settings.train_timeout) == ("hf_job", "t4-small", "6h")
+    assert settings.train_image.startswith("python:3.") and settings.train_bucket is None
+    given = {
+        "TRAIN_FLAVOR": "l4x4", "TRAIN_IMAGE": "pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime", "TRAIN_TIMEOUT": "90m",
+        "TRAIN_BUCKET": "acme/runs",
+    }  # fmt: skip
+    settings = read(tmp_path, TRAIN_LAUNCHER="HF_job", TRAIN_PROCESSES="4", **given)
+    assert (settings.train_flavor, settings.train_image, settings.train_timeout, settings.train_bucket) == tuple(
+        given.values()
+    )
+    assert settings.train_processes == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("TRAIN_FLAVOR", value) for value in ("T4", "t4 small", "-t4", "../t4")),
+        *(("TRAIN_IMAGE", value) for value in ("python 3.11", "-it", "$(id)", "python;id")),
+        *(("TRAIN_TIMEOUT", value) for value in ("6", "0h", "six hours", "-1h", "1.5h", "6w", "inf")),
+        *(("TRAIN_BUCKET", value) for value in ("runs", "acme/la bels", "hf://buckets/acme/runs", "acme/")),
+    ],
+)
+def test_a_wrong_setting_of_a_training_on_the_hub_is_named(tmp_path: Path, name: str, value: str) -> None:
+    assert_wrong(tmp_path, name, repr(value), TRAIN_LAUNCHER="hf_job", **{name: value})
+
+
+def test_what_only_a_training_on_the_hub_heeds_is_refused_without_it(tmp_path: Path) -> None:
+    for name in ("TRAIN_FLAVOR", "TRAIN_IMAGE", "TRAIN_TIMEOUT", "TRAIN_BUCKET"):
+        assert_wrong(tmp_path, name, "TRAIN_LAUNCHER=hf_job", **{name: "1h"})
+    assert_wrong(tmp_path, "TRAIN_LAUNCHER", "HF_HUB_OFFLINE", TRAIN_LAUNCHER="hf_job", HF_HUB_OFFLINE="1")
+    assert read(tmp_path, TRAIN_LAUNCHER="hf_job", HF_HUB_OFFLINE="0").train_launcher == "hf_job"
+
+
 @pytest.mark.parametrize("token", [" token", "token\n", "   ", "tokén", "to\x00ken", "a\tb"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
     message = assert_wrong(tmp_path, "API_TOKEN", API_TOKEN=token)

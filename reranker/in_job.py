@@ -1,0 +1,136 @@
+"""python -m reranker.in_job MOUNT SECONDS PROCESSES: a training run within a Hugging Face Job.
+
+MOUNT is the bucket that the run's files travel through (see `hub_bucket.py`), with `run` and `models` in it. A file
+that is written there is seen by others when it is closed, and cannot be added to. So the run trains on the job's own
+disk, by the same command as anywhere, and what has changed is copied to the mount every so many SECONDS, in an order in
+which the job may end at any moment: whatever vouches for other files comes after them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from reranker.launch import Launch
+from reranker.run_files import MARK, RunFiles, read_json, write_json
+
+# Written last of all. It holds the exit status of what trained.
+ENDED = "ended"
+TRIES = 5
+
+
+def train(mount: Path, seconds: float, processes: int) -> int:
+    """Train in a copy of MOUNT/run and keep MOUNT/run up to date; returns the exit status of what trained."""
+    given, files = RunFiles(mount / "run"), RunFiles(Path("run").absolute())
+    shutil.copytree(given.directory, files.directory)
+    shutil.copytree(mount / "models", "models")
+    _localise(files)
+    mirror = Mirror(files.directory, given.directory)
+    launch = Launch("accelerate" if processes > 1 else "python", processes)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with files.log.open("ab") as log:
+        process = subprocess.Popen(launch.command(files.directory), env=environment, stdout=log, stderr=log)
+        while process.poll() is None:
+            if given.stop.exists():
+                files.stop.touch()
+            mirror.copy()
+            time.sleep(seconds)
+    if process.returncode < 0:
+        _say_killed(files, process.returncode)
+    for _ in range(TRIES):
+        if mirror.copy():
+            break
+        time.sleep(seconds)
+    (given.directory / ENDED).write_text(str(process.returncode))
+    # For the page that the job has on the Hub.
+    print(files.log.read_text(errors="replace"))
+    return abs(process.returncode)
+
+
+def _localise(files: RunFiles) -> None:
+    """Let the configuration say where the models are here."""
+    config = read_json(files.config)
+    for name in ("base_path", "champion_path"):
+        config[name] = str(Path(config[name]).absolute())
+    write_json(files.config, config)
+
+
+def _say_killed(files: RunFiles, status: int) -> None:
+    why = "most likely because the memory ran out. Try a smaller batch size or a larger TRAIN_FLAVOR"
+    if status != -signal.SIGKILL:
+        why = f"by a signal ({signal.Signals(-status).name})"
+    files.mend_events()
+    with files.events.open("a", encoding="utf-8") as events:
+        message = f"The training process of the job was killed, {why}."
+        events.write(json.dumps({"event": "error", "time": time.time(), "message": message}) + "\n")
+
+
+class Mirror:
+    """Brings what has changed in one directory to another, file by file."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        """What lies in `source` now came from `target`, so it is not brought there."""
+        self.source = source
+        self.target = target
+        self._copied = self._files()
+
+    def copy(self) -> bool:
+        """Bring over what has changed since the last time; False where something could not be written."""
+        seen = self._files()
+        went_well = True
+        for name in sorted(seen, key=_rank):
+            if self._copied.get(name) == seen[name]:
+                continue
+            try:
+                (self.target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.source / name, self.target / name)
+                self._copied[name] = seen[name]
+            except OSError as error:
+                if (self.source / name).exists():
+                    print(f"{name} could not be brought to the bucket: {error}", flush=True)
+                    went_well = False
+                    # What comes after it may vouch for it.
+                    break
+        if went_well:
+            for name in self._copied.keys() - seen.keys():
+                (self.target / name).unlink(missing_ok=True)
+                del self._copied[name]
+        return went_well
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """The whole files in the source, each with its size and the time of its last change in nanoseconds."""
+        found = {}
+        whole = {path.parent.name for path in self.source.glob(f"checkpoints/*/{MARK}")}
+        for path in self.source.rglob("*"):
+            parts = path.relative_to(self.source).parts
+            torn = parts[0] == "checkpoints" and len(parts) > 1 and parts[1] not in whole
+            if torn or any(part.endswith(".part") for part in parts):
+                continue
+            try:
+                if path.is_file():
+                    stat = path.stat()
+                    found["/".join(parts)] = (stat.st_size, stat.st_mtime_ns)
+            except FileNotFoundError:  # removed meanwhile
+                continue
+        return found
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Where a file comes in the order of copying."""
+    if name in ("events.jsonl", "log.txt"):
+        return 0, name
+    if name == "manifest.json":
+        return 4, name
+    if name.endswith(f"/{MARK}"):
+        return 3, name
+    return 2 if "/" not in name and name.endswith(".json") else 1, name
+
+
+if __name__ == "__main__":
+    sys.exit(train(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))

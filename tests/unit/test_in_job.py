@@ -1,0 +1,118 @@
+"""The side of a run within a job on the Hub: what is brought to the mounted bucket, when and in which order."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from reranker.hub_bucket import LIBRARIES, MODULES, training_requirements
+from reranker.in_job import Mirror
+from tests.unit.test_imports import IMPORTS, reached_from
+from tests.unit.test_imports import MODULES as APP
+
+# Names that libraries are imported by where those of their distributions are others.
+IMPORTED_AS = {"sentence_transformers": "sentence-transformers", "sklearn": "scikit-learn"}
+# safetensors comes with transformers; OpenVINO is not used where a model is only measured.
+NOT_NEEDED = {"safetensors", "openvino"}
+
+
+def write(directory: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = directory / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def names(directory: Path) -> set[str]:
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """The job's own directory and the mount, with what was given in both."""
+    here, mount = tmp_path / "here", tmp_path / "mount"
+    for directory in (here, mount):
+        write(directory, config_dot_json="{}", train_dot_jsonl="pairs")
+    return here, mount
+
+
+def test_what_is_new_or_changed_is_brought_over_and_what_is_gone_goes(places: tuple[Path, Path]) -> None:
+    here, mount = places
+    mirror = Mirror(here, mount)
+    assert mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl"}
+    write(here, events_dot_jsonl="one\n", model__weights="w", **{"best-1_dot_safetensors": "best"})
+    assert mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl", "events.jsonl", "model/weights", "best-1.safetensors"}
+    with (here / "events.jsonl").open("a") as events:
+        events.write("two\n")
+    (here / "best-1.safetensors").unlink()
+    assert mirror.copy()
+    assert (mount / "events.jsonl").read_text() == "one\ntwo\n"
+    assert not (mount / "best-1.safetensors").exists()
+
+
+def test_what_is_not_whole_stays_here(places: tuple[Path, Path]) -> None:
+    here, mount = places
+    mirror = Mirror(here, mount)
+    write(here, history_dot_json_dot_part="{", model_dot_part__weights="half", **{"checkpoints__checkpoint-2__w": "w"})
+    assert mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl"}
+    write(here, **{"checkpoints__checkpoint-2__whole": ""})
+    assert mirror.copy()
+    assert {"checkpoints/checkpoint-2/w", "checkpoints/checkpoint-2/whole"} <= names(mount)
+
+
+def test_what_vouches_for_others_comes_after_them(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    here, mount = places
+    order = []
+    real = shutil.copyfile
+
+    def copyfile(source: Path, target: Path) -> None:
+        order.append(source.name)
+        real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    mirror = Mirror(here, mount)
+    write(
+        here, manifest_dot_json="{}", trained_dot_json="{}", model__weights="w", events_dot_jsonl="e",
+        **{"checkpoints__checkpoint-2__whole": "", "checkpoints__checkpoint-2__optimizer": "o"},
+    )  # fmt: skip
+    assert mirror.copy()
+    assert order == ["events.jsonl", "optimizer", "weights", "trained.json", "whole", "manifest.json"]
+
+
+def test_what_cannot_be_written_is_tried_again_and_nothing_after_it(places: tuple[Path, Path]) -> None:
+    here, mount = places
+    mirror = Mirror(here, mount)
+    # A file where a folder has to be.
+    write(mount, model="in the way")
+    write(here, model__weights="w", manifest_dot_json="{}", events_dot_jsonl="e")
+    assert not mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl", "events.jsonl", "model"}
+    (mount / "model").unlink()
+    assert mirror.copy()
+    assert {"model/weights", "manifest.json"} <= names(mount)
+
+
+def test_a_job_is_sent_the_code_and_the_libraries_that_training_needs() -> None:
+    reached = reached_from("reranker.in_job") | reached_from("reranker.train")
+    # `train` imports some only where they are used; the walk sees them all.
+    assert {name for name in reached if "." not in name} - {"reranker"} == {Path(name).stem for name in MODULES}
+    assert {name.partition(".")[0] for name in reached if "." in name} == {"reranker"}
+    imported = {imported.partition(".")[0] for name in reached for imported in IMPORTS[name]}
+    others = imported - set(sys.stdlib_module_names) - {name.partition(".")[0] for name in APP} - NOT_NEEDED - {""}
+    assert {IMPORTED_AS.get(name, name) for name in others} <= set(LIBRARIES)
+    lines = training_requirements().decode().splitlines()
+    assert {line.partition("==")[0] for line in lines} == set(LIBRARIES)
+    assert all("==" in line for line in lines)
+
+
+def test_what_a_job_runs_first_needs_no_store() -> None:
+    for name in ("reranker.in_job", "reranker.launch", "reranker.hub_job", "reranker.hub_bucket"):
+        assert not [module for module in reached_from(name) if module.startswith("storage")]
+        assert ast.parse(APP[name].read_text())
