@@ -247,7 +247,7 @@ class HubRun:
         if not self.files.manifest.is_file() and not self.files.job_log.is_file():
             self._add_hub_log()
         self._forget()
-        if not self.files.manifest.is_file() and not self.failed:
+        if not self.files.manifest.is_file() and not self.failed and not self.files.stop.exists():
             reason = f" The Hub says: {message}" if message else ""
             raise HubRefused(ENDINGS[stage] + (reason if not reason or reason.endswith(".") else f"{reason}."))
 

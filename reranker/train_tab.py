@@ -17,6 +17,7 @@ from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from services import Services
+from settings import Settings
 from storage.records import TrainingRun
 
 ACTIVE = "the active model"
@@ -99,7 +100,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 elem_id="draw-curve",
             )
             with gr.Row():
-                start = gr.Button("Start training", variant="primary", elem_id="start-training")
+                start = gr.Button(_start_words(services.settings), variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
                 resume = gr.Button("Resume the run", elem_id="resume-training", visible=False)
         with gr.Column(scale=3, min_width=340):
@@ -288,6 +289,12 @@ def _fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
     left = duration(run.seconds_left)
     stopping = _is_stopping(run)
     return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way, stopping)
+
+
+def _start_words(settings: Settings) -> str:
+    """What the button that starts a run says: whoever presses it is to know where it costs money."""
+    on_hub = settings.train_launcher == "hf_job"
+    return f"Start training on the Hub ({settings.train_flavor})" if on_hub else "Start training"
 
 
 def _plot(y: str, title: str, name: str) -> gr.LinePlot:

@@ -9,6 +9,7 @@ own, with the paths in it where its volumes would be mounted replaced by those o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -149,18 +150,19 @@ class HubJobs:
         """What the Hub says of these files, as far as they are there, and what they hold at this moment."""
         from hf_xet import hash_files
 
-        found = []
+        contents = {}
         for name in names:
-            try:
-                content = (self.directory(bucket) / name).read_bytes()
-            except FileNotFoundError:
-                continue
-            digest = NO_HASH
-            if content:
-                with tempfile.NamedTemporaryFile() as copy:
-                    copy.write(content)
-                    copy.flush()
-                    digest = hash_files([copy.name])[0].hash
+            with contextlib.suppress(FileNotFoundError):
+                contents[name] = (self.directory(bucket) / name).read_bytes()
+        found = []
+        with tempfile.TemporaryDirectory() as copies:
+            paths = {name: Path(copies) / str(number) for number, name in enumerate(contents) if contents[name]}
+            for name, path in paths.items():
+                path.write_bytes(contents[name])
+            hashed = hash_files([str(path) for path in paths.values()]) if paths else []
+            digests = {name: info.hash for name, info in zip(paths, hashed, strict=True)}
+        for name, content in contents.items():
+            digest = digests.get(name, NO_HASH)
             found.append(({"type": "file", "path": name, "size": len(content), "xetHash": digest}, content))
         return found
 
@@ -204,19 +206,17 @@ class HubJobs:
         """The contents with these hashes, from what clients have sent, the latest first."""
         from hf_xet import XetFileInfo, XetSession
 
-        found: dict[str, bytes] = {}
-        for store in reversed(self._stores):
-            if wanted := digests - found.keys():
-                copy = self._xet() / f"copy-{len(os.listdir(self._xet()))}"
-                shutil.copytree(store, copy)
-                for digest in wanted:
-                    target = copy / digest
-                    session = XetSession()
-                    group = session.new_file_download_group(token_refresh_url=f"{endpoint}/xet/{copy.name}")
-                    with group:
-                        group.start_download_file(XetFileInfo(digest), str(target))
-                    found[digest] = target.read_bytes()
-        return found
+        for store in reversed(self._stores if digests else []):
+            copy = self._xet() / f"{store.name}-{time.monotonic_ns()}"
+            shutil.copytree(store, copy)
+            try:
+                with XetSession().new_file_download_group(token_refresh_url=f"{endpoint}/xet/{copy.name}") as group:
+                    for digest in digests:
+                        group.start_download_file(XetFileInfo(digest), str(copy / digest))
+            except RuntimeError:  # it was sent before that
+                continue
+            return {digest: (copy / digest).read_bytes() for digest in digests}
+        return {}
 
     def _filled_store(self, endpoint: str) -> Path:
         """A store with what was listed last."""

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from reranker import process as child
+from reranker.launch import Launch
 from services import Services
 from tests.conftest import make_settings
 from tests.integration.hub_jobs import HubJobs, Job
@@ -111,6 +112,16 @@ def test_a_run_is_trained_by_a_job_and_promoted(build: Callable[..., Services], 
     assert manifest["environment"]["cores"] and str(jobs.root) not in json.dumps(manifest)
 
 
+@pytest.mark.slow
+def test_several_processes_train_in_a_job(build: Callable[..., Services], jobs: HubJobs) -> None:
+    with serving(build(TRAIN_PROCESSES="2")) as client:
+        label_queries(client)
+        run_id = start(client)
+        run = ended(client, run_id)
+        assert (run["status"], run["model_version"]) == ("succeeded", "v1"), (run, log_of(client, run_id)[-3000:])
+    assert only(jobs).spec["command"][-1].endswith(" 2")
+
+
 def test_what_is_sent_is_what_the_job_needs(build: Callable[..., Services], jobs: HubJobs, model_dir: Path) -> None:
     jobs.is_full = True
     services = build(TRAIN_BUCKET="acme-team/shared-runs")
@@ -135,7 +146,7 @@ def test_what_is_sent_is_what_the_job_needs(build: Callable[..., Services], jobs
         # Nothing has begun, so there is nothing to keep: the first request to stop ends it.
         client.delete(f"/v1/training-runs/{run_id}").raise_for_status()
         run = ended(client, run_id)
-        assert (run["status"], run["model_version"], run["error"]) == ("cancelled", None, run["error"])
+        assert (run["status"], run["model_version"], run["error"]) == ("cancelled", None, None)
         assert only(jobs).status["stage"] == "CANCELED" and jobs.files("acme-team/shared-runs") == []
 
 
@@ -163,6 +174,7 @@ def test_cancelled_twice_the_job_ends_at_once(build: Callable[..., Services], jo
         assert only(jobs).status["stage"] == "CANCELED" and jobs.files(BUCKET) == []
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_heed_is_cancelled(build: Callable[..., Services], jobs: HubJobs) -> None:
     jobs.deaf = True
     with serving(build(seconds_to_stop=1)) as client:
@@ -171,10 +183,10 @@ def test_a_job_that_does_not_heed_is_cancelled(build: Callable[..., Services], j
         eventually(lambda: read(client, run_id)["step"] > 0, "the training has begun")
         client.delete(f"/v1/training-runs/{run_id}").raise_for_status()
         run = ended(client, run_id)
-        assert (run["status"], only(jobs).status["stage"]) == ("cancelled", "CANCELED"), run
+        assert (run["status"], run["error"], only(jobs).status["stage"]) == ("cancelled", None, "CANCELED"), run
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.slow)])
 def test_an_app_that_is_started_anew_follows_the_job(build: Callable[..., Services], jobs: HubJobs, how: str) -> None:
     services = build()
     with serving(services) as client:
@@ -197,6 +209,7 @@ def test_an_app_that_is_started_anew_follows_the_job(build: Callable[..., Servic
     assert only(jobs).status["stage"] == "COMPLETED" and jobs.files(BUCKET) == []
 
 
+@pytest.mark.slow
 def test_who_only_lost_the_follower_finds_the_job_again(build: Callable[..., Services], jobs: HubJobs) -> None:
     services = build()
     with serving(services) as client:
@@ -283,6 +296,7 @@ def test_a_job_that_cannot_install_says_why_in_its_log(
         assert "no-such-library" in log_of(client, run_id)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_training_is_told_as_anywhere(build: Callable[..., Services], jobs: HubJobs) -> None:
     jobs.is_full = True
     with serving(build()) as client:
@@ -310,18 +324,27 @@ def test_what_the_hub_refuses_is_said_and_loses_nothing(
     build: Callable[..., Services], jobs: HubJobs, call: str, status: int, words: str
 ) -> None:
     jobs.refusals[call] = (status, "Unknown flavor")
-    services = build()
-    with serving(services) as client:
+    with serving(build()) as client:
         label_queries(client)
         run_id = start(client)
         run = ended(client, run_id)
         assert run["status"] == "failed" and words in run["error"], run
-        # Nothing of it stays there, and once the reason is gone it can go on: by a job, or here.
-        assert not jobs.private or jobs.files(BUCKET) == []
-        services.jobs.launch = replace(services.jobs.launch, launcher="python", job=None)
+        # Nothing of it stays there.
+        assert run["resumable"] and not jobs.jobs and (not jobs.private or jobs.files(BUCKET) == [])
+
+
+def test_what_the_hub_refused_can_be_done_here(build: Callable[..., Services], jobs: HubJobs) -> None:
+    jobs.refusals["POST /api/jobs/"] = (402, "Payment required")
+    services = build()
+    with serving(services) as client:
+        label_queries(client)
+        run_id = start(client)
+        assert ended(client, run_id)["status"] == "failed"
+        services.jobs.launch = Launch()
         client.post(f"/v1/training-runs/{run_id}/resume").raise_for_status()
         run = ended(client, run_id)
         assert (run["status"], run["error"], jobs.jobs) == ("succeeded", None, {}), run
+        assert run["memory"] > 0
 
 
 def test_a_public_bucket_is_not_used(build: Callable[..., Services], jobs: HubJobs) -> None:
