@@ -110,7 +110,7 @@ class HubRun:
             raise error if isinstance(error, WorkbenchError) else HubRefused(explain(error, self.owner)) from error
         self._note(id=job.id)
         self.files.job_log.unlink(missing_ok=True)
-        self._event(id=job.id, note=f"Trained as a Hugging Face Job on {self.job.flavor}: {job.url}")
+        self._event(id=job.id, note=f"Hugging Face Job on {self.job.flavor}: {job.url}")
 
     def _find(self) -> JobInfo | None:
         """The job of this run, where there is one on the Hub."""

@@ -264,11 +264,12 @@ class TrainingJobs:
     def recover(self) -> None:
         """Look after the runs that an earlier process of the app left under way, in the background."""
         for run in self.models.runs(under_way=True):
-            process = child.find(run)
+            process, on_hub = child.find(run), self.files(run.id).job.is_file()
             log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")
-            on_hub = self.files(run.id).job.is_file()
             if process or on_hub:
-                run = self.models.update_run(run.id, note="The app was started anew meanwhile; this run went on.")
+                # The note of a job says where it is.
+                note = (on_hub and run.note) or "The app was started anew meanwhile; this run went on."
+                run = self.models.update_run(run.id, note=note)
             if process or not on_hub:
                 self._follow_in_background(run.id, process)
                 continue
