@@ -149,4 +149,10 @@ def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) ->
             title="No label stands out",
             what_to_do="Either the labels agree with each other, or they are too few to say.",
         )
-    return render("suspects.html", suspects=results.suspects[:SHOWN_SUSPECTS], run_id=run_id, again=again)
+    return render(
+        "suspects.html",
+        suspects=results.suspects[:SHOWN_SUSPECTS],
+        found=len(results.suspects),
+        run_id=run_id,
+        again=again,
+    )

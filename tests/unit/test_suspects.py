@@ -78,3 +78,70 @@ def test_labels_of_one_kind_are_not_doubted(label: int) -> None:
     pairs, logits, _ = labelled(30)
     same = [LabelledPair(pair.query_id, pair.query, pair.passage, label) for pair in pairs]
     assert find_suspects(same, logits) == []
+
+
+def listed(pairs: list[LabelledPair], logits: list[float]) -> set[tuple[str, str]]:
+    return {(suspect.query, suspect.passage) for suspect in find_suspects(pairs, logits)}
+
+
+def test_a_label_is_held_against_those_of_passages_in_like_words() -> None:
+    # The model cannot tell these passages apart; only their words say which of them belong together.
+    chance = random.Random(3)
+    pairs, wrong = [], set()
+    for number in range(30):
+        for place in range(10):
+            about = TOPICS[number % 5 + 5 * (place % 2)]
+            passage = f"{about} {about}s {about}ing number{number}x{place}"
+            label = place % 2
+            if place == number % 10:
+                label = 1 - label
+                wrong.add((f"q{number}", passage))
+            pairs.append(LabelledPair(f"q{number}", f"q{number}", passage, label))
+    logits = [chance.gauss(0, 1) for _ in pairs]
+    assert len(listed(pairs, logits) & wrong) >= len(wrong) * 0.8
+
+
+def test_a_label_is_held_against_those_of_queries_in_like_words() -> None:
+    # Each query is there three times in other words, and once with a label of another kind.
+    chance = random.Random(4)
+    pairs, wrong = [], set()
+    for number in range(20):
+        place_of_relevant = chance.sample(range(8), 4)
+        for way in ("how to find topic{0}", "find topic{0}", "topic{0} how find"):
+            query = way.format(number)
+            for place in range(8):
+                passage = f"passage{number}x{place} text{number}x{place}"
+                label = int(place in place_of_relevant)
+                if way.startswith("find") and place == number % 8:
+                    label = 1 - label
+                    wrong.add((query, passage))
+                pairs.append(LabelledPair(query, query, passage, label))
+    logits = [chance.gauss(0, 1) for _ in pairs]
+    assert len(listed(pairs, logits) & wrong) >= len(wrong) * 0.8
+
+
+def test_the_labels_of_one_fold_may_hold_all_that_is_relevant() -> None:
+    pairs, logits, _ = labelled(30)
+    one = [
+        LabelledPair(pair.query_id, pair.query, pair.passage, pair.label if pair.query_id == "q0" else 0)
+        for pair in pairs
+    ]
+    # Without its own there is no relevant one to learn from, and so nothing to hold against it.
+    assert "q0" not in {query for query, _ in listed(one, logits)}
+
+
+def test_many_labels_of_one_query_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, logits, wrong = labelled(60, flipped=0.1)
+    whole = listed(pairs, logits)
+    monkeypatch.setattr("reranker.suspects.MOST_OF_QUERY", 3)
+    monkeypatch.setattr("reranker.suspects.MOST_TOGETHER", 5)
+    monkeypatch.setattr("reranker.suspects.ROWS", 7)
+    parts = listed(pairs, logits)
+    assert len(parts & wrong) >= len(wrong) / 2
+    assert parts != whole
+
+
+def test_a_query_with_nothing_in_it_that_counts_as_a_word() -> None:
+    pairs, logits, _ = labelled(30, flipped=0.1)
+    odd = [LabelledPair(pair.query_id, "?" * (int(pair.query_id[1:]) + 1), "…", pair.label) for pair in pairs]
+    assert all(0 <= suspect.probability <= 1 for suspect in find_suspects([*odd, *pairs], [*logits, *logits]))
