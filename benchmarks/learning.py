@@ -10,7 +10,6 @@ be used; with it, one that is not promoted gains nothing. Cells that are in --wo
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import tempfile
 from collections.abc import Iterable
@@ -21,18 +20,15 @@ import numpy as np
 import torch
 
 from benchmarks.annotator import DEPTH, JudgedSet, read_set
+from benchmarks.training_run import train_as_the_app
 from distillation.evaluate import ndcg
-from reranker.dataset import JudgedQuery, TrainingSets, assign_splits, groups_of, make_sets, queries_that_tell
-from reranker.evaluation import Evaluation, compare
+from reranker.dataset import SPLITS, assign_splits, groups_of, make_sets
 from reranker.gate import decide
-from reranker.general import general_queries
-from reranker.measuring import load, measure
+from reranker.measuring import load
 from reranker.model import Reranker
 from reranker.recipe import RECIPES, TrainingConfig
-from reranker.reporter import Reporter
-from reranker.run_files import RunFiles
+from reranker.run_files import read_json
 from reranker.sources import STARTER_DIR
-from reranker.train import train
 
 SETS = ("trec_dl21", "medquad_liveqa", "tatqa_dev", "obliqa_test", "stackfaq", "quepid_haystack_products")
 LABELS = (20, 50, 100, 300)
@@ -68,29 +64,21 @@ class Bench:
     def __init__(self, model: Path) -> None:
         self.model = model
         self.champion = load(model)
-        self.general = {"general": general_queries()}
-        self._general_before: dict[str, Evaluation] = {}
         self._before: dict[str, np.ndarray] = {}
 
     def cell(self, judged: JudgedSet, count: int, seed: int, recipe: str) -> Cell | None:
-        """Label, split, train, measure and judge; None where these labels cannot be trained on."""
-        sets = self._label(judged, count, seed)
+        """Label, train and judge as the app does, then measure; None where these labels cannot be trained on."""
+        pairs = judged.label(count, seed)
+        splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
+        sets = make_sets(pairs, splits)
         if sets.why_not_trainable():
             return None
-        held_back = {"dev": queries_that_tell(sets.dev)}
-        if held_back["dev"]:  # without, the gate lets nothing pass, whatever was forgotten
-            self._general_before = self._general_before or self._measure(self.champion, self.general)
-            held_back |= self.general
-        champion = self._general_before | self._measure(self.champion, {"dev": held_back["dev"]})
         with tempfile.TemporaryDirectory() as scratch:
-            config = asdict(TrainingConfig.of(recipe, seed=seed))
-            config |= {"base_path": str(self.model), "base_name": self.model.name, "base_on_hub": False}
-            train(config, sets.train, RunFiles(Path(scratch)), _silent(), held_back["dev"])
-            reranker = load(RunFiles(Path(scratch)).model)
-            challenger = self._measure(reranker, held_back)
-            after = ndcg_of(reranker, judged)
-        judged_by = {split: asdict(compare(champion[split], challenger[split])) for split in challenger}
-        promoted, why = decide("auto", judged_by.get("dev"), judged_by.get("general"))
+            config = TrainingConfig.of(recipe, seed=seed)
+            by_name = {split: getattr(sets, split) for split in SPLITS}
+            files = train_as_the_app(Path(scratch) / "run", config, by_name, self.model)
+            promoted, why = decide("auto", read_json(files.manifest)["comparison"])
+            after = ndcg_of(load(files.model), judged)
         before = self.before(judged)
         gain = float((after - before).mean())
         return Cell(self.model.name, judged.name, count, seed, recipe, float(before.mean()), gain, promoted, why)
@@ -100,14 +88,6 @@ class Bench:
         if judged.name not in self._before:
             self._before[judged.name] = ndcg_of(self.champion, judged)
         return self._before[judged.name]
-
-    def _label(self, judged: JudgedSet, count: int, seed: int) -> TrainingSets:
-        pairs = judged.label(count, seed)
-        splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
-        return make_sets(pairs, splits)
-
-    def _measure(self, reranker: Reranker, sets: dict[str, list[JudgedQuery]]) -> dict[str, Evaluation]:
-        return measure(reranker, sets, _silent(), "")
 
 
 def ndcg_of(reranker: Reranker, judged: JudgedSet) -> np.ndarray:
@@ -120,10 +100,6 @@ def ndcg_of(reranker: Reranker, judged: JudgedSet) -> np.ndarray:
         ranked = [query.grades[place] or 0 for place in np.argsort(-of_query, kind="stable")]
         found.append(ndcg(ranked, query.judged))
     return np.array(found)
-
-
-def _silent() -> Reporter:
-    return Reporter(io.StringIO(), 1)
 
 
 def table(cells: Iterable[Cell]) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import random
 import shutil
@@ -120,14 +119,13 @@ class Simulation:
 
     def train(self, out: Path) -> Reranker | None:
         """The built-in model, trained on what is labelled; None while all labels are the same."""
-        from reranker.train import Reporter, train
+        from benchmarks.training_run import train_as_the_app
 
         pairs = [LabelledPair(item.query_id, item.query, item.passage, item.label) for item in self.labels.labels()]
         if len({pair.label for pair in pairs}) < 2:
             return None
-        config = asdict(self.config) | {"base_path": str(STARTER_DIR), "base_name": STARTER, "base_on_hub": False}
-        train(config, pairs, out, Reporter(io.StringIO(), 1))
-        return Reranker(out, engine="torch")
+        files = train_as_the_app(out, self.config, {"train": pairs, "dev": [], "test": []}, STARTER_DIR)
+        return Reranker(files.model, engine="torch")
 
     def relevant(self) -> int:
         """How many of the labelled pairs are relevant."""
@@ -148,7 +146,7 @@ def simulate(folder: Path, strategy: str, config: TrainingConfig, starter: Reran
             simulation.look(STARTER, starter)
         for count in COUNTS:
             simulation.label(count)
-            out = Path(scratch) / "model"
+            out = Path(scratch) / "run"
             reranker = simulation.train(out) or starter
             curve.append({"labels": count, "ndcg": measure(reranker, pool.measured), "relevant": simulation.relevant()})
             print(f"{folder.name}, {strategy}, seed {config.seed}: {curve[-1]}", flush=True)

@@ -52,7 +52,7 @@ def run_one(recipe: str, model: str, pairs: str, out: str) -> None:
     from reranker.recipe import CLASSIC, RECIPES
     from reranker.reporter import Reporter
     from reranker.run_files import RunFiles
-    from reranker.train import train
+    from reranker.training import train
 
     # How batches are worked through is what is compared: with the same steps, so that the losses can be held together.
     RECIPES["default"] = replace(CLASSIC, fast=True)

@@ -1,23 +1,36 @@
-"""A model halfway between what it was and what it has learned.
+"""A model in the middle of several that learned the same in different ways.
 
-Few labels teach a model what is right for them, and with it much that is chance. On the straight line between the
-weights before and after, most of what was learned comes early and most of what is forgotten comes late: a model on the
-way ranks the new texts about as well as the one at the end or better, and others better (Wortsman et al., 2022, "Robust
-fine-tuning of zero-shot models"). It costs no label and no step.
+Out of few labels each training learns what they say and, beside it, much that is chance: which pairs it saw, and in
+which order. Models that start from the same weights stay close enough together for the mean of their weights to be a
+model, which has what they have in common, and of the chance of each only a part (Wortsman et al., 2022, "Model soups:
+averaging weights of multiple fine-tuned models improves accuracy without increasing inference time").
 """
 
 from __future__ import annotations
 
-import torch
+import shutil
+from pathlib import Path
 
 
-def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of a model's weights, in main memory."""
-    return {name: weight.detach().cpu().clone() for name, weight in model.named_parameters()}
+def average(models: list[Path], place: Path) -> None:
+    """Write the mean of these models to `place`, which appears in one step; the rest of it is the first one's.
 
+    The models are directories that sentence-transformers wrote, of the same kind.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
 
-@torch.no_grad()
-def move_back(model: torch.nn.Module, before: dict[str, torch.Tensor], share: float) -> None:
-    """Put a model on the line between the weights `before` (share 0) and its own (share 1)."""
-    for name, weight in model.named_parameters():
-        weight.copy_(torch.lerp(before[name].to(weight), weight, share))
+    def load(directory: Path) -> CrossEncoder:
+        return CrossEncoder(str(directory), local_files_only=True, model_kwargs={"use_safetensors": True})
+
+    mean = load(models[0])
+    with torch.no_grad():
+        for number, directory in enumerate(models[1:], start=2):
+            weights = dict(load(directory).named_parameters())
+            for name, weight in mean.named_parameters():
+                weight.lerp_(weights[name], 1 / number)
+    unfinished = place.with_name(f"{place.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(models[0], unfinished)
+    mean.save_pretrained(str(unfinished), create_model_card=False)
+    unfinished.rename(place)

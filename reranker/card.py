@@ -8,7 +8,12 @@ from typing import Any
 
 # What sentence-transformers calls this task in the cards it writes.
 TASK = {"task_type": "cross-encoder-reranking", "task_name": "Cross Encoder Reranking"}
-SETS = {"dev": "Held-out labelled queries", "test": "Labelled test queries", "general": "Rerank Workbench general set"}
+SETS = {
+    "dev": "Held-out labelled queries",
+    "cross": "Cross-checked labelled queries",
+    "test": "Labelled test queries",
+    "general": "Rerank Workbench general set",
+}
 NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 HEADING = "## Evaluation\n"
 # Where sentence-transformers' card goes on after what the model is and how it is used.

@@ -91,6 +91,10 @@ class TrainingSets:
         """Whether the dev set can tell two models apart."""
         return len(queries_that_tell(self.dev)) >= MIN_QUERIES_TO_MEASURE
 
+    def measurable_by_folds(self) -> bool:
+        """Whether the train and dev sets could, where those to train on are cross-checked."""
+        return len(queries_that_tell([*self.train, *self.dev])) >= MIN_QUERIES_TO_MEASURE
+
 
 @dataclass(frozen=True)
 class PlacedQuery:

@@ -44,7 +44,7 @@ class Kept:
             )
         if cancelled:
             return False, f"Cancelled when it was done already: {name} is kept, not promoted."
-        return decide(promote, *(self.manifest["comparison"].get(split) for split in ("dev", "general")))  # type: ignore[arg-type]
+        return decide(promote, self.manifest["comparison"])  # type: ignore[arg-type]
 
     def _best(self) -> str:
         name, step, measured = self.version.version, self.training["step"], self.manifest["challenger"].get("dev")

@@ -13,6 +13,7 @@ ships with the app is not promoted by itself, however good it is on the held-out
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reranker.dataset import MIN_QUERIES_TO_MEASURE
@@ -27,19 +28,20 @@ RULE = (
 )
 
 
-def decide(
-    promote: Promote, comparison: dict[str, Any] | None, general: dict[str, Any] | None = None
-) -> tuple[bool, str]:
+def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bool, str]:
     """Whether a finished run's model becomes the active one, and why, in a sentence for a person.
 
-    `comparison` is the run's `Comparison` on the dev queries as a dict, None where there were none; `general` is that
-    on the general set.
+    `compared` has the run's `Comparison`s as dicts, as far as there are any: on the `dev` queries, on those that were
+    cross-checked (`cross`), on both together (`judged`), and on the `general` set.
     """
+    comparison = compared.get("judged", compared.get("dev"))
+    crossed = compared["cross"]["queries"] if "cross" in compared else 0
+    general = compared.get("general")
     passed = False
     if comparison is None:
         measured = "Nothing could be measured: too few labelled queries to hold some back."
     else:
-        measured = _say(comparison)
+        measured = _say(comparison, crossed)
         enough = comparison["queries"] >= MIN_QUERIES_TO_MEASURE
         passed = enough and (is_better(comparison) or is_not_worse(comparison))
         if not enough:
@@ -71,11 +73,15 @@ def forgot(general: dict[str, Any]) -> bool:
     return general["high"] is not None and general["high"] < -MARGIN
 
 
-def _say(comparison: dict[str, Any]) -> str:
+def _say(comparison: dict[str, Any], crossed: int) -> str:
     p_value = "" if comparison["p_value"] is None else f", p = {comparison['p_value']:.3f}"
     bound = "" if comparison["low"] is None else f", with 95 % confidence by at least {comparison['low']:+.3f}"
+    queries = comparison["queries"]
+    which = f"{queries} held-out queries"
+    if crossed:
+        which = f"{queries} queries ({queries - crossed} held out, {crossed} cross-checked)"
     return (
-        f"nDCG@10 changed by {comparison['gain']:+.3f} on {comparison['queries']} held-out queries{bound} "
+        f"nDCG@10 changed by {comparison['gain']:+.3f} on {which}{bound} "
         f"({comparison['better']} better, {comparison['worse']} worse{p_value})."
     )
 
@@ -86,6 +92,6 @@ def figures(evaluations: dict[str, Any]) -> dict[str, float]:
     figures = dict(dev.get("metrics", {}))
     for name, (low, high) in dev.get("intervals", {}).items():
         figures |= {f"{name}_low": low, f"{name}_high": high}
-    for split in ("test", "general"):
+    for split in ("cross", "test", "general"):
         figures |= {f"{split}_{name}": value for name, value in evaluations.get(split, {}).get("metrics", {}).items()}
     return figures

@@ -33,6 +33,7 @@ from reranker.dataset import (
 from reranker.finish import keep
 from reranker.follow import Curves, Follower, curves
 from reranker.launch import Launch
+from reranker.learned import learned_by
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -177,6 +178,7 @@ class TrainingJobs:
             "base_on_hub": root.source == "hub",
             "champion": champion.version,
             "champion_path": str(self.registry.directory(champion)),
+            "learned": learned_by((base, champion), self.models, self.files),
             "seconds_between_checkpoints": max(
                 self.checkpoint_seconds, self.launch.job.seconds_between_checkpoints if self.launch.job else 0
             ),

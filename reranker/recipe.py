@@ -17,8 +17,8 @@ class Recipe:
 
     With `fast`, batches are worked through in parts of similar length, in bfloat16 where the machine multiplies in it
     (see trainer.py): the gradient is the same up to rounding. Without, it is the plain trainer's bit for bit. The
-    learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0; of the change
-    in the weights that comes of it `kept_change` is kept (see averaging.py).
+    learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `folds`
+    as many more models are trained, each without a part of the queries, and the mean of all is kept (cross_check.py).
     """
 
     name: str
@@ -26,22 +26,22 @@ class Recipe:
     fast: bool
     loss: str
     warmup: float
-    kept_change: float
+    folds: int
     epochs: int
     learning_rate: float
     batch_size: int
     seed: int
 
 
-# Out of some dozen labels classic makes a handful of steps, and much of what they teach is chance. More and larger
-# steps go well past that point; half of the way back to the model before, less of it is left (averaging.py).
+# Out of some dozen labels classic makes a handful of steps. More and larger ones learn more, and more of it is chance;
+# in the mean of several models most of the chance is gone (averaging.py).
 DEFAULT = Recipe(
     name="default",
-    description="more and larger steps than classic, of whose change half is kept, so that less is forgotten",
+    description="more and larger steps than classic; with few labels the mean of four models, and cross-checked",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
-    kept_change=0.5,
+    folds=3,
     epochs=4,
     learning_rate=1e-4,
     batch_size=8,
@@ -55,7 +55,7 @@ CLASSIC = Recipe(
     fast=False,
     loss="BinaryCrossEntropyLoss",
     warmup=0,
-    kept_change=1.0,
+    folds=0,
     epochs=3,
     learning_rate=5e-5,
     batch_size=16,
@@ -63,6 +63,9 @@ CLASSIC = Recipe(
 )
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, CLASSIC)}
 DEFAULT_RECIPE = DEFAULT.name
+
+# With more labels than this the held-out queries say enough by themselves, and chance counts for less: no folds.
+MOST_CROSS_CHECKED = 1000
 
 LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, 100),

@@ -111,12 +111,16 @@ def changes_of(queries: list[JudgedQuery], champion: dict[str, Any], challenger:
     changes = [
         _change(judged, champion["per_query"][judged.query_id], challenger["per_query"][judged.query_id])
         for judged in queries
+        if judged.query_id in challenger["per_query"]
     ]
     return sorted(changes, key=lambda change: (-round(abs(change.gain), 9), -change.moved, change.query))
 
 
 def _queries(run_dir: Path, split: str) -> list[JudgedQuery]:
-    return general_queries() if split == "general" else queries_that_tell(read_pairs(run_dir / f"{split}.jsonl"))
+    if split == "general":
+        return general_queries()
+    # Those to train on were cross-checked, as far as no model compared had learned from them before.
+    return queries_that_tell(read_pairs(run_dir / f"{'train' if split == 'cross' else split}.jsonl"))
 
 
 def _change(judged: JudgedQuery, before: dict[str, Any], after: dict[str, Any]) -> QueryChange:

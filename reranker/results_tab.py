@@ -10,13 +10,20 @@ import pandas as pd
 from errors import InvalidInput, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import render
+from reranker.recipe import MOST_CROSS_CHECKED
 from reranker.results import RunResults
 from services import Services
 from storage.records import Judgment
 
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
-SETS = {"dev": "held-out queries", "general": "queries of the general set"}
+SETS = {"dev": "held-out queries", "cross": "cross-checked queries", "general": "queries of the general set"}
+NONE_MEASURED = {
+    "dev": "No labelled query with both relevant and not relevant passages was held back.",
+    "cross": "The default recipe cross-checks the queries to learn from, with up to "
+    f"{MOST_CROSS_CHECKED:,} labels, and counts those that neither model had learned from before.",
+    "general": "The run ended before the general set was measured.",
+}
 
 SUSPECTS_JS = """
 element.addEventListener('click', (event) => {
@@ -35,6 +42,8 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     """Build the part of the tab; it is drawn when `shown`, whose first element is the id of a run, changes."""
     with gr.Accordion("What the labels did: held-out queries before and after", open=False, elem_id="changes-box"):
         changes = gr.HTML(elem_id="changes")
+    with gr.Accordion("The same on cross-checked queries", open=False, elem_id="cross-box"):
+        cross = gr.HTML(elem_id="cross-changes")
     with gr.Accordion("The same on the general set", open=False, elem_id="general-box"):
         general = gr.HTML(elem_id="general-changes")
     with gr.Accordion("What more labels would bring", open=False, elem_id="learning-curve-box"):
@@ -51,18 +60,19 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
         suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
     again = gr.State({})
-    outputs = [changes, general, curve_plot, curve, suspects, again]
+    outputs = [changes, cross, general, curve_plot, curve, suspects, again]
 
     def read(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return hidden, hidden, gr.update(visible=False), hidden, hidden, {}
+            return hidden, hidden, hidden, gr.update(visible=False), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
         results = services.jobs.results(run_id)
         return (
             _changes(results, "dev"),
+            _changes(results, "cross"),
             _changes(results, "general"),
             _curve_points(results),
             _curve(results),
@@ -109,7 +119,7 @@ def _changes(results: RunResults | None, split: str) -> str:
         return render(
             "empty.html",
             title="Nothing could be measured",
-            what_to_do="No labelled query with both relevant and not relevant passages was held back.",
+            what_to_do=NONE_MEASURED[split],
         )
     verdicts = [change.verdict for change in changes]
     return render(

@@ -41,6 +41,9 @@ class RunFiles:
         self.history = directory / "history.json"
         self.trained = directory / "trained.json"
         self.checkpoints = directory / "checkpoints"
+        # Beside the run's own training: models that some of the queries were kept from, and its own before the mean.
+        self.folds = directory / "folds"
+        self.alone = self.folds / "alone"
 
     def pairs(self, split: str) -> Path:
         """Where the labelled pairs of a set are."""
@@ -82,7 +85,8 @@ class RunFiles:
 
     def tidy(self) -> None:
         """Remove what only a run that may go on needs. What tells how a version was made stays."""
-        for directory in (self.checkpoints, self.model, *self.directory.glob("*.part"), self.directory / "curve"):
+        curve, parts = self.directory / "curve", self.directory.glob("*.part")
+        for directory in (self.checkpoints, self.model, *parts, curve, self.folds):
             shutil.rmtree(directory, ignore_errors=True)
         files = [*self.directory.glob("best-*"), *self.directory.glob("*.part"), self.stop, self.job, self.trained]
         for path in files:
@@ -110,9 +114,13 @@ class RunFiles:
             if path not in whole:
                 shutil.rmtree(path, ignore_errors=True)
 
+    def is_trained(self) -> bool:
+        """Whether the run's own training has come to its end."""
+        return self.trained.is_file() and (self.model.is_dir() or self.alone.is_dir())
+
     def saved_step(self) -> int:
         """The step that the run would go on from; 0 stands for its beginning."""
-        if self.trained.is_file() and self.model.is_dir():
+        if self.is_trained():
             return read_json(self.trained)["step"]
         last = self.last_checkpoint()
         return step_of(last) if last else 0

@@ -10,46 +10,30 @@ with the same weights. A file RUN_DIR/stop asks it to stop and to keep the best 
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from reranker import learning_curve
-from reranker.averaging import move_back, weights_of
+from reranker import cross_check, learning_curve
 from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, queries_that_tell, read_pairs
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
-from reranker.first_token import shorten
 from reranker.general import general_queries
-from reranker.loading import cpu_precision, tokenizer_of
-from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
 from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import RECIPES
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
+from reranker.training import is_main_process, train, training_work
 
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
-
-# A training step on a pair costs about three times a forward pass over it: forward, and backward twice that.
-TRAINING_COST = 3
 MEASURED = ("dev", "test")
-# The share of a training's cost that measuring it on its way may add, and how often it is measured in any case.
-EVALUATION_SHARE = 0.1
-MIN_EVALUATIONS = 3
-MAX_EVALUATIONS = 20
 SECONDS_BETWEEN_LOOKS = 0.2
-# How long the processes of a training wait for each other: one of them measures while the others have nothing to do.
-SECONDS_TO_WAIT = 7 * 24 * 3600
 
 
 def run(run_dir: Path, stream: TextIO) -> None:
@@ -62,16 +46,19 @@ def run(run_dir: Path, stream: TextIO) -> None:
     pairs = {split: read_pairs(files.pairs(split)) for split in SPLITS}
     sets = {split: queries_that_tell(pairs[split]) for split in MEASURED} | {"general": general_queries()}
     labelled = [pair for split in SPLITS for pair in pairs[split]]
-    to_measure = sum(len(judged.passages) for queries in sets.values() for judged in queries)
-    work = 2 * to_measure + len(labelled) + training_work(config, pairs["train"], sets["dev"])
+    folds = folds_of(config, pairs["train"])
+    cross_checked = {"cross": found} if (found := cross_check.judged_queries(folds)) else {}
+    work = 2 * to_score(sets) + to_score(cross_checked) + len(labelled)
+    work += training_work(config, pairs["train"], sets["dev"])
+    work += sum(cross_check.fold_work(config, fold, sets["dev"]) for fold in folds)
     draw = config.get("learning_curve") and sets["dev"]
     if draw:
         work += sum(part_work(config, part, sets["dev"]) for part in learning_curve.parts(pairs["train"]))
     reporter = Reporter(stream, work)
     main = is_main_process()
     try:
-        before = look_before(files, config, sets, labelled, reporter) if main else {}
-        if not (files.model.is_dir() and files.trained.is_file()):
+        before = look_before(files, config, sets | cross_checked, labelled, reporter) if main else {}
+        if not files.is_trained():
             train(config, pairs["train"], files, reporter, sets["dev"])
         else:
             done = training_work(config, pairs["train"], sets["dev"])
@@ -80,13 +67,28 @@ def run(run_dir: Path, stream: TextIO) -> None:
         if not main:
             return
         trained = read_json(files.trained)
+        if folds and trained["stopped"] in (None, "early"):
+            train_beside(files, config, folds, trained, sets["dev"], reporter)
         challenger = look_after(files, trained, sets, reporter)
+        if cross_checked and trained.get("folds"):
+            challenger |= {"cross": cross_check.cross_checked(files, folds)}
         if draw and trained["stopped"] != "cancelled":
             draw_curve(files, config, pairs["train"], sets["dev"], reporter)
     except Stopped:
         return
     write_manifest(files, config, before, challenger, pairs["train"], trained)
     reporter.event("done", note=say_stopped(trained))
+
+
+def to_score(sets: dict[str, list[JudgedQuery]]) -> int:
+    """How many pairs these sets have."""
+    return sum(len(judged.passages) for queries in sets.values() for judged in queries)
+
+
+def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
+    """The folds of a run; none where several processes train, of which only one would know what comes next."""
+    count = RECIPES[config["recipe"]].folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
+    return cross_check.make_folds(pairs, count, config.get("learned"))
 
 
 def look_before(
@@ -99,7 +101,7 @@ def look_before(
     """The champion's figures, and the labels that it finds doubtful: {"champion": ..., "suspects": ...}."""
     reporter.progress("Loading the models", 0)
     if files.before.is_file() and (known := read_json(files.before))["version"] == config["champion"]:
-        work = sum(len(judged.passages) for queries in sets.values() for judged in queries) + len(labelled)
+        work = to_score(sets) + len(labelled)
         reporter.skip(work)
         reporter.finish_phase(work)
         return known
@@ -113,6 +115,27 @@ def look_before(
     }
     write_json(files.before, before)
     return before
+
+
+def train_beside(
+    files: RunFiles,
+    config: dict[str, Any],
+    folds: list[cross_check.Fold],
+    trained: dict[str, Any],
+    dev: list[JudgedQuery],
+    reporter: Reporter,
+) -> None:
+    """Train the models of the folds, and put the mean of all in the place of the run's own.
+
+    Where somebody cancels meanwhile, what the run has by itself stays.
+    """
+    try:
+        cross_check.train_folds(files, config, folds, dev, reporter)
+        cross_check.average_folds(files, folds)
+        trained["folds"] = len(folds)
+    except Stopped:
+        trained["stopped"] = "cancelled"
+    write_json(files.trained, trained)
 
 
 def look_after(
@@ -147,6 +170,10 @@ def draw_curve(
                 found = measure(load(own.model), {"dev": dev}, quiet, "")["dev"]
                 learning_curve.keep_part(files, part, found)
         reporter.finish_phase(part_work(config, part, dev))
+    if files.alone.is_dir() and not files.stop.is_file():
+        # The parts were trained once each, so what is at the end of the curve is the model that was, too.
+        reporter.progress("Learning curve: the model of all labels", 0)
+        learning_curve.keep_part(files, pairs, measure(load(files.alone), {"dev": dev}, reporter, "")["dev"])
 
 
 def say_stopped(trained: dict[str, Any]) -> str | None:
@@ -159,136 +186,10 @@ def say_stopped(trained: dict[str, Any]) -> str | None:
     return None
 
 
-def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> int:
-    """How often a training is measured on the dev set on its way: as often as costs a small share of its time."""
-    to_score = sum(len(judged.passages) for judged in dev)
-    if not to_score:
-        return 0
-    affordable = EVALUATION_SHARE * TRAINING_COST * config["epochs"] * len(train) / to_score
-    return int(min(max(affordable, MIN_EVALUATIONS), MAX_EVALUATIONS))
-
-
 def part_work(config: dict[str, Any], part: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """The cost of a point of the learning curve, in pairs that go forward once."""
     to_score = sum(len(judged.passages) for judged in dev)
     return training_work(config, part, dev if config.get("patience") else []) + to_score
-
-
-def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> float:
-    """The cost of a training, in pairs that go forward once."""
-    to_score = sum(len(judged.passages) for judged in dev)
-    return TRAINING_COST * config["epochs"] * len(train) + evaluations_of(config, train, dev) * to_score
-
-
-def is_main_process() -> bool:
-    """Whether this process reports and measures: of several that train together, the first one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def train(
-    config: dict[str, Any],
-    pairs: list[LabelledPair],
-    files: RunFiles,
-    reporter: Reporter | PhaseReporter,
-    dev: list[JudgedQuery] | None = None,
-) -> None:
-    """Fine-tune the base model on `pairs` with sentence-transformers' own trainer, and save it with its model card.
-
-    It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Raises Stopped when it
-    was asked to stop before there was anything to keep.
-    """
-    import torch
-    from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
-    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
-
-    from reranker.watch import Watch
-
-    recipe = RECIPES[config["recipe"]]
-    loss = config.get("loss") or recipe.loss
-    card = CrossEncoderModelCardData(local_files_only=True)
-    model = CrossEncoder(
-        config["base_path"], local_files_only=True, model_card_data=card, model_kwargs={"use_safetensors": True}
-    )
-    # The card would find the base only by asking the Hub; the parent knows it.
-    card.base_model = config["base_name"]
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    # Only where there are several, so that the card of one process says what the plain trainer's does.
-    together = {"use_cpu": not torch.cuda.is_available(), "ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
-    arguments = CrossEncoderTrainingArguments(
-        output_dir=str(files.checkpoints),
-        per_device_train_batch_size=config["batch_size"] // processes,
-        per_device_eval_batch_size=config["batch_size"],
-        num_train_epochs=config["epochs"],
-        learning_rate=config["learning_rate"],
-        warmup_steps=recipe.warmup,
-        seed=config["seed"],
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        **together,
-        bf16=recipe.fast and has_bfloat16(),
-    )
-    # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
-    arguments.dataloader_drop_last = False
-    work = training_work(config, pairs, dev or [])
-    change = None
-    if recipe.kept_change < 1 and is_main_process():
-        change = functools.partial(move_back, before=weights_of(model), share=recipe.kept_change)
-    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work, change)
-    make_trainer = _fast_trainer(model, pairs) if recipe.fast and loss in MEANS_OVER_PAIRS else _plain_trainer()
-    if recipe.fast:
-        shorten(model.model)
-    trainer = make_trainer(
-        model=model,
-        args=arguments,
-        train_dataset=examples(loss, pairs),
-        loss=make_loss(loss, model),
-        callbacks=[watch],
-    )
-    last = files.last_checkpoint()
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    reporter.finish_phase(work)
-    if not is_main_process():
-        return
-    if not watch.step:
-        raise Stopped
-    kept = watch.load_best(model)
-    reporter.progress("Saving the new model", 0)
-    unfinished = files.directory / "model.part"
-    model.save_pretrained(str(unfinished))
-    if not config["base_on_hub"]:
-        _unlink_base(unfinished / "README.md", config["base_name"])
-    write_json(files.trained, watch.summary(kept))
-    shutil.rmtree(files.model, ignore_errors=True)
-    unfinished.rename(files.model)
-
-
-def has_bfloat16() -> bool:
-    """Whether training in bfloat16 is faster than in float32 here."""
-    import torch
-
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else cpu_precision() == "bfloat16"
-
-
-def _plain_trainer() -> Callable:
-    from reranker.trainer import SharingTrainer
-
-    return SharingTrainer
-
-
-def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair]) -> Callable:
-    """What makes a trainer that works through batches in parts; the pairs' tokens are counted once, before."""
-    from reranker.trainer import MicroBatchTrainer
-
-    texts = [(pair.query, pair.passage) for pair in pairs]
-    tokens = dict(zip(texts, (len(pair.ids) for pair in tokenizer_of(model).encode(texts)), strict=True))
-    return functools.partial(MicroBatchTrainer, count_tokens=lambda query, passage: tokens[query, passage])
-
-
-def _unlink_base(card: Path, base_name: str) -> None:
-    """Take the link to the base model out of a model card: it leads nowhere when the base is not on the Hub."""
-    text = card.read_text(encoding="utf-8")
-    card.write_text(text.replace(f"[{base_name}](https://huggingface.co/{base_name})", base_name), encoding="utf-8")
 
 
 def write_manifest(
@@ -300,13 +201,15 @@ def write_manifest(
     trained: dict[str, Any],
 ) -> None:
     """Write what came out of the run, in one step: a manifest is either whole or not there."""
-    champion = {split: before["champion"][split] for split in challenger}
-    comparisons = {split: asdict(compare(Evaluation(**champion[split]), challenger[split])) for split in champion}
+    champion = {split: Evaluation(**before["champion"][split]) for split in challenger}
+    comparisons = {split: compare(champion[split], challenger[split]) for split in challenger}
+    if "cross" in challenger:
+        comparisons["judged"] = compare(held_out_or_crossed(champion), held_out_or_crossed(challenger))
     manifest = {
         "labels": len(pairs),
-        "champion": champion,
+        "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
         "challenger": {split: asdict(evaluation) for split, evaluation in challenger.items()},
-        "comparison": comparisons,
+        "comparison": {split: asdict(comparison) for split, comparison in comparisons.items()},
         "suspects": before["suspects"],
         "environment": environment(),
         "training": {name: value for name, value in trained.items() if name != "scores"},
@@ -314,10 +217,19 @@ def write_manifest(
     if found := list(learning_curve.measured_parts(files, pairs)):
         # The model that the run started from has learned from no label; it was measured only if it was the champion.
         if config["base"] == config["champion"]:
-            found.insert(0, learning_curve.measured([], champion["dev"]))
-        found.append(learning_curve.measured(pairs, manifest["challenger"]["dev"]))
+            found.insert(0, learning_curve.measured([], manifest["champion"]["dev"]))
+        whole = learning_curve.part_files(files, pairs).manifest
+        found.append(
+            read_json(whole) if whole.is_file() else learning_curve.measured(pairs, manifest["challenger"]["dev"])
+        )
         manifest["learning_curve"] = learning_curve.curve(found)
     write_json(files.manifest, manifest)
+
+
+def held_out_or_crossed(evaluations: dict[str, Evaluation]) -> Evaluation:
+    """The queries that are held back together with those that are cross-checked: all that a run is judged by."""
+    both = (evaluations[split].per_query for split in ("dev", "cross") if split in evaluations)
+    return Evaluation({}, {query_id: figures for per_query in both for query_id, figures in per_query.items()})
 
 
 def guarded(work: Callable[[Path, TextIO], None], run_dir: Path, stream: TextIO) -> int:

@@ -25,14 +25,19 @@ LATEST = "the latest run"
 METRICS = ("ndcg@10", "mrr@10", "map", "accuracy", "auc")
 METRIC_NAMES = ("nDCG@10", "MRR@10", "MAP", "Accuracy", "AUC")
 # The sets that a run is measured on, by what stands before the names of their figures.
-MEASURED_ON = {"": "Held-out queries", "test_": "Test queries", "general_": "General set"}
+MEASURED_ON = {
+    "": "Held-out queries",
+    "cross_": "Cross-checked queries",
+    "test_": "Test queries",
+    "general_": "General set",
+}
 PROMOTE_CHOICES = [
-    ("If it is better on the held-out queries", "auto"),
+    ("If it is better on queries it has not seen", "auto"),
     ("Always, when it is done", "always"),
     ("No, only keep it", "never"),
 ]
 PURPOSES = {
-    "train": "learned from",
+    "train": "learned from, and cross-checked by the default recipe",
     "dev": "held back: decides whether the new model is better",
     "test": "held back: decides nothing",
 }
@@ -242,13 +247,21 @@ def _describe(sets: TrainingSets) -> str:
         {"name": name, "purpose": purpose, **count_labels(getattr(sets, name))} for name, purpose in PURPOSES.items()
     ]
     if sets.measurable():
-        measuring = "The new model is measured beside the active one on queries that neither was trained on here."
+        measuring = (
+            "The new model is measured beside the active one on queries that neither was trained on here. The default "
+            "recipe also trains models that some of the queries are kept from, and measures those on them."
+        )
+    elif sets.measurable_by_folds():
+        measuring = (
+            f"No queries are held back yet: that begins with {MIN_QUERIES_TO_SPLIT} labelled ones. The default recipe "
+            "cross-checks: it trains models that some of the queries are kept from, and measures them on those. "
+            "The classic recipe cannot say yet whether the new model is better."
+        )
     else:
         measuring = (
-            f"Nothing can be measured yet: from {MIN_QUERIES_TO_SPLIT} labelled queries on, some are held back, and at "
-            f"least {MIN_QUERIES_TO_MEASURE} of those need both relevant and not relevant passages. "
-            "Until then a run cannot say whether the new model is better, and does not put it in place by itself: look "
-            "for yourself, and promote it on the Models tab or choose Always."
+            f"Nothing can be measured yet: at least {MIN_QUERIES_TO_MEASURE} labelled queries need both relevant and "
+            "not relevant passages. Until then a run cannot say whether the new model is better, and does not put it "
+            "in place by itself: look for yourself, and promote it on the Models tab or choose Always."
         )
     return render(
         "sets.html",

@@ -9,11 +9,9 @@ where the run was asked to stop once `patience` evaluations in a row have brough
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,18 +43,13 @@ class Watch(TrainerCallback):
         evaluations: int,
         reporter: Reporter | PhaseReporter,
         work: float,
-        change: Callable[[torch.nn.Module], None] | None = None,
     ) -> None:
-        """It is measured on `dev` about so many times. `work` is how much of the reporter's total the training is.
-
-        `change` is what is done to the weights of a model before it is kept, where something is: they are measured so.
-        """
+        """It is measured on `dev` about so many times. `work` is how much of the reporter's total the training is."""
         self.files = files
         self.dev = dev
         self.evaluations = evaluations
         self.reporter = reporter
         self.work = work
-        self.change = change
         self.patience = config.get("patience", 0)
         self.stop_after = config.get("stop_after")
         self.seconds_between_checkpoints = config.get("seconds_between_checkpoints", math.inf)
@@ -141,8 +134,6 @@ class Watch(TrainerCallback):
         if best and wants_best and best["step"] != self.step:
             load_model(model, self.files.best_weights(best["step"]))
             return best["step"]
-        if self.change:
-            self.change(model)
         return self.step
 
     def summary(self, kept: int) -> dict[str, Any]:
@@ -180,22 +171,8 @@ class Watch(TrainerCallback):
         return {"scores": scores, "best": history["best"]}
 
     def _evaluate(self, model: CrossEncoder, state: TrainerState) -> None:
-        with self._as_kept(model):
-            score = self._measure(model)
+        score = self._measure(model)
         self.reporter.progress("Training", self._done(state), step=self.step, total_steps=state.max_steps, dev=score)
-
-    @contextlib.contextmanager
-    def _as_kept(self, model: CrossEncoder) -> Iterator[None]:
-        """Meanwhile the model has the weights that would be kept of it now, and then its own again, to the bit."""
-        if self.change is None:
-            yield
-            return
-        own = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-        self.change(model)
-        yield
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                weight.copy_(own[name])
 
     def _measure(self, model: CrossEncoder) -> float:
         """The model's nDCG@10 on the dev set; its weights are kept where none before had a better one."""

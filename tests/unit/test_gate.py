@@ -26,51 +26,59 @@ LUCKY = measured(0.45, *[-0.03] * 9, *[0.0] * 2)
 
 
 def test_a_better_model_is_promoted_by_itself() -> None:
-    promoted, why = decide("auto", BETTER)
+    promoted, why = decide("auto", {"dev": BETTER})
     assert promoted
     assert "+0.087 on 20 held-out queries, with 95 % confidence by at least +0.0" in why
     assert "(15 better, 0 worse, p = 0.000)" in why
 
 
 def test_a_model_that_is_surely_not_worse_is_promoted_by_itself() -> None:
-    assert decide("auto", EQUAL)[0]
+    assert decide("auto", {"dev": EQUAL})[0]
     # A loss of half the margin, on so many queries that there is no doubt about it.
-    assert decide("auto", measured(*[-0.01, 0.0] * 200))[0]
+    assert decide("auto", {"dev": measured(*[-0.01, 0.0] * 200)})[0]
 
 
 def test_a_worse_model_is_not() -> None:
-    promoted, why = decide("auto", WORSE)
+    promoted, why = decide("auto", {"dev": WORSE})
     assert not promoted
     assert "It may be worse. Not promoted by itself" in why
 
 
 def test_a_gain_that_may_be_luck_is_not_enough() -> None:
     assert LUCKY["gain"] > 0
-    assert not decide("auto", LUCKY)[0]
+    assert not decide("auto", {"dev": LUCKY})[0]
 
 
 def test_a_gain_on_most_queries_is_enough_though_a_dozen_leave_doubt() -> None:
     few = measured(*[0.2, 0.1, -0.15] * 4)
     assert few["low"] < -MARGIN
-    assert decide("auto", few)[0]
-    assert not decide("auto", measured(*[-0.2, -0.1, 0.15] * 4))[0]
+    assert decide("auto", {"dev": few})[0]
+    assert not decide("auto", {"dev": measured(*[-0.2, -0.1, 0.15] * 4)})[0]
 
 
 def test_what_could_not_be_measured_is_not_promoted_by_itself() -> None:
-    promoted, why = decide("auto", None, EQUAL)
+    promoted, why = decide("auto", {"general": EQUAL})
     assert not promoted
     assert "Nothing could be measured" in why
 
 
+def test_it_is_judged_by_what_is_held_back_and_what_is_cross_checked_together() -> None:
+    compared = {"dev": measured(-0.1, 0.0), "cross": measured(*[0.1] * 6), "judged": measured(-0.1, 0.0, *[0.1] * 6)}
+    promoted, why = decide("auto", compared)
+    assert promoted
+    assert "on 8 queries (2 held out, 6 cross-checked)" in why
+    assert not decide("auto", compared | {"judged": WORSE})[0]
+
+
 @pytest.mark.parametrize("gains", [(0.5,), (0.5, 0.5, 0.5)])
 def test_a_gain_on_too_few_queries_does_not_count(gains: tuple[float, ...]) -> None:
-    promoted, why = decide("auto", measured(*gains))
+    promoted, why = decide("auto", {"dev": measured(*gains)})
     assert not promoted
     assert "too few to go by" in why
 
 
 def test_a_model_that_has_forgotten_is_not_promoted_by_itself() -> None:
-    promoted, why = decide("auto", BETTER, WORSE)
+    promoted, why = decide("auto", {"dev": BETTER, "general": WORSE})
     assert not promoted
     assert "It has forgotten: nDCG@10 changed by -0.087 on the general set." in why
 
@@ -78,14 +86,15 @@ def test_a_model_that_has_forgotten_is_not_promoted_by_itself() -> None:
 @pytest.mark.parametrize("general", [EQUAL, BETTER, LUCKY, measured(-0.1, *[0.0] * 23)])
 def test_a_loss_that_may_be_chance_is_no_forgetting(general: dict[str, Any]) -> None:
     assert not forgot(general)
-    assert decide("auto", BETTER, general)[0]
+    assert decide("auto", {"dev": BETTER, "general": general})[0]
 
 
 @pytest.mark.parametrize("comparison", [None, WORSE, BETTER])
 @pytest.mark.parametrize("general", [None, WORSE, BETTER])
 def test_always_and_never_do_as_asked(comparison: dict[str, Any] | None, general: dict[str, Any] | None) -> None:
-    assert decide("always", comparison, general)[0]
-    assert not decide("never", comparison, general)[0]
+    compared = {name: found for name, found in (("dev", comparison), ("general", general)) if found}
+    assert decide("always", compared)[0]
+    assert not decide("never", compared)[0]
 
 
 def test_figures_are_those_of_dev_and_those_of_other_sets_by_other_names() -> None:

@@ -17,7 +17,7 @@ from reranker.losses import LISTS, LOSSES, TRIPLETS, examples, make_loss, why_no
 from reranker.recipe import TrainingConfig
 from reranker.reporter import Reporter
 from reranker.run_files import RunFiles
-from reranker.train import train
+from reranker.training import train
 
 TRAINABLE = [name for name in LOSSES if name != "CrossEntropyLoss"]
 PAIRS = [

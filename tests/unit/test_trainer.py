@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from reranker import trainer as trainer_module
 from reranker.dataset import LabelledPair
-from reranker.recipe import CLASSIC, DEFAULT, RECIPES
+from reranker.recipe import CLASSIC, RECIPES
 from reranker.reporter import Reporter
 from reranker.run_files import RunFiles
-from reranker.train import train
+from reranker.training import train
 
 PAIRS = [
     LabelledPair(f"q{number}", f"query {number} river", "a bridge and the rain " * (1 + 7 * number % 23), number % 2)
@@ -47,21 +47,6 @@ def test_parts_learn_what_the_whole_batch_would(
     assert losses == pytest.approx(plain_losses, abs=2e-4)
     for name, weight in weights.items():
         assert torch.allclose(weight, plain[name], atol=2e-3), name
-
-
-def test_the_default_keeps_part_of_the_change(
-    still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share = DEFAULT.kept_change
-    assert 0 < share < 1
-    monkeypatch.setitem(RECIPES, "all of it", replace(DEFAULT, kept_change=1.0))
-    before = load_file(still_model / "model.safetensors")
-    losses, kept = trained("default", still_model, tmp_path / "kept")
-    all_losses, changed = trained("all of it", still_model, tmp_path / "changed")
-    assert losses == all_losses
-    assert any(not torch.equal(before[name], weight) for name, weight in changed.items())
-    for name, weight in kept.items():
-        assert torch.allclose(weight, before[name] + share * (changed[name] - before[name]), atol=1e-6), name
 
 
 def test_the_default_warms_up_and_classic_does_not(still_model: Path, tmp_path: Path) -> None:

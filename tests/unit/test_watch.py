@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from safetensors.torch import load_file
 
 from reranker import watch as watching
 from reranker.dataset import JudgedQuery, LabelledPair, queries_that_tell
-from reranker.recipe import DEFAULT, RECIPES
 from reranker.reporter import Reporter
 from reranker.run_files import RunFiles, read_json
-from reranker.train import train
+from reranker.training import train
 
 PASSAGES = ["a bridge and the rain", "music in the city " * 4, "the old garden", "red stone " * 9]
 
@@ -202,25 +200,3 @@ def test_with_patience_the_best_is_kept_though_it_went_on_to_the_end(fit: Callab
     files = fit("run", epochs=4, learning_rate=3e-2, patience=50)
     history = read_json(files.history)
     assert read_json(files.trained)["step"] == history["best"]["step"]
-
-
-def test_what_is_measured_and_kept_is_what_would_be_kept_at_the_end(
-    model_dir: Path, fit: Callable[..., RunFiles], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(RECIPES, "all of it", replace(DEFAULT, kept_change=1.0))
-    plain = fit("plain", epochs=4, learning_rate=3e-2, seed=1, recipe="all of it")
-    base = load_file(model_dir / "model.safetensors")
-    changed = fit("changed", epochs=4, learning_rate=3e-2, seed=1)
-    # The training itself does not notice that it is measured with other weights.
-    losses = [[event["loss"] for event in events(files) if "loss" in event] for files in (plain, changed)]
-    assert losses[0] == losses[1]
-    assert read_json(changed.history)["scores"] != read_json(plain.history)["scores"]
-    for name, weight in weights(changed).items():
-        expected = torch.lerp(base[name], weights(plain)[name], DEFAULT.kept_change)
-        assert torch.allclose(weight, expected, atol=1e-6), name
-    # The best is kept in the same form.
-    best = read_json(changed.history)["best"]["step"]
-    with_patience = fit("patient", epochs=4, learning_rate=3e-2, seed=1, patience=50)
-    one_stopped = fit("stopped", epochs=4, learning_rate=3e-2, seed=1, stop_after=best)
-    assert read_json(with_patience.trained)["step"] == best
-    assert same(weights(with_patience), weights(one_stopped))

@@ -1,0 +1,154 @@
+"""One training: sentence-transformers' trainer as a recipe wants it, watched and steered, and what comes of it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reranker.dataset import JudgedQuery, LabelledPair
+from reranker.first_token import shorten
+from reranker.loading import cpu_precision, tokenizer_of
+from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
+from reranker.measuring import Stopped
+from reranker.recipe import RECIPES
+from reranker.reporter import PhaseReporter, Reporter
+from reranker.run_files import RunFiles, write_json
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# A training step on a pair costs about three times a forward pass over it: forward, and backward twice that.
+TRAINING_COST = 3
+# The share of a training's cost that measuring it on its way may add, and how often it is measured in any case.
+EVALUATION_SHARE = 0.1
+MIN_EVALUATIONS = 3
+MAX_EVALUATIONS = 20
+# How long the processes of a training wait for each other: one of them measures while the others have nothing to do.
+SECONDS_TO_WAIT = 7 * 24 * 3600
+
+
+def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> int:
+    """How often a training is measured on the dev set on its way: as often as costs a small share of its time."""
+    to_score = sum(len(judged.passages) for judged in dev)
+    if not to_score:
+        return 0
+    affordable = EVALUATION_SHARE * TRAINING_COST * config["epochs"] * len(train) / to_score
+    return int(min(max(affordable, MIN_EVALUATIONS), MAX_EVALUATIONS))
+
+
+def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    """The cost of a training, in pairs that go forward once."""
+    to_score = sum(len(judged.passages) for judged in dev)
+    return TRAINING_COST * config["epochs"] * len(train) + evaluations_of(config, train, dev) * to_score
+
+
+def is_main_process() -> bool:
+    """Whether this process reports and measures: of several that train together, the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train(
+    config: dict[str, Any],
+    pairs: list[LabelledPair],
+    files: RunFiles,
+    reporter: Reporter | PhaseReporter,
+    dev: list[JudgedQuery] | None = None,
+) -> None:
+    """Fine-tune the base model on `pairs` with sentence-transformers' own trainer, and save it with its model card.
+
+    It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Raises Stopped when it
+    was asked to stop before there was anything to keep.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+
+    from reranker.watch import Watch
+
+    recipe = RECIPES[config["recipe"]]
+    loss = config.get("loss") or recipe.loss
+    card = CrossEncoderModelCardData(local_files_only=True)
+    model = CrossEncoder(
+        config["base_path"], local_files_only=True, model_card_data=card, model_kwargs={"use_safetensors": True}
+    )
+    # The card would find the base only by asking the Hub; the parent knows it.
+    card.base_model = config["base_name"]
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # Only where there are several, so that the card of one process says what the plain trainer's does.
+    together = {"use_cpu": not torch.cuda.is_available(), "ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=str(files.checkpoints),
+        per_device_train_batch_size=config["batch_size"] // processes,
+        per_device_eval_batch_size=config["batch_size"],
+        num_train_epochs=config["epochs"],
+        learning_rate=config["learning_rate"],
+        warmup_steps=recipe.warmup,
+        seed=config["seed"],
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        **together,
+        bf16=recipe.fast and has_bfloat16(),
+    )
+    # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
+    arguments.dataloader_drop_last = False
+    work = training_work(config, pairs, dev or [])
+    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
+    make_trainer = _fast_trainer(model, pairs) if recipe.fast and loss in MEANS_OVER_PAIRS else _plain_trainer()
+    if recipe.fast:
+        shorten(model.model)
+    trainer = make_trainer(
+        model=model,
+        args=arguments,
+        train_dataset=examples(loss, pairs),
+        loss=make_loss(loss, model),
+        callbacks=[watch],
+    )
+    last = files.last_checkpoint()
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    reporter.finish_phase(work)
+    if not is_main_process():
+        return
+    if not watch.step:
+        raise Stopped
+    kept = watch.load_best(model)
+    reporter.progress("Saving the new model", 0)
+    unfinished = files.directory / "model.part"
+    model.save_pretrained(str(unfinished))
+    if not config["base_on_hub"]:
+        _unlink_base(unfinished / "README.md", config["base_name"])
+    write_json(files.trained, watch.summary(kept))
+    shutil.rmtree(files.model, ignore_errors=True)
+    unfinished.rename(files.model)
+
+
+def has_bfloat16() -> bool:
+    """Whether training in bfloat16 is faster than in float32 here."""
+    import torch
+
+    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else cpu_precision() == "bfloat16"
+
+
+def _plain_trainer() -> Callable:
+    from reranker.trainer import SharingTrainer
+
+    return SharingTrainer
+
+
+def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair]) -> Callable:
+    """What makes a trainer that works through batches in parts; the pairs' tokens are counted once, before."""
+    from reranker.trainer import MicroBatchTrainer
+
+    texts = [(pair.query, pair.passage) for pair in pairs]
+    tokens = dict(zip(texts, (len(pair.ids) for pair in tokenizer_of(model).encode(texts)), strict=True))
+    return functools.partial(MicroBatchTrainer, count_tokens=lambda query, passage: tokens[query, passage])
+
+
+def _unlink_base(card: Path, base_name: str) -> None:
+    """Take the link to the base model out of a model card: it leads nowhere when the base is not on the Hub."""
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace(f"[{base_name}](https://huggingface.co/{base_name})", base_name), encoding="utf-8")
