@@ -1,0 +1,210 @@
+"""Folds, the models that are trained without one, and the mean of these; with a real model in this process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reranker import cross_check
+from reranker.averaging import average
+from reranker.cross_check import judged_queries, make_folds
+from reranker.dataset import SPLITS, LabelledPair, queries_that_tell
+from reranker.measuring import Stopped
+from reranker.recipe import MOST_CROSS_CHECKED, TrainingConfig
+from reranker.run_files import RunFiles, read_json
+from reranker.train import run
+from tests.tiny_model import save_tiny_model
+
+SUBJECTS = ["bridges", "rivers", "gardens", "music", "rain", "trains", "stones", "light", "paper", "winter"]
+
+
+def pairs_about(*subjects: str) -> list[LabelledPair]:
+    """Three pairs for each: what it is about is relevant."""
+    return [
+        LabelledPair(f"q-{subject}", f"all about {subject}", f"{kind} {subject} {place * subject}", int(place == 0))
+        for subject in subjects
+        for place, kind in enumerate(("the best of", "no word on", "a song without"))
+    ]
+
+
+PAIRS = pairs_about(*SUBJECTS)
+
+
+def test_each_query_is_kept_from_one_model() -> None:
+    folds = make_folds(PAIRS, 3, learned=[])
+    assert [fold.number for fold in folds] == [0, 1, 2]
+    for fold in folds:
+        held_out = {judged.query_id for judged in fold.held_out}
+        assert len(held_out) in (3, 4)
+        assert not held_out & {pair.query_id for pair in fold.train}
+        assert fold.held_out == fold.judged
+    assert sorted(judged.query_id for judged in judged_queries(folds)) == sorted(f"q-{name}" for name in SUBJECTS)
+
+
+def test_a_query_has_its_fold_whenever_it_was_labelled() -> None:
+    def dealt(pairs: list[LabelledPair]) -> list[set[str]]:
+        return [{judged.query_id for judged in fold.held_out} for fold in make_folds(pairs, 3, [])]
+
+    assert dealt(PAIRS) == dealt(PAIRS[::-1])
+
+
+def test_queries_that_share_an_answer_are_kept_from_the_same_model() -> None:
+    answer = "the bridge over the river was built of red stone in the winter of that year by three brothers"
+    twins = [LabelledPair(f"twin{number}", f"{name} of the bridge", answer, 1) for number, name in enumerate("abcd")]
+    twins += [LabelledPair(f"twin{number}", pair.query, f"nothing {number}", 0) for number, pair in enumerate(twins)]
+    for fold in make_folds(PAIRS + twins, 3, []):
+        held_out = {judged.query_id for judged in fold.held_out if judged.query_id.startswith("twin")}
+        assert len(held_out) in (0, 4)
+        in_training = {pair.query_id for pair in fold.train if pair.query_id.startswith("twin")}
+        assert not (held_out and in_training)
+
+
+def test_nothing_is_judged_by_what_was_learned_before() -> None:
+    folds = make_folds(PAIRS, 3, learned=["q-music", "q-rain", "another that is gone"])
+    judged = {query.query_id for query in judged_queries(folds)}
+    assert judged == {f"q-{name}" for name in SUBJECTS} - {"q-music", "q-rain"}
+    # They are trained on as before.
+    assert [fold.train for fold in folds] == [fold.train for fold in make_folds(PAIRS, 3, [])]
+    assert judged_queries(make_folds(PAIRS, 3, learned=None)) == []
+
+
+def test_there_are_no_folds_where_one_would_leave_nothing_to_learn_from() -> None:
+    assert make_folds([], 3, []) == []
+    assert make_folds(pairs_about("bridges"), 3, []) == []
+    # All that is relevant is about one query.
+    only = [LabelledPair(pair.query_id, pair.query, pair.passage, int(pair.label and "bridges" in pair.query))
+            for pair in PAIRS]  # fmt: skip
+    assert make_folds(only, 3, []) == []
+    assert make_folds(PAIRS, 0, []) == []
+
+
+def test_there_are_no_folds_where_there_are_labels_enough() -> None:
+    many = pairs_about(*(f"number {number}" for number in range(MOST_CROSS_CHECKED // 3)))
+    assert len(make_folds(many, 3, [])) == 3
+    assert make_folds(many + pairs_about("one more"), 3, []) == []
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "model.safetensors")
+
+
+def test_the_mean_of_models_is_that_of_their_weights(tmp_path: Path) -> None:
+    models = [save_tiny_model(tmp_path / str(seed), seed=seed) for seed in range(3)]
+    (models[0] / "README.md").write_text("the card of the first")
+    average(models, tmp_path / "mean")
+    parts = [weights(model) for model in models]
+    for name, weight in weights(tmp_path / "mean").items():
+        assert torch.allclose(weight, torch.stack([part[name] for part in parts]).mean(0), atol=1e-6), name
+    assert (tmp_path / "mean" / "README.md").read_text() == "the card of the first"
+
+
+@pytest.fixture
+def files(model_dir: Path, tmp_path: Path) -> RunFiles:
+    """A run on these pairs that has not begun."""
+    files = RunFiles(tmp_path / "run")
+    config = asdict(TrainingConfig.of("default", seed=1, learning_rate=1e-3, epochs=2))
+    config |= {"base": "base", "base_path": str(model_dir), "base_name": "tiny", "base_on_hub": False}
+    config |= {"champion": "base", "champion_path": str(model_dir), "learned": []}
+    files.create(config, {"train": PAIRS, "dev": [], "test": []})
+    return files
+
+
+def go(files: RunFiles) -> list[dict[str, Any]]:
+    with files.events.open("a") as events:
+        run(files.directory, events)
+    return [json.loads(line) for line in files.events.read_text().splitlines()]
+
+
+def test_a_run_is_judged_by_the_queries_that_it_learned_from(files: RunFiles) -> None:
+    events = go(files)
+    manifest = read_json(files.manifest)
+    assert manifest["training"]["folds"] == 3
+    telling = {judged.query_id for judged in queries_that_tell(PAIRS)}
+    for who in ("champion", "challenger"):
+        assert manifest[who]["cross"]["per_query"].keys() == telling
+    assert manifest["comparison"]["judged"] == manifest["comparison"]["cross"]
+    # Each by the model that has not seen it.
+    for fold in make_folds(PAIRS, 3, []):
+        own = read_json(files.folds / str(fold.number) / "manifest.json")["per_query"]
+        for judged in fold.held_out:
+            assert manifest["challenger"]["cross"]["per_query"][judged.query_id] == own[judged.query_id]
+    models = [weights(files.alone), *(weights(files.folds / str(number) / "model") for number in range(3))]
+    assert not torch.equal(models[0]["classifier.weight"], models[1]["classifier.weight"])
+    for name, weight in weights(files.model).items():
+        assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
+    progress = [event["progress"] for event in events if "progress" in event]
+    assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
+    files.tidy()
+    assert not files.folds.exists()
+
+
+@pytest.mark.parametrize("moment", ["train_folds", "average", "cross_checked"])
+def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
+    files: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    other = RunFiles(tmp_path / "undisturbed")
+    other.create(read_json(files.config), files.read_sets())
+    go(other)
+
+    class Killed(BaseException):
+        """Stands for kill -9."""
+
+    whole = getattr(cross_check, moment)
+
+    def broken(*given: Any) -> None:
+        if moment == "train_folds":
+            whole(given[0], given[1], given[2][:2], *given[3:])
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cross_check, moment, broken)
+        with pytest.raises(Killed):
+            go(files)
+    assert files.is_trained() and not files.manifest.exists()
+    go(files)
+    assert all(torch.equal(weight, weights(other.model)[name]) for name, weight in weights(files.model).items())
+    assert read_json(files.manifest)["comparison"] == read_json(other.manifest)["comparison"]
+
+
+def test_a_run_that_is_cancelled_among_its_folds_keeps_its_own_model(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        files.stop.touch()
+        raise Stopped
+
+    monkeypatch.setattr(cross_check, "train_folds", stop)
+    go(files)
+    manifest = read_json(files.manifest)
+    assert manifest["training"]["stopped"] == "cancelled"
+    assert "judged" not in manifest["comparison"]
+    assert files.model.is_dir() and not files.alone.exists()
+
+
+def test_it_stops_in_the_middle_of_a_fold(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = cross_check.train
+
+    def stopped_meanwhile(*given: Any) -> None:
+        files.stop.touch()
+        training(*given)
+
+    monkeypatch.setattr(cross_check, "train", stopped_meanwhile)
+    go(files)
+    assert read_json(files.manifest)["training"]["stopped"] == "cancelled"
+    assert set(path.name for path in files.directory.iterdir() if path.is_dir()) >= {"model"}
+    assert not (files.folds / "1").exists()
+
+
+def test_the_classic_recipe_has_no_folds(files: RunFiles) -> None:
+    config = read_json(files.config) | {"recipe": "classic"}
+    files.config.write_text(json.dumps(config))
+    go(files)
+    manifest = read_json(files.manifest)
+    assert "folds" not in manifest["training"] and set(manifest["champion"]) <= {*SPLITS, "general"}
+    assert not files.folds.exists()
