@@ -1,11 +1,12 @@
 """Whether the model of a finished run becomes the active one.
 
-By itself (auto) a model is promoted when it is better than the champion or, beyond doubt, not worse. Better: its mean
-nDCG@10 over the held-out queries is higher, and more of them are better than worse, so that a few lucky queries are not
-enough. Not worse is the question of a one-sided test of non-inferiority (CONSORT extension on non-inferiority trials,
-Piaggio et al., 2012, JAMA 308:2594): the lower bound of the gain, by a paired bootstrap over the queries, lies above
--MARGIN. To ask for as much confidence of a model that is better would refuse most true gains: of some hundred labels a
-dozen queries are held back, and no gain that can be hoped for stands out among so few.
+Both models are judged by the queries that are held back and those that are cross-checked (cross_check.py). By itself
+(auto) a model is promoted when it did at least as well or is, beyond doubt, not worse. As well: its mean nDCG@10 over
+these queries is not lower, and no more of them are worse than better, so that a few lucky queries are not enough. Not
+worse is the question of a one-sided test of non-inferiority (CONSORT extension on non-inferiority trials, Piaggio et
+al., 2012, JAMA 308:2594): the lower bound of the gain, by a paired bootstrap over the queries, lies above -MARGIN. To
+ask for as much confidence of a model that is better would refuse most true gains: what can be hoped for from some dozen
+labels does not stand out among so few queries. A tie counts for the new model, since labels help more often than not.
 
 Beside it stands a guard against forgetting: a model that has beyond doubt lost more than MARGIN on the general set that
 ships with the app is not promoted by itself, however good it is on the held-out queries.
@@ -22,7 +23,8 @@ from reranker.recipe import Promote
 # The loss of nDCG@10 that is small enough to be none.
 MARGIN = 0.01
 RULE = (
-    "If it is better: on the held-out queries its mean nDCG@10 has to be higher, with more queries better than worse, "
+    "If it is as good or better: on queries that it has not seen its mean nDCG@10 must not be lower, nor more of them "
+    "worse than better, "
     f"or, with 95 % confidence, not lower by more than {MARGIN}; "
     "and it must not have forgotten what other texts are about."
 )
@@ -43,7 +45,7 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
     else:
         measured = _say(comparison, crossed)
         enough = comparison["queries"] >= MIN_QUERIES_TO_MEASURE
-        passed = enough and (is_better(comparison) or is_not_worse(comparison))
+        passed = enough and (is_as_good(comparison) or is_not_worse(comparison))
         if not enough:
             measured += " These are too few to go by."
         elif not passed:
@@ -58,13 +60,13 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
     return passed, f"{measured} {'Promoted.' if passed else 'Not promoted by itself; you can do it on the Models tab.'}"
 
 
-def is_better(comparison: dict[str, Any]) -> bool:
-    """Whether a model gained in the mean, and on more queries than it lost on."""
-    return comparison["gain"] > 0 and comparison["better"] > comparison["worse"]
+def is_as_good(comparison: dict[str, Any]) -> bool:
+    """Whether a model lost nothing in the mean, and gained on as many queries as it lost on, or more."""
+    return comparison["gain"] >= 0 and comparison["better"] >= comparison["worse"]
 
 
 def is_not_worse(comparison: dict[str, Any]) -> bool:
-    """Whether a model has surely not lost: with 95 % confidence no more than MARGIN."""
+    """Whether a model has surely lost little or nothing: with 95 % confidence no more than MARGIN."""
     return comparison["low"] is not None and comparison["low"] > -MARGIN
 
 

@@ -32,7 +32,7 @@ MEASURED_ON = {
     "general_": "General set",
 }
 PROMOTE_CHOICES = [
-    ("If it is better on queries it has not seen", "auto"),
+    ("If it is better or as good, on queries it has not seen", "auto"),
     ("Always, when it is done", "always"),
     ("No, only keep it", "never"),
 ]

@@ -44,6 +44,14 @@ def test_a_worse_model_is_not() -> None:
     assert "It may be worse. Not promoted by itself" in why
 
 
+def test_a_tie_counts_for_the_new_model() -> None:
+    tie = measured(*[0.25, -0.25, 0.0, 0.0] * 2)
+    assert tie["gain"] == 0 and tie["low"] < -MARGIN
+    assert decide("auto", {"dev": tie})[0]
+    # As much is won as is lost, but by one query.
+    assert not decide("auto", {"dev": measured(0.5, *[-0.125] * 4, 0.0)})[0]
+
+
 def test_a_gain_that_may_be_luck_is_not_enough() -> None:
     assert LUCKY["gain"] > 0
     assert not decide("auto", {"dev": LUCKY})[0]
