@@ -31,7 +31,7 @@ LIBRARIES = (
     "scipy", "scikit-learn",
 )  # fmt: skip
 # What only a run that goes on needs.
-UNFINISHED = re.compile(r"(checkpoints/|curve/|best-)")
+UNFINISHED = re.compile(r"(checkpoints/|curve/|folds/|best-)")
 SECONDS_TO_ANSWER = 30
 
 

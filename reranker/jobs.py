@@ -171,6 +171,7 @@ class TrainingJobs:
 
     def _child_config(self, run: TrainingRun, base: ModelVersion) -> dict[str, Any]:
         champion, root = self.registry.active().version, self.registry.root(base)
+        slower = self.launch.job.seconds_between_checkpoints if self.launch.job else 0
         return {
             **run.config,
             "base_path": str(self.registry.directory(base)),
@@ -179,9 +180,7 @@ class TrainingJobs:
             "champion": champion.version,
             "champion_path": str(self.registry.directory(champion)),
             "learned": learned_by((base, champion), self.models, self.files),
-            "seconds_between_checkpoints": max(
-                self.checkpoint_seconds, self.launch.job.seconds_between_checkpoints if self.launch.job else 0
-            ),
+            "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
 
     def _begin(self, run: TrainingRun, new_splits: dict[str, str]) -> TrainingRun:
@@ -391,9 +390,8 @@ class TrainingJobs:
         """Keep what a run goes on from for the latest of those that can, and for no others."""
         ended = [run for run in self.models.runs() if not run.under_way]
         kept = [run for run in ended if self.can_resume(run)][:KEPT_INTERRUPTED]
-        for run in ended:
-            if run not in kept:
-                self.files(run.id).tidy()
+        for run in (run for run in ended if run not in kept):
+            self.files(run.id).tidy()
 
 
 def _stop_after(files: RunFiles) -> int | None:
