@@ -49,10 +49,11 @@ class Situation:
 class Strategy:
     """A way to choose: the order in which the sample is drawn, what it is good for, and how the sample is put in order.
 
-    `choose` returns the candidates, best first, and the name under which the choice is remembered.
+    Of several orders, the first counts in which there is something. `choose` returns the candidates, best first, and
+    the name under which the choice is remembered.
     """
 
-    order: Order
+    orders: tuple[Order, ...]
     meaning: str
     choose: Callable[[list[Waiting], Situation], tuple[list[Waiting], str]]
 
@@ -129,12 +130,14 @@ def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "gain": Strategy("random", "what teaches most, some at random", gain),
-    "uncertain": Strategy("random", "where the model is least sure", _named("uncertain", by_uncertainty)),
-    "disagreement": Strategy("random", "where annotators or models differ", _named("disagreement", by_disagreement)),
-    "top": Strategy("top", "the top of the ranking", _named("top", as_drawn)),
-    "random": Strategy("random", "at random", _named("random", as_drawn)),
-    "oldest": Strategy("oldest", "as they came in", _named("oldest", as_drawn)),
+    "gain": Strategy(("random",), "what teaches most, some at random", gain),
+    "uncertain": Strategy(("random",), "where the model is least sure", _named("uncertain", by_uncertainty)),
+    "disagreement": Strategy(
+        ("disputed", "random"), "where annotators or models differ", _named("disagreement", by_disagreement)
+    ),
+    "top": Strategy(("top",), "the top of the ranking", _named("top", as_drawn)),
+    "random": Strategy(("random",), "at random", _named("random", as_drawn)),
+    "oldest": Strategy(("oldest",), "as they came in", _named("oldest", as_drawn)),
 }
 
 
@@ -194,10 +197,15 @@ class Queue:
     ) -> Task | None:
         for _ in range(ATTEMPTS):
             options = {"everything": everything, "held_too": held_too, "versions": self.versions()}
-            sample = self.store.waiting(annotator, strategy.order, SAMPLE, self.rng, **options)
-            if name == "disagreement":
-                sample += self.store.waiting(annotator, "disputed", SAMPLE, self.rng, **options)
-            sample = [waiting for waiting in sample if (waiting.query_id, waiting.passage_id) not in beside]
+            samples = (
+                [
+                    waiting
+                    for waiting in self.store.waiting(annotator, order, SAMPLE, self.rng, **options)
+                    if (waiting.query_id, waiting.passage_id) not in beside
+                ]
+                for order in strategy.orders
+            )
+            sample = next(filter(None, samples), [])
             if not sample:
                 return None
             order, drawn = strategy.choose(sample, self._situation(annotator))

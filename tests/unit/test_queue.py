@@ -324,6 +324,20 @@ def test_stored_scores_reach_the_strategies(path: Path, labels: LabelStore) -> N
     assert queue.next_task("bo", "disagreement").passage == "passage 0"  # type: ignore[union-attr]
 
 
+def test_what_annotators_differ_on_comes_before_what_nobody_has_judged(path: Path, labels: LabelStore) -> None:
+    fill(labels, 6)
+    for passage in ("passage 2", "passage 4"):
+        labels.save([Judgment(QUERY, passage, 1, "anna"), Judgment(QUERY, passage, 0, "bo")])
+    queue = make_queue(path)
+    given: list[Task] = []
+    for _ in range(4):
+        task = queue.next_task("cleo", "disagreement", [task.key for task in given])
+        assert task is not None
+        given.append(task)
+    passages = [task.passage for task in given]
+    assert sorted(passages[:2]) == ["passage 2", "passage 4"] and len(set(passages)) == 4
+
+
 def test_how_a_pair_was_drawn_is_kept_with_the_judgment(path: Path, labels: LabelStore) -> None:
     fill(labels, 3)
     task = make_queue(path).next_task("anna")
