@@ -35,20 +35,22 @@ class Row:
     created_at: str | None = None
 
 
-def build_query_tab() -> None:
+def build_query_tab(services: Services) -> None:
     """Build the way to judge query by query."""
-    _build("query")
+    _build(services, "query")
     gr.HTML(render("keys.html", kind="query"))
 
 
-def build_mine_tab() -> None:
+def build_mine_tab(services: Services) -> None:
     """Build the list of what somebody judged last."""
-    _build("mine")
+    _build(services, "mine")
 
 
-def _build(kind: str) -> None:
+def _build(services: Services, kind: str) -> None:
     nobody = render("empty.html", title="Who is judging?", what_to_do="Type your name at the top of the page.")
-    gr.HTML(render("list.html", kind=kind, nobody=Markup(nobody)), js_on_load=LIST_JS, elem_id=f"{kind}-view")
+    renew = services.labeling.queue.store.renew_seconds
+    frame = render("list.html", kind=kind, renew=renew, nobody=Markup(nobody))
+    gr.HTML(frame, js_on_load=LIST_JS, elem_id=f"{kind}-view")
 
 
 def figures_html(services: Services, annotator: str) -> str:

@@ -147,8 +147,11 @@ class LabelingService:
 
     # Query by query
 
-    def query_tasks(self, query_id: str, annotator: str, strategy: str | None = None) -> list[Task]:
-        """The candidates of a query, in an order that is shuffled, and always the same for this annotator.
+    def query_tasks(
+        self, query_id: str, annotator: str, strategy: str | None = None, beside: Iterable[tuple[str, str]] = ()
+    ) -> list[Task]:
+        """The candidates of a query but for those in `beside`, in an order that is shuffled, and always the same for
+        this annotator.
 
         At most MAX_AT_ONCE come; those that are left come when the query is asked for again.
         """
@@ -158,20 +161,30 @@ class LabelingService:
             return hashlib.sha256(f"{annotator} {passage_id}".encode()).digest()
 
         name, _ = strategy_named(strategy)
-        return self.queue.store.hold_query(query_id, annotator, name, place, MAX_AT_ONCE)
+        return self.queue.store.hold_query(query_id, annotator, name, place, MAX_AT_ONCE, set(beside))
 
-    def next_query(self, annotator: str, strategy: str | None = None, shown: Sequence[Task] = ()) -> list[Task]:
-        """The candidates of the query that this annotator is to judge next; none when nothing is left.
+    def next_query(
+        self,
+        annotator: str,
+        strategy: str | None = None,
+        shown: Iterable[tuple[str, str]] = (),
+        left: Iterable[tuple[str, str]] = (),
+    ) -> list[Task]:
+        """The candidates of the query that this annotator is to judge next, held; none when nothing is left.
 
-        `shown` are those on the screen; what of them is not judged goes back to the queue.
+        `shown` are pairs on the screen, which stay there; what of `left` is not judged goes back to the queue.
         """
         annotator = check_name(annotator)
-        unfinished = [task.key for task in shown if task.is_open]
-        task = self.queue.next_task(annotator, strategy, unfinished)
-        self.queue.store.let_go(annotator, [key for key in unfinished if not task or key != task.key])
-        if task is None and unfinished:
-            return self.query_tasks(unfinished[0][0], annotator, strategy)
-        return self.query_tasks(task.query_id, annotator, strategy) if task else []
+        unfinished = [key for key in left if (task := self.find_task(*key, annotator)) and task.is_open]
+        task = self.queue.next_task(annotator, strategy, [*shown, *unfinished])
+        self.give_back(annotator, unfinished)
+        if task is None and not unfinished:
+            return []
+        return self.query_tasks(task.query_id if task else unfinished[0][0], annotator, strategy, shown)
+
+    def give_back(self, annotator: str, keys: Iterable[tuple[str, str]]) -> None:
+        """Let others have pairs that were handed to this annotator."""
+        self.queue.store.let_go(check_name(annotator), keys)
 
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
         """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""

@@ -20,6 +20,14 @@ window.workbench = (() => {
   let strategy = '';
   let since = 0;
 
+  const watched = new Map();
+  const sizes = new ResizeObserver(() => {
+    const changed = [...watched].filter(([element, { wasShown }]) => (element.offsetParent !== null) !== wasShown);
+    for (const [, one] of changed) one.wasShown = !one.wasShown;
+    for (const [, { wasShown, gone }] of changed) if (!wasShown) gone();
+    for (const [, { wasShown, act }] of changed) if (wasShown) act();
+  });
+
   const input = (id) => document.querySelector(`#${id} :is(input, textarea)`)?.value.trim() ?? '';
   const changes = () => outbox.filter((message) => CHANGES.includes(message.call));
 
@@ -51,6 +59,11 @@ window.workbench = (() => {
     Object.defineProperties(message, { more: { value: more }, answered: { value: answered } });
     send();
     return message;
+  }
+
+  // Asks how far the team has come, for whoever has typed no name; with one, every answer tells it.
+  function team() {
+    if (!input('annotator')) say('team', {});
   }
 
   async function send() {
@@ -146,19 +159,20 @@ window.workbench = (() => {
     // The pairs that calls which wait behind the one under way are about.
     pressed: () => outbox.slice(1).flatMap(({ data }) => [...(data.key ? [data.key] : []), ...(data.keys ?? [])]),
     // Somebody else may judge now, or other pairs are wanted: whatever is on the screen hears of it.
-    named: () => document.dispatchEvent(new CustomEvent('judge-named')),
+    named() {
+      team();
+      document.dispatchEvent(new CustomEvent('judge-named'));
+    },
+    team,
     choose(chosen) {
       strategy = chosen;
       document.dispatchEvent(new CustomEvent('strategy-chosen'));
     },
-    // Calls `act` now if the element is on the screen, and whenever it comes up again.
-    whenShown(element, act) {
-      let wasShown = false;
-      new ResizeObserver(() => {
-        const isShown = element.offsetParent !== null;
-        if (isShown && !wasShown) act();
-        wasShown = isShown;
-      }).observe(element);
+    // Calls `act` now if the element is on the screen, and whenever it comes up again; and `gone` when it goes. Where one
+    // goes and another comes, the one that goes is told first.
+    whenShown(element, act, gone = () => {}) {
+      watched.set(element, { wasShown: false, act, gone });
+      sizes.observe(element);
     },
     // Tells `act` of each pair that this annotator has pressed on another tab of this browser.
     elsewhere(act) {

@@ -1,6 +1,9 @@
 // A list of pairs that are judged where they are: those of one query, or those that somebody judged before. What a key
 // or a button says is shown at once, and the server hears of it behind that (page/conversation.js); when it refuses,
 // the row goes back to what it was, and the reason is shown above the list.
+//
+// The query that comes next is fetched while this one is judged, so that it is there when it is wanted. Whoever leaves
+// the list without having seen it gives it back.
 const words = {
   'relevant': '✓ relevant', 'not-relevant': '✗ not relevant', 'cannot-tell': "? can't tell", 'later': '↷ later',
   'open': 'not judged yet',
@@ -8,13 +11,18 @@ const words = {
 const isDone = (row) => !['open', 'later'].includes(row.dataset.state);
 const list = element.querySelector('[data-list]');
 const kind = list.dataset.list;
+const renewAfter = Number(list.dataset.renew) * 1000;
 // Whose list is shown.
 let who = null;
 let isOpening = false;
+// The next query, since when it lies here, and the number of the call that asked for it last.
+let ahead = null;
+let asked = 0;
 let selected = null;
 let selectedSince = 0;
 
-const rows = () => [...element.querySelectorAll('[data-row]')];
+const rowsIn = (part) => [...part.querySelectorAll('[data-row]')];
+const rows = () => rowsIn(list);
 const keyOf = (row) => [row.dataset.query, row.dataset.passage];
 const rowOf = ([query, passage]) =>
   rows().find((row) => row.dataset.query === query && row.dataset.passage === passage);
@@ -177,26 +185,64 @@ async function undo(row) {
   else open({ query: undone[0].key[0], first: undone[0].key[1] });
 }
 
+const keysOf = (some) => some.map(keyOf);
+const notDone = () => keysOf(rows().filter((row) => !isDone(row)));
+
+// On to the next query; what is not judged of this one goes back to the queue.
+function next() {
+  const left = notDone();
+  if (!ahead || performance.now() - ahead.since > renewAfter) return open({ left });
+  list.replaceChildren(...ahead.part.childNodes);
+  begin();
+  fetchAhead(left);
+}
+
+function fetchAhead(left = []) {
+  ahead = null;
+  if (kind !== 'query' || !rows().length) return;
+  const call = ++asked;
+  workbench.say('next_query', {}, {
+    more: () => ({ strategy: workbench.strategy(), shown: notDone(), left }),
+    answered(answer) {
+      if (answer.error || call !== asked) return;
+      const part = document.createElement('div');
+      part.innerHTML = answer.html;
+      // With none left, the next query is asked for again when it is wanted: there may be one by then.
+      if (rowsIn(part).length) ahead = { part, since: performance.now() };
+      if (!element.offsetParent) giveBack();
+    },
+  });
+}
+
+function giveBack() {
+  if (!ahead) return;
+  workbench.say('give_back', { annotator: who, keys: keysOf(rowsIn(ahead.part)) });
+  ahead = null;
+}
+
 // Fetches the list anew: that of the query with the id `data.query`, or of the next one. What of `left` is not judged
 // goes back to the queue; with none the list stays where the annotator is.
 function open({ left = [], first = null, ...data } = {}) {
   if (isOpening) return;
-  const asked = workbench.annotator();
-  if (!asked) {
-    who = asked;
+  const name = workbench.annotator();
+  if (name !== who) giveBack();
+  [ahead, asked] = [null, asked + 1];
+  if (!name) {
+    who = name;
     list.innerHTML = element.querySelector('[data-empty]').innerHTML;
     return;
   }
   isOpening = true;
   workbench.say(kind === 'mine' ? 'mine' : 'next_query', data, {
-    more: () => ({ strategy: workbench.strategy(), shown: left }),
+    more: () => ({ strategy: workbench.strategy(), left }),
     answered(answer) {
       isOpening = false;
       if (answer.error) return say(answer.error);
-      if (workbench.annotator() !== asked) return open();
-      who = asked;
+      if (workbench.annotator() !== name) return open();
+      who = name;
       list.innerHTML = answer.html;
       begin(first);
+      if (element.offsetParent) fetchAhead();
     },
   });
 }
@@ -214,7 +260,7 @@ function begin(first = null) {
 function act(name, row = selected) {
   say('');
   if (!isMine()) return;
-  if (name === 'next') return kind === 'query' && open({ left: rows().filter((row) => !isDone(row)).map(keyOf) });
+  if (name === 'next') return kind === 'query' && next();
   if (name === 'rest') return kind === 'query' && rest();
   if (name === 'undo') return undo(row);
   if (name === 'up' || name === 'down') return move(name === 'up' ? -1 : 1);
@@ -238,4 +284,4 @@ element.addEventListener('click', (event) => {
 element.addEventListener('judgekey', (event) => act(event.detail));
 document.addEventListener('judge-named', () => { if (element.offsetParent && workbench.annotator() !== who) open(); });
 document.addEventListener('strategy-chosen', () => { if (element.offsetParent && kind === 'query') open(); });
-workbench.whenShown(element, () => open());
+workbench.whenShown(element, () => open(), giveBack);

@@ -15,6 +15,7 @@ from labeling.review_tab import build_agreement_tab, build_disputes_tab
 from page.render import render
 from services import Services
 
+TEAM_JS = "workbench.whenShown(element, workbench.team);"
 IN_THE_PAGE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -23,7 +24,7 @@ class JudgingTab:
 
     def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
         with gr.Column(elem_id="label-tab-body"):
-            gr.HTML(render("saving.html"), elem_id="label-progress")
+            gr.HTML(render("saving.html"), elem_id="label-progress", js_on_load=TEAM_JS)
             with gr.Row(elem_classes="quiet-row"):
                 self.strategy = gr.Dropdown(
                     [(f"{name}: {strategy.meaning}", name) for name, strategy in STRATEGIES.items()],
@@ -38,9 +39,9 @@ class JudgingTab:
                 with gr.Tab("Pair", id="pair"):
                     build_label_tab(services)
                 with gr.Tab("Query", id="query"):
-                    build_query_tab()
+                    build_query_tab(services)
                 with gr.Tab("Mine", id="mine"):
-                    build_mine_tab()
+                    build_mine_tab(services)
                 with gr.Tab("Disputed", id="disputed") as disputed_tab:
                     show_disputes = build_disputes_tab(services, annotator, token)
                 with gr.Tab("Agreement", id="agreement") as agreement_tab:

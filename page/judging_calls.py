@@ -36,7 +36,7 @@ class Said(BaseModel):
     """What the page says in a call; each call reads what it needs of it.
 
     `key` and `keys` are the (query id, passage id) of the pairs it is about; `shown` those of all pairs that the page
-    has and that are not judged yet, and `want` is how many more it would like to have.
+    has and that are not judged yet, `left` those that it gives back, and `want` is how many more it would like to have.
     """
 
     annotator: str = ""
@@ -45,6 +45,7 @@ class Said(BaseModel):
     key: Key | None = None
     keys: list[Key] = Field([], max_length=1_000)
     shown: list[Key] = Field([], max_length=1_000)
+    left: list[Key] = Field([], max_length=1_000)
     want: int = Field(0, ge=0, le=10)
     state: State | None = None
     note: str | None = None
@@ -122,18 +123,26 @@ class JudgingCalls:
         return answer
 
     def next_query(self, said: Said) -> dict[str, Any]:
-        """The next query, or the one with the id `query`, as HTML; what of `shown` is not judged goes back."""
+        """The next query, or the one with the id `query`, as HTML; what of `left` is not judged goes back."""
         if said.query:
             tasks = self.labeling.query_tasks(said.query, said.annotator, said.strategy)
         else:
-            shown = [task for key in said.shown if (task := self.labeling.find_task(*key, said.annotator))]
-            tasks = self.labeling.next_query(said.annotator, said.strategy, shown)
+            tasks = self.labeling.next_query(said.annotator, said.strategy, said.shown, said.left)
         return {**self._answer(said, []), "html": query_html(tasks)}
+
+    def give_back(self, said: Said) -> dict[str, Any]:
+        """Others may have the pairs `keys`: the page does not show them."""
+        self.labeling.give_back(said.annotator, said.keys)
+        return self._answer(said, [])
 
     def mine(self, said: Said) -> dict[str, Any]:
         """What this annotator judged last, and how fast and how well, as HTML."""
         judged = self.labeling.judged_by(said.annotator, LATEST)
         return {**self._answer(said, []), "html": figures_html(self.services, said.annotator) + mine_html(judged)}
+
+    def team(self, said: Said) -> dict[str, Any]:
+        """How far everyone has come, for somebody who has not said who they are."""
+        return self._answer(Said(), [])
 
     def _task(self, said: Said) -> Task:
         return self.labeling.task(*(said.key or ("", "")), said.annotator)
@@ -151,7 +160,7 @@ class JudgingCalls:
             "tasks": [
                 {**self._row(task, said.annotator), "html": render("task.html", task=task)} for task in following
             ],
-            "progress": render("progress.html", progress=progress),
+            "progress": render("progress.html", progress=progress, name=said.annotator),
         }
         if len(following) < said.want:
             title, what_to_do = _why_empty(progress.candidates)
@@ -171,8 +180,10 @@ class JudgingCalls:
 def add_judging_calls(app: FastAPI, services: Services) -> None:
     """Add the calls to the application; they answer errors as those of the HTTP interface do."""
     calls = JudgingCalls(services)
-    for call in (calls.pairs, calls.judge, calls.flag, calls.rest, calls.undo, calls.next_query, calls.mine):
+    asked = (calls.pairs, calls.next_query, calls.give_back, calls.mine)
+    for call in (calls.judge, calls.flag, calls.rest, calls.undo, *asked):
         app.add_api_route(PATH + call.__name__, _by_name(call), methods=["POST"], include_in_schema=False)
+    app.add_api_route(PATH + calls.team.__name__, calls.team, methods=["POST"], include_in_schema=False)
 
 
 def _by_name(call: Any) -> Any:

@@ -92,6 +92,11 @@ class QueueStore:
         self.quota = quota
         self.lease_seconds = lease_seconds
 
+    @property
+    def renew_seconds(self) -> float:
+        """How long a page keeps pairs before it asks whether it still may: well before their leases run out."""
+        return self.lease_seconds / 3
+
     # Looking
 
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
@@ -257,9 +262,16 @@ class QueueStore:
         return None
 
     def hold_query(
-        self, query_id: str, annotator: str, strategy: str, order: Callable[[str], Any], limit: int
+        self,
+        query_id: str,
+        annotator: str,
+        strategy: str,
+        order: Callable[[str], Any],
+        limit: int,
+        beside: set[tuple[str, str]],
     ) -> list[Task]:
-        """The candidates of a query for this annotator, sorted by `order` of their passage's id.
+        """The candidates of a query for this annotator but for those in `beside`, sorted by `order` of their passage's
+        id.
 
         Those that are open to the annotator are held, the first `limit` of them; as far as there is room, those that
         the annotator has judged or put aside come along.
@@ -274,6 +286,7 @@ class QueueStore:
         """
         with database.write(self.path, durable=False) as db:
             rows = db.conn.execute(candidates, self._values(annotator) | {"query_id": query_id}).fetchall()
+            rows = [row for row in rows if (query_id, row[0]) not in beside]
             rows = sorted(rows, key=lambda row: (row[1], order(row[0])))[:limit]
             for passage_id, is_mine in rows:
                 if not is_mine:

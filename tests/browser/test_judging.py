@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
@@ -46,6 +47,18 @@ def rows(page: Page) -> Locator:
 def stored(app: AppProcess, annotator: str) -> dict[str, int]:
     labels = [json.loads(line) for line in app.client.get("/v1/labels").text.split("\n") if line]
     return {row["passage"]: row["label"] for row in labels if row["annotator"] == annotator}
+
+
+def held_by(app: AppProcess, annotator: str) -> dict[str, int]:
+    """How many pairs of each query this annotator holds."""
+    sql = """
+        SELECT q.text, count(*) FROM leases l JOIN queries q ON q.id = l.query_id
+        WHERE l.annotator = ? GROUP BY q.text
+    """
+    with sqlite3.connect(app.log.parent / "workbench.db", timeout=30) as db:
+        held = dict(db.execute(sql, [annotator]).fetchall())
+    db.close()
+    return held
 
 
 def order(page: Page) -> list[str]:
@@ -133,6 +146,46 @@ def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app:
     expect(page.locator("#query-view")).to_contain_text("No query is left for you")
     settle(page)
     assert len(stored(shared_app, judge)) == 5
+
+
+def test_the_next_query_is_there_before_it_is_wanted(
+    page: Page, judge: str, shared_app: AppProcess, expected_errors: list[str]
+) -> None:
+    expected_errors.append("Failed to load resource")
+    pairs = [{"query": f"query {number}", "passage": "its passage"} for number in (1, 2)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    page.get_by_role("tab", name="Mine").click()
+    open_tab(page, "Query")
+    expect(rows(page)).to_have_count(4)
+    settle(page)
+    # From now on the server cannot be reached.
+    page.route("**/judging/*", lambda route: route.abort("connectionfailed"))
+    for key in ("1", "0", "0", "0", "Enter", "1"):
+        page.keyboard.press(key)
+    expect(page.locator("#query-view .query")).to_contain_text("query ")
+    expect(page.locator("[data-count]")).to_have_text("1 of 1 judged")
+    page.unroute("**/judging/*")
+    # What was pressed is sent again, and the query after that is asked for.
+    settle(page)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-count]")).to_have_text("0 of 1 judged")
+    settle(page)
+    assert len(stored(shared_app, judge)) == 5
+
+
+def test_whoever_leaves_the_list_gives_the_next_query_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+    pairs = [{"query": "another query", "passage": "another passage"}]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    page.get_by_role("tab", name="Mine").click()
+    open_tab(page, "Query")
+    expect(rows(page)).to_have_count(4)
+    settle(page)
+    assert held_by(shared_app, judge) == {QUERY: 4, "another query": 1}
+    page.get_by_role("tab", name="Mine").click()
+    eventually(lambda: held_by(shared_app, judge) == {QUERY: 4}, "what was not looked at is given back")
+    # Coming back, the annotator is where they were.
+    open_tab(page, "Query")
+    expect(page.locator("#query-view .query")).to_have_text(QUERY)
 
 
 def test_a_query_that_is_left_unfinished_comes_again(page: Page, judge: str, shared_app: AppProcess) -> None:

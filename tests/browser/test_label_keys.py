@@ -145,9 +145,15 @@ def test_the_tab_key_reaches_every_button_and_presses_it(page: Page, judge: str,
     assert labels_of(shared_app, judge) == {"First passage": 0}
 
 
-def test_nobody_judges_without_a_name(page: Page) -> None:
+def test_nobody_judges_without_a_name(page: Page, shared_app: AppProcess) -> None:
+    empty_queue(shared_app)
+    pairs = [{"query": "q", "passage": passage} for passage in ("one", "two")]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
     open_tab(page, "Label")
     expect(page.locator("#task")).to_contain_text("Who is judging?")
+    # How far the others have come is there to be seen, and nothing of one's own.
+    expect(page.locator("#label-progress")).to_contain_text("Team: 0 of 2 pairs judged")
+    expect(page.locator("#mine")).to_have_count(0)
     page.keyboard.press("1")
     expect(page.locator("#judge-message")).to_contain_text("Type your name")
 

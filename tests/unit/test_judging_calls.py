@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -151,12 +152,58 @@ def test_a_note_stays_with_what_was_put_aside(calls: JudgingCalls) -> None:
         assert db.conn.execute("SELECT action, note FROM label_events").fetchall() == [("skip", "it is cut off")]
 
 
+def test_without_a_name_the_team_is_shown_and_nobody(calls: JudgingCalls) -> None:
+    [first] = keys_ahead(calls, want=1)
+    named = calls.judge(said(key=first, state="relevant"))["progress"]
+    unnamed = calls.team(said("", want=3))
+    for progress in (named, unnamed["progress"]):
+        assert '<b id="team">1</b> of <b>4</b> pairs judged' in progress
+    assert "by you" in named and "you" not in unnamed["progress"]
+    assert unnamed["tasks"] == []
+
+
+def query_keys(calls: JudgingCalls, annotator: str = "anna", **more: object) -> list[tuple[str, str]]:
+    """The pairs of the next query for this annotator, as its HTML has them."""
+    html = calls.next_query(said(annotator, **more))["html"]
+    return re.findall(r'data-query="(\w+)" data-passage="(\w+)"', html)
+
+
+def test_the_query_that_comes_next_is_held_beside_the_one_on_the_screen(with_quota: JudgingCalls) -> None:
+    with_quota.services.label_store.add_candidates([Candidate("another query", passage) for passage in PASSAGES])
+    shown = query_keys(with_quota)
+    ahead = query_keys(with_quota, shown=shown)
+    assert len(shown) == len(ahead) == 4 and not set(shown) & set(ahead)
+    # Whoever asks again gets the same; nobody else gets either.
+    assert query_keys(with_quota, shown=shown) == ahead
+    assert query_keys(with_quota, "bo") == []
+    # With the second on the screen, and the first given back, the first comes again.
+    assert query_keys(with_quota, shown=ahead, left=shown) == shown
+    with_quota.give_back(said(keys=shown))
+    assert sorted(query_keys(with_quota, "bo")) == sorted(shown)
+
+
+def test_a_query_that_was_fetched_ahead_and_not_looked_at_comes_back_to_the_others(with_quota: JudgingCalls) -> None:
+    with_quota.services.label_store.add_candidates([Candidate("another query", passage) for passage in PASSAGES])
+    shown = query_keys(with_quota)
+    ahead = query_keys(with_quota, shown=shown)
+    let_run_out(with_quota)
+    seen = query_keys(with_quota, "bo")
+    assert sorted([*seen, *query_keys(with_quota, "bo", shown=seen)]) == sorted([*shown, *ahead])
+
+
+def test_of_a_query_with_very_many_passages_the_next_part_is_fetched_ahead(calls: JudgingCalls) -> None:
+    calls.services.label_store.add_candidates(Candidate("query", f"passage {number}") for number in range(150))
+    shown = query_keys(calls)
+    ahead = query_keys(calls, shown=shown)
+    assert (len(shown), len(ahead)) == (100, 54) and not set(shown) & set(ahead)
+
+
 def test_lists_are_fetched_as_html(calls: JudgingCalls) -> None:
     html = calls.next_query(said())["html"]
     assert html.count("data-row") == 4
     rows = [task.key for task in calls.labeling.next_query("anna", "oldest")]
     calls.rest(said(keys=rows, press="1"))
-    assert "No query is left for you" in calls.next_query(said(shown=rows))["html"]
+    assert "No query is left for you" in calls.next_query(said(left=rows))["html"]
     mine = calls.mine(said())["html"]
     assert mine.count('data-state="not-relevant"') == 4 and "Pace" in mine
     assert "You have judged nothing yet" in calls.mine(said("bo"))["html"]
