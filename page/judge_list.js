@@ -202,7 +202,8 @@ function fetchAhead(left = []) {
   if (kind !== 'query' || !rows().length) return;
   const call = ++asked;
   workbench.say('next_query', {}, {
-    more: () => ({ strategy: workbench.strategy(), shown: notDone(), left }),
+    // What was pressed since waits behind this call, so the server does not know of it yet.
+    more: () => ({ strategy: workbench.strategy(), shown: [...notDone(), ...workbench.pressed()], left }),
     answered(answer) {
       if (answer.error || call !== asked) return;
       const part = document.createElement('div');

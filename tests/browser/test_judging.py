@@ -163,11 +163,13 @@ def test_the_next_query_is_there_before_it_is_wanted(
     for key in ("1", "0", "0", "0", "Enter", "1"):
         page.keyboard.press(key)
     expect(page.locator("#query-view .query")).to_contain_text("query ")
+    second = page.locator("#query-view .query").inner_text()
     expect(page.locator("[data-count]")).to_have_text("1 of 1 judged")
     page.unroute("**/judging/*")
     # What was pressed is sent again, and the query after that is asked for.
     settle(page)
     page.keyboard.press("Enter")
+    expect(page.locator("#query-view .query")).not_to_have_text(second)
     expect(page.locator("[data-count]")).to_have_text("0 of 1 judged")
     settle(page)
     assert len(stored(shared_app, judge)) == 5
