@@ -276,7 +276,7 @@ def test_a_job_that_was_ended_from_outside_goes_on_in_another(build: Callable[..
 def test_a_job_that_takes_too_long_says_what_the_hub_says(build: Callable[..., Services], jobs: HubJobs) -> None:
     with serving(build(TRAIN_TIMEOUT="2s")) as client:
         label_queries(client)
-        run = ended(client, start(client, epochs=200))
+        run = ended(client, start(client, epochs=100))
         assert run["status"] == "failed" and "Job timeout" in run["error"]
 
 
