@@ -68,6 +68,19 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
         return schemas.LearningCurveResponse(**asdict(results.learning_curve))
 
     @app.get(
+        "/v1/training-runs/{run_id}/suspects",
+        tags=["train"],
+        dependencies=guard,
+        responses=errors.responses(401, 403, 404, 422),
+    )
+    def read_suspects(run_id: str) -> list[schemas.SuspectBody]:
+        """The labels that the others contradict most, the most doubtful one first: of a run that has finished."""
+        results = services.jobs.results(services.model_store.run(run_id).id)
+        if results is None:
+            raise NotFound("This run has not finished, so nothing is said yet about the labels that it learned from.")
+        return [schemas.SuspectBody(**asdict(suspect)) for suspect in results.suspects]
+
+    @app.get(
         "/v1/training-runs/{run_id}/log",
         tags=["train"],
         dependencies=guard,

@@ -118,6 +118,15 @@ class LearningCurveResponse(BaseModel):
     outlook: OutlookBody
 
 
+class SuspectBody(BaseModel):
+    """A label to look at again, and the probability that the passage is relevant, going by the other labels."""
+
+    query: str
+    passage: str
+    label: Literal[0, 1]
+    probability: Probability
+
+
 class LogResponse(BaseModel):
     """The last lines of what the training process wrote to its log."""
 

@@ -33,6 +33,7 @@ GUARDED: list[tuple[str, str, Any, int]] = [
     ("DELETE", "/v1/training-runs/nothing", None, 404),
     ("POST", "/v1/training-runs/nothing/resume", None, 404),
     ("GET", "/v1/training-runs/nothing/log", None, 404),
+    ("GET", "/v1/training-runs/nothing/suspects", None, 404),
     ("POST", "/v1/models/nothing/promote", None, 404),
     ("POST", "/v1/models/rollback", None, 409),
     ("GET", "/v1/models/nothing/download", None, 404),

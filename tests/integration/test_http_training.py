@@ -140,6 +140,20 @@ def test_a_promoted_run_answers_without_a_restart(trained: tuple[httpx.Client, d
     assert answer["model"] == seen["run"]["model_version"]
 
 
+def test_labels_that_the_others_contradict_are_listed(client: httpx.Client) -> None:
+    label_queries(client, 30)
+    wrong = "query 77 bridge"
+    label(client, (wrong, f"{wrong} answer", 0), (wrong, "rain", 1))
+    run_id = start(client, recipe="classic", epochs=1, promote="never")
+    path = f"/v1/training-runs/{run_id}/suspects"
+    assert "has not finished" in assert_error(client.get(path), 404, "not_found")
+    ended(client, run_id)
+    suspects = client.get(path).raise_for_status().json()
+    assert (suspects[0]["passage"], suspects[0]["label"]) == (f"{wrong} answer", 0)
+    for suspect in suspects:
+        assert (suspect["probability"] > 0.5) != suspect["label"]
+
+
 def test_a_run_leaves_a_version(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
     client, seen = trained
     version = next(item for item in client.get("/v1/models").json() if item["version"] == seen["run"]["model_version"])

@@ -33,6 +33,7 @@ CALLS = {
     "GET /v1/training-runs",
     "GET /v1/training-runs/{run_id}/curves",
     "GET /v1/training-runs/{run_id}/learning-curve",
+    "GET /v1/training-runs/{run_id}/suspects",
     "GET /v1/training-runs/{run_id}/log",
     "POST /v1/training-runs/{run_id}/resume",
     "GET /v1/models/{version}/compare/{other}",
