@@ -101,7 +101,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 False,
                 label="Learning curve",
                 info="Also train on an eighth, a quarter, half and three quarters of the labels, to see what more of "
-                "them would bring. Takes about 2.6 times as long",
+                "them would bring. Takes as long as 1.6 trainings more",
                 elem_id="draw-curve",
             )
             with gr.Row():
@@ -253,9 +253,10 @@ def _describe(sets: TrainingSets) -> str:
         )
     elif sets.measurable_by_folds():
         measuring = (
-            f"No queries are held back yet: that begins with {MIN_QUERIES_TO_SPLIT} labelled ones. The default recipe "
-            "cross-checks: it trains models that some of the queries are kept from, and measures them on those. "
-            "The classic recipe cannot say yet whether the new model is better."
+            f"Too few queries are held back to measure on: that begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and at "
+            f"least {MIN_QUERIES_TO_MEASURE} of those held back need both relevant and not relevant passages. The default "
+            "recipe trains models that some of the other queries are kept from, and measures those on them; "
+            "the classic recipe cannot say yet whether the new model is better."
         )
     else:
         measuring = (
