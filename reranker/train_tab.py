@@ -253,8 +253,8 @@ def _describe(sets: TrainingSets) -> str:
         )
     elif sets.measurable_by_folds():
         measuring = (
-            f"Too few queries are held back to measure on: that begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and at "
-            f"least {MIN_QUERIES_TO_MEASURE} of those held back need both relevant and not relevant passages. The default "
+            f"Too few queries are held back to measure on. That begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and "
+            f"{MIN_QUERIES_TO_MEASURE} held back ones need both relevant and not relevant passages. The default "
             "recipe trains models that some of the other queries are kept from, and measures those on them; "
             "the classic recipe cannot say yet whether the new model is better."
         )
