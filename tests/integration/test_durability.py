@@ -35,7 +35,7 @@ def label_queries(client: httpx.Client, count: int = 12) -> None:
 
 
 def start(client: httpx.Client, **body: Any) -> str:
-    return client.post("/v1/training-runs", json=body).raise_for_status().json()["id"]
+    return client.post("/v1/training-runs", json={"recipe": "classic"} | body).raise_for_status().json()["id"]
 
 
 def test_answered_labels_survive_a_kill(tmp_path: Path, model_dir: Path) -> None:

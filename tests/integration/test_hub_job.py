@@ -72,7 +72,9 @@ def label_queries(client: httpx.Client) -> None:
 
 
 def start(client: httpx.Client, **body: Any) -> str:
-    return client.post("/v1/training-runs", json={"epochs": 1} | body).raise_for_status().json()["id"]
+    return (
+        client.post("/v1/training-runs", json={"recipe": "classic", "epochs": 1} | body).raise_for_status().json()["id"]
+    )
 
 
 def read(client: httpx.Client, run_id: str) -> dict[str, Any]:
@@ -225,6 +227,7 @@ def test_who_only_lost_the_follower_finds_the_job_again(build: Callable[..., Ser
     assert only(jobs).status["stage"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_a_job_whose_start_was_not_heard_of_is_found(build: Callable[..., Services], jobs: HubJobs) -> None:
     jobs.loses_answers = True
     with serving(build()) as client:

@@ -34,7 +34,7 @@ def _losses(client: httpx.Client, run_id: str) -> list[float]:
     return [seen["value"] for seen in client.get(f"/v1/training-runs/{run_id}/curves").json()["loss"]]
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_would(tmp_path: Path, still_model: Path, recipe: str) -> None:
     seen = {}
     for name, environment in (("one", {}), ("two", TWO)):
@@ -54,7 +54,8 @@ def test_two_processes_learn_what_one_would(tmp_path: Path, still_model: Path, r
     assert RECIPES["classic"].folds == 0 < RECIPES["default"].folds
     for name, weight in weights.items() if recipe == "classic" else ():  # one process takes the mean of its folds
         assert torch.allclose(weight, other_weights[name], atol=2e-3), name
-    assert two["metrics"]["challenger"].keys() == one["metrics"]["challenger"].keys()
+    measured = {name for name in one["metrics"]["challenger"] if not name.startswith("cross_")}
+    assert two["metrics"]["challenger"].keys() == measured
     assert two["memory"] > 1.5 * one["memory"]
 
 

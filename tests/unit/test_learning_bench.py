@@ -10,7 +10,6 @@ import pytest
 from benchmarks.annotator import DEPTH, JudgedSet, read_set
 from benchmarks.learning import Bench, Cell, ratio, table
 from reranker.general import general_queries
-from reranker.sources import STARTER_DIR
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +62,19 @@ def test_passages_are_cut(folder: Path) -> None:
     assert max(len(passage.split()) for query in short.measured for passage in query.passages) == 5
 
 
-def test_a_short_run_from_the_starter(judged: JudgedSet) -> None:
-    bench = Bench(STARTER_DIR)
+def test_a_short_run(judged: JudgedSet, model_dir: Path) -> None:
+    bench = Bench(model_dir)
     cells = [bench.cell(judged, 20, 0, recipe) for recipe in ("classic", "default")]
     assert all(cells)
     for cell in cells:
-        assert 0.5 < cell.before <= 1
-        assert -0.5 < cell.gain < 0.5
-        assert not cell.promoted  # four queries are too few to hold some back
-        assert "too few" in cell.why
+        assert 0 < cell.before <= 1
+        assert abs(cell.gain) <= 1
+    # Four queries are too few to hold some back; two or three of them can be cross-checked.
+    assert not cells[0].promoted and "too few" in cells[0].why
+    assert "too few" in cells[1].why or "cross-checked" in cells[1].why
     text = table(cells)
-    assert "| starter | 20 | classic | 1 |" in text
-    assert "| starter | 20 | default | 1 |" in text
+    assert f"| {model_dir.name} | 20 | classic | 1 |" in text
+    assert f"| {model_dir.name} | 20 | default | 1 |" in text
 
 
 def cell(recipe: str, gain: float, promoted: bool, seed: int = 0) -> Cell:
