@@ -82,7 +82,7 @@ def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_pa
     page.get_by_label("Always, when it is done").check()
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text(re.compile("Starting|Running"))
-    expect(page.locator("#run-percent")).to_have_text(re.compile(r"^[1-9]\d? %$"))
+    expect(page.locator("#run-percent")).to_have_text(re.compile(r"^[1-9]\d* %$"), timeout=300_000)
     expect(page.locator("#time-left")).to_contain_text("left")
     expect(page.locator("#loss-curve")).to_be_visible()
     expect(page.locator(".run-status")).to_contain_text("Finished", timeout=300_000)

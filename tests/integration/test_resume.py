@@ -126,8 +126,11 @@ def check_kills(tmp_path: Path, model_dir: Path, recipe: str, kills: int) -> Non
         curves = client.get(f"/v1/training-runs/{run['id']}/curves").json()
         assert [seen["step"] for seen in curves["loss"]] == list(range(1, run["total_steps"] + 1))
         # Nothing that only a run under way needs is left.
-        left = {path.name for path in services.jobs.files(run["id"]).directory.iterdir()}
-        assert not left & {"checkpoints", "model", "stop"} and not [name for name in left if name.startswith("best")]
+        def tidied() -> bool:
+            left = {path.name for path in services.jobs.files(run["id"]).directory.iterdir()}
+            return not left & {"checkpoints", "folds", "model", "stop"} and not any(n.startswith("best") for n in left)
+
+        eventually(tidied, "what is not needed is removed")
 
 
 @pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
