@@ -12,19 +12,18 @@ The models are not thrown away: the run's own becomes the mean of them and itsel
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from reranker.averaging import average
-from reranker.dataset import JudgedQuery, LabelledPair, groups_of, make_sets, queries_that_tell
+from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_of, make_sets, queries_that_tell
 from reranker.evaluation import Evaluation, evaluate
 from reranker.measuring import Stopped, load, measure
 from reranker.recipe import MOST_CROSS_CHECKED
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import train, training_work
+from reranker.training import part_work, train_part
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ def judged_queries(folds: list[Fold]) -> list[JudgedQuery]:
 
 def fold_work(config: dict[str, Any], fold: Fold, dev: list[JudgedQuery]) -> float:
     """The cost of a fold, in pairs that go forward once."""
-    to_score = sum(len(judged.passages) for judged in fold.held_out)
-    return training_work(config, fold.train, dev if config.get("patience") else []) + to_score
+    return part_work(config, fold.train, dev) + count_passages(fold.held_out)
 
 
 def train_folds(
@@ -89,10 +87,8 @@ def train_folds(
         words = f"Cross-checking: training {fold.number + 1} of {len(folds)}, without a part of the queries"
         quiet = PhaseReporter(reporter, words)
         if not own.manifest.is_file():
-            own.directory.mkdir(parents=True, exist_ok=True)
-            other = {"seed": (config["seed"] + fold.number + 1) % 2**32}
-            untouched = {"stop_after": None, "seconds_between_checkpoints": math.inf}
-            train({**config, **other, **untouched}, fold.train, own, quiet, dev if config.get("patience") else [])
+            seed = (config["seed"] + fold.number + 1) % 2**32
+            train_part({**config, "seed": seed}, fold.train, own, quiet, dev)
             if files.stop.is_file():
                 raise Stopped
             found = measure(load(own.model), {"fold": fold.held_out}, quiet, "", files)
@@ -117,7 +113,5 @@ def cross_checked(files: RunFiles, folds: list[Fold]) -> Evaluation:
 
 
 def _files(files: RunFiles, fold: Fold) -> RunFiles:
-    """Where a fold is trained. What stops the run stops it."""
-    own = RunFiles(files.folds / str(fold.number))
-    own.stop = files.stop
-    return own
+    """Where a fold is trained."""
+    return files.part(files.folds.name, str(fold.number))

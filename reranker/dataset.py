@@ -223,6 +223,11 @@ def queries_that_tell(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
     return [judged for judged in by_query(pairs) if judged.tells_models_apart]
 
 
+def count_passages(queries: Iterable[JudgedQuery]) -> int:
+    """How many pairs these queries have to score."""
+    return sum(len(judged.passages) for judged in queries)
+
+
 def count_labels(pairs: Iterable[LabelledPair]) -> dict[str, int]:
     """How many queries, relevant and not relevant pairs there are."""
     counts: dict[str, int] = defaultdict(int)

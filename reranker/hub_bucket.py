@@ -32,6 +32,9 @@ LIBRARIES = (
 )  # fmt: skip
 # What only a run that goes on needs.
 UNFINISHED = re.compile(r"(checkpoints/|curve/|folds/|best-)")
+# What says nothing without the folds, which the job kept for itself: whether a model is the run's own or the mean. So a
+# run that was broken off goes on from its last checkpoint.
+NEEDS_FOLDS = re.compile(r"(model/|folds/|trained\.json$)")
 SECONDS_TO_ANSWER = 30
 
 
@@ -111,8 +114,8 @@ class RunBucket:
         May be done again after a crash in its middle.
         """
         theirs = {name: entry for name, entry in self._tree("run/") if self._is_wanted(name)}
-        if self.files.manifest.name in theirs:
-            theirs = {name: entry for name, entry in theirs.items() if not UNFINISHED.match(name)}
+        left_there = UNFINISHED if self.files.manifest.name in theirs else NEEDS_FOLDS
+        theirs = {name: entry for name, entry in theirs.items() if not left_there.match(name)}
         here, unpacked = self.files, self.files.directory / "from-job.part"
         shutil.rmtree(unpacked, ignore_errors=True)
         self.api.download_bucket_files(self.bucket, [(entry, unpacked / name) for name, entry in theirs.items()])

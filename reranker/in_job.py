@@ -9,7 +9,6 @@ which the job may end at any moment: whatever vouches for other files comes afte
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,9 +32,8 @@ def train(mount: Path, seconds: float, processes: int) -> int:
     _localise(files)
     mirror = Mirror(files.directory, given.directory)
     launch = Launch("accelerate" if processes > 1 else "python", processes)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with files.log.open("ab") as log:
-        process = subprocess.Popen(launch.command(files.directory), env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(launch.command(files.directory), env=launch.environment(), stdout=log, stderr=log)
         while process.poll() is None:
             if given.stop.exists():
                 files.stop.touch()
@@ -72,7 +70,10 @@ def _say_killed(files: RunFiles, status: int) -> None:
 
 
 class Mirror:
-    """Brings what has changed in one directory to another, file by file."""
+    """Brings what has changed in one directory to another, file by file.
+
+    Not the folds, which are larger than all else: only this job needs them.
+    """
 
     def __init__(self, source: Path, target: Path) -> None:
         """What lies in `source` now came from `target`, so it is not brought there."""
@@ -110,7 +111,7 @@ class Mirror:
         for path in self.source.rglob("*"):
             parts = path.relative_to(self.source).parts
             torn = parts[0] == "checkpoints" and len(parts) > 1 and parts[1] not in whole
-            if torn or any(part.endswith(".part") for part in parts):
+            if torn or parts[0] == "folds" or any(part.endswith(".part") for part in parts):
                 continue
             try:
                 if path.is_file():

@@ -5,6 +5,7 @@ Both sides of such a job know this module, so it needs nothing but the standard 
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,17 @@ class Launch:
     @property
     def on_hub(self) -> bool:
         return self.launcher == HUB_JOB
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that the process is started with."""
+        own = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        if self.on_hub:
+            return own
+        if self.processes > 1:
+            # They share the processors, or they would stand in each other's way.
+            own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.processes))
+        # Everything the child needs is on this disk; it must not look for it elsewhere.
+        return own | {"HF_HUB_OFFLINE": "1"}
 
     def command(self, directory: Path) -> list[str]:
         """The command line that trains in this directory, or that has it trained in by a job."""

@@ -49,10 +49,8 @@ def parts(pairs: list[LabelledPair]) -> list[list[LabelledPair]]:
 
 
 def part_files(files: RunFiles, part: list[LabelledPair]) -> RunFiles:
-    """Where a part is trained. What stops the run stops it."""
-    own = RunFiles(files.directory / "curve" / str(len(part)))
-    own.stop = files.stop
-    return own
+    """Where a part is trained."""
+    return files.part("curve", str(len(part)))
 
 
 def measured_parts(files: RunFiles, pairs: list[LabelledPair]) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 from dataclasses import asdict, replace
@@ -23,20 +22,13 @@ def start(files: RunFiles, launch: Launch) -> psutil.Popen:
 
     Of one that trains as a Hugging Face Job, the child here is what follows the job.
     """
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     launch = _with_job(files, launch)
-    if not launch.on_hub:
-        # Everything the child needs is on this disk; it must not look for it elsewhere.
-        environment["HF_HUB_OFFLINE"] = "1"
-    if launch.processes > 1 and not launch.on_hub:
-        # They share the processors, or they would stand in each other's way.
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // launch.processes))
     files.events.touch()
     with files.log.open("ab") as log:
         return psutil.Popen(
             launch.command(files.directory),
             cwd=PROJECT_DIR,
-            env=environment,
+            env=launch.environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -49,6 +49,12 @@ class RunFiles:
         """Where the labelled pairs of a set are."""
         return self.directory / f"{split}.jsonl"
 
+    def part(self, *names: str) -> RunFiles:
+        """Where a part of the run is trained beside it. What stops the run stops it."""
+        own = RunFiles(self.directory.joinpath(*names))
+        own.stop = self.stop
+        return own
+
     # The parent's side
 
     def create(self, config: Mapping[str, Any], sets: Mapping[str, list[LabelledPair]]) -> None:

@@ -11,7 +11,6 @@ with the same weights. A file RUN_DIR/stop asks it to stop and to keep the best 
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import threading
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reranker import cross_check, learning_curve
-from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, queries_that_tell, read_pairs
+from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, count_passages, queries_that_tell, read_pairs
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
@@ -30,7 +29,7 @@ from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import RECIPES
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import is_main_process, train, training_work
+from reranker.training import is_main_process, part_work, train, train_part, training_work
 
 MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -48,12 +47,13 @@ def run(run_dir: Path, stream: TextIO) -> None:
     labelled = [pair for split in SPLITS for pair in pairs[split]]
     folds = folds_of(config, pairs["train"])
     cross_checked = {"cross": found} if (found := cross_check.judged_queries(folds)) else {}
-    work = 2 * to_score(sets) + to_score(cross_checked) + len(labelled)
+    to_measure = count_passages(judged for queries in sets.values() for judged in queries)
+    work = 2 * to_measure + count_passages(cross_checked.get("cross", [])) + len(labelled)
     work += training_work(config, pairs["train"], sets["dev"])
     work += sum(cross_check.fold_work(config, fold, sets["dev"]) for fold in folds)
     draw = config.get("learning_curve") and sets["dev"]
     if draw:
-        work += sum(part_work(config, part, sets["dev"]) for part in learning_curve.parts(pairs["train"]))
+        work += sum(point_work(config, part, sets["dev"]) for part in learning_curve.parts(pairs["train"]))
     reporter = Reporter(stream, work)
     main = is_main_process()
     try:
@@ -80,11 +80,6 @@ def run(run_dir: Path, stream: TextIO) -> None:
     reporter.event("done", note=say_stopped(trained))
 
 
-def to_score(sets: dict[str, list[JudgedQuery]]) -> int:
-    """How many pairs these sets have."""
-    return sum(len(judged.passages) for queries in sets.values() for judged in queries)
-
-
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
     """The folds of a run; none where several processes train, of which only one would know what comes next."""
     count = RECIPES[config["recipe"]].folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
@@ -101,7 +96,7 @@ def look_before(
     """The champion's figures, and the labels that it finds doubtful: {"champion": ..., "suspects": ...}."""
     reporter.progress("Loading the models", 0)
     if files.before.is_file() and (known := read_json(files.before))["version"] == config["champion"]:
-        work = to_score(sets) + len(labelled)
+        work = count_passages(judged for queries in sets.values() for judged in queries) + len(labelled)
         reporter.skip(work)
         reporter.finish_phase(work)
         return known
@@ -163,17 +158,20 @@ def draw_curve(
         own = learning_curve.part_files(files, part)
         quiet = PhaseReporter(reporter, f"Learning curve: training on {len(part)} of {len(pairs)} labels")
         if not own.manifest.is_file() and not files.stop.is_file():
-            own.directory.mkdir(parents=True, exist_ok=True)
-            own_config = {**config, "stop_after": None, "seconds_between_checkpoints": math.inf}
-            train(own_config, part, own, quiet, dev if config.get("patience") else [])
+            train_part(config, part, own, quiet, dev)
             if not files.stop.is_file():
                 found = measure(load(own.model), {"dev": dev}, quiet, "")["dev"]
                 learning_curve.keep_part(files, part, found)
-        reporter.finish_phase(part_work(config, part, dev))
+        reporter.finish_phase(point_work(config, part, dev))
     if files.alone.is_dir() and not files.stop.is_file():
         # The parts were trained once each, so what is at the end of the curve is the model that was, too.
         reporter.progress("Learning curve: the model of all labels", 0)
         learning_curve.keep_part(files, pairs, measure(load(files.alone), {"dev": dev}, reporter, "")["dev"])
+
+
+def point_work(config: dict[str, Any], part: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    """The cost of a point of the learning curve, in pairs that go forward once."""
+    return part_work(config, part, dev) + count_passages(dev)
 
 
 def say_stopped(trained: dict[str, Any]) -> str | None:
@@ -184,12 +182,6 @@ def say_stopped(trained: dict[str, Any]) -> str | None:
             f"ranked better any more. The weights of step {trained['step']} are kept, which ranked them best."
         )
     return None
-
-
-def part_work(config: dict[str, Any], part: list[LabelledPair], dev: list[JudgedQuery]) -> float:
-    """The cost of a point of the learning curve, in pairs that go forward once."""
-    to_score = sum(len(judged.passages) for judged in dev)
-    return training_work(config, part, dev if config.get("patience") else []) + to_score
 
 
 def write_manifest(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reranker.dataset import JudgedQuery, LabelledPair
+from reranker.dataset import JudgedQuery, LabelledPair, count_passages
 from reranker.first_token import shorten
 from reranker.loading import cpu_precision, tokenizer_of
 from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
@@ -33,7 +34,7 @@ SECONDS_TO_WAIT = 7 * 24 * 3600
 
 def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> int:
     """How often a training is measured on the dev set on its way: as often as costs a small share of its time."""
-    to_score = sum(len(judged.passages) for judged in dev)
+    to_score = count_passages(dev)
     if not to_score:
         return 0
     affordable = EVALUATION_SHARE * TRAINING_COST * config["epochs"] * len(train) / to_score
@@ -42,7 +43,7 @@ def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[
 
 def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """The cost of a training, in pairs that go forward once."""
-    to_score = sum(len(judged.passages) for judged in dev)
+    to_score = count_passages(dev)
     return TRAINING_COST * config["epochs"] * len(train) + evaluations_of(config, train, dev) * to_score
 
 
@@ -124,6 +125,24 @@ def train(
     write_json(files.trained, watch.summary(kept))
     shutil.rmtree(files.model, ignore_errors=True)
     unfinished.rename(files.model)
+
+
+def train_part(
+    config: dict[str, Any],
+    pairs: list[LabelledPair],
+    files: RunFiles,
+    reporter: Reporter | PhaseReporter,
+    dev: list[JudgedQuery],
+) -> None:
+    """The same training on a part of a run's pairs, from beginning to end; `dev` only says when to stop early."""
+    files.directory.mkdir(parents=True, exist_ok=True)
+    own = {**config, "stop_after": None, "seconds_between_checkpoints": math.inf}
+    train(own, pairs, files, reporter, dev if config.get("patience") else [])
+
+
+def part_work(config: dict[str, Any], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    """The cost of `train_part`, in pairs that go forward once."""
+    return training_work(config, pairs, dev if config.get("patience") else [])
 
 
 def has_bfloat16() -> bool:

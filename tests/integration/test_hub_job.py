@@ -276,6 +276,26 @@ def test_a_job_that_was_ended_from_outside_goes_on_in_another(build: Callable[..
         assert second and first_said == step
 
 
+def test_a_job_that_was_ended_among_its_folds_leaves_nothing_that_could_be_mistaken(
+    build: Callable[..., Services], jobs: HubJobs
+) -> None:
+    jobs.is_full = True
+    services = build()
+    with serving(services) as client:
+        label_queries(client)
+        run_id = start(client, recipe="default")
+        eventually(lambda: jobs.jobs, "the job was asked for")
+        run_dir = next(jobs.directory(BUCKET).glob("*/run"))
+        for name in ("model/model.safetensors", "trained.json", "checkpoints/checkpoint-3/whole"):
+            (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            (run_dir / name).write_text("of the job")
+        only(jobs).end("CANCELED")
+        assert ended(client, run_id)["status"] == "failed"
+        files = services.jobs.files(run_id)
+        assert not files.is_trained() and not files.model.exists() and not files.trained.exists()
+        assert files.saved_step() == 3
+
+
 def test_a_job_that_takes_too_long_says_what_the_hub_says(build: Callable[..., Services], jobs: HubJobs) -> None:
     with serving(build(TRAIN_TIMEOUT="2s")) as client:
         label_queries(client)

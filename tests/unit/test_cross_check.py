@@ -188,13 +188,13 @@ def test_a_run_that_is_cancelled_among_its_folds_keeps_its_own_model(
 
 
 def test_it_stops_in_the_middle_of_a_fold(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = cross_check.train
+    training = cross_check.train_part
 
     def stopped_meanwhile(*given: Any) -> None:
         files.stop.touch()
         training(*given)
 
-    monkeypatch.setattr(cross_check, "train", stopped_meanwhile)
+    monkeypatch.setattr(cross_check, "train_part", stopped_meanwhile)
     go(files)
     assert read_json(files.manifest)["training"]["stopped"] == "cancelled"
     assert set(path.name for path in files.directory.iterdir() if path.is_dir()) >= {"model"}

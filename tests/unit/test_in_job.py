@@ -67,6 +67,14 @@ def test_what_is_not_whole_stays_here(places: tuple[Path, Path]) -> None:
     assert {"checkpoints/checkpoint-2/w", "checkpoints/checkpoint-2/whole"} <= names(mount)
 
 
+def test_folds_stay_here(places: tuple[Path, Path]) -> None:
+    here, mount = places
+    mirror = Mirror(here, mount)
+    write(here, folds__0__manifest_dot_json="{}", folds__alone__weights="w", model__weights="w")
+    assert mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl", "model/weights"}
+
+
 def test_what_vouches_for_others_comes_after_them(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     here, mount = places
     order = []
