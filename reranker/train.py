@@ -95,7 +95,8 @@ def look_before(
 ) -> dict[str, Any]:
     """The champion's figures, and the labels that it finds doubtful: {"champion": ..., "suspects": ...}."""
     reporter.progress("Loading the models", 0)
-    if files.before.is_file() and (known := read_json(files.before))["version"] == config["champion"]:
+    known = read_json(files.before) if files.before.is_file() else {"version": None}
+    if known["version"] == config["champion"] and known["champion"].keys() >= {name for name in sets if sets[name]}:
         work = count_passages(judged for queries in sets.values() for judged in queries) + len(labelled)
         reporter.skip(work)
         reporter.finish_phase(work)
@@ -127,7 +128,8 @@ def train_beside(
     try:
         cross_check.train_folds(files, config, folds, dev, reporter)
         cross_check.average_folds(files, folds)
-        trained["folds"] = len(folds)
+        # What was measured on the way was the run's own model.
+        trained |= {"folds": len(folds), "scores": None}
     except Stopped:
         trained["stopped"] = "cancelled"
     write_json(files.trained, trained)

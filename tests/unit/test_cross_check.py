@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from reranker import cross_check
 from reranker.averaging import average
 from reranker.cross_check import judged_queries, make_folds
-from reranker.dataset import SPLITS, LabelledPair, queries_that_tell
-from reranker.measuring import Stopped
+from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pairs
+from reranker.measuring import Stopped, load
 from reranker.recipe import MOST_CROSS_CHECKED, TrainingConfig
 from reranker.run_files import RunFiles, read_json
 from reranker.train import run
@@ -185,6 +185,30 @@ def test_a_run_that_is_cancelled_among_its_folds_keeps_its_own_model(
     assert manifest["training"]["stopped"] == "cancelled"
     assert "judged" not in manifest["comparison"]
     assert files.model.is_dir() and not files.alone.exists()
+
+
+def test_a_run_that_is_cancelled_when_it_has_its_mean_says_how_good_that_is(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = pairs_about("bridges of old", "music at night", "rain in june", "light and stone", "paper trains")
+    write_pairs(files.pairs("dev"), dev)
+    averaged = cross_check.average_folds
+
+    def then_stop(*given: Any) -> None:
+        averaged(*given)
+        files.stop.touch()
+
+    monkeypatch.setattr(cross_check, "average_folds", then_stop)
+    go(files)
+    manifest = read_json(files.manifest)
+    assert manifest["training"]["stopped"] == "cancelled"
+    scores = [score for figures in manifest["challenger"]["dev"]["per_query"].values() for score in figures["scores"]]
+
+    def by(model: Path) -> list[float]:
+        return load(model).scores([(pair.query, pair.passage) for pair in dev])
+
+    assert scores == pytest.approx(by(files.model), abs=1e-4)
+    assert scores != pytest.approx(by(files.alone), abs=1e-4)
 
 
 def test_it_stops_in_the_middle_of_a_fold(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
