@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= /usr/bin/chromium
-# Test files that run at the same time. Most wait for a server, a browser or a child process.
+# Test files that run at the same time. Most wait for a server, a browser or a child process. Each computes with one
+# thread: as many as there are cores would stand in each other's way.
 WORKERS ?= 3
 
 .PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue bench-suspects starter starter-report clean
@@ -12,7 +13,7 @@ run: .venv/app-installed
 
 test: .venv/tests-installed $(CHROMIUM)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: .venv/tests-installed $(CHROMIUM)
 	$(BIN)/python -m pytest -m slow
