@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import sqlite_utils
+from filelock import FileLock
 
 from storage.migrations import migrations
 
@@ -36,13 +37,20 @@ NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "glus
 def create(path: Path) -> None:
     """Make the database file where it is missing, and bring its schema up to date."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # WAL needs shared memory between the processes that open the file, which network mounts do not have.
+    mode = "delete" if on_network_mount(path) else "wal"
     with read(path) as db:
-        # WAL needs shared memory between the processes that open the file, which network mounts do not have.
-        mode = "delete" if on_network_mount(path) else "wal"
-        db.conn.execute(f"PRAGMA journal_mode={mode}").fetchone()
+        if _journal_mode(db) != mode:
+            # Of two that change it at the same time SQLite does not let the second wait: it fails at once.
+            with FileLock(path.with_name(f"{path.name}.lock")):
+                db.conn.execute(f"PRAGMA journal_mode={mode}").fetchone()
     # Under the write lock: of two processes that start at once, the second finds the work done.
     with write(path) as db:
         migrations.apply(db)
+
+
+def _journal_mode(db: sqlite_utils.Database) -> str:
+    return db.conn.execute("PRAGMA journal_mode").fetchone()[0]
 
 
 class _Kept(threading.local):
@@ -117,7 +125,7 @@ def write(
     with _writing, read(path, own=bool(attached)) as db:
         for name, file in (attached or {}).items():
             db.attach(name, file)
-        has_wal = not attached and db.conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        has_wal = not attached and _journal_mode(db) == "wal"
         if has_wal or not durable:
             db.conn.execute("PRAGMA synchronous=NORMAL")
         db.conn.execute("BEGIN IMMEDIATE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -446,6 +447,12 @@ def test_concurrent_starts_make_one_store(tmp_path: Path) -> None:
     in_threads(lambda _: database.create(path))
     judge(LabelStore(path), "a", 1)
     assert count(path, "labels") == 1
+
+
+def test_apps_that_start_at_once_do_not_fail_each_other(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as apps:
+        for start in range(20):
+            apps.map(database.create, [tmp_path / str(start) / "new.db"] * 4, chunksize=1)
 
 
 # Reopening
