@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM ?= /usr/bin/chromium
 # Test files that run at the same time. Most wait for a server, a browser or a child process. Each computes with one
-# thread: as many as there are cores would stand in each other's way.
+# thread: as many as there are cores would stand in each other's way. The files with long tests come first.
 WORKERS ?= 3
 
 .PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue bench-suspects starter starter-report clean
@@ -13,7 +13,7 @@ run: .venv/app-installed
 
 test: .venv/tests-installed $(CHROMIUM)
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/tests-installed $(CHROMIUM)
 	$(BIN)/python -m pytest -m slow

@@ -9,7 +9,7 @@ from reranker.recipe import DEFAULT
 from tests.browser.conftest import box, open_page, open_tab, say_name
 from tests.serving import AppProcess
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserContext) -> None:

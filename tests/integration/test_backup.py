@@ -126,7 +126,8 @@ def test_a_label_comes_back_on_a_machine_that_forgot_it(hub: HubServer, tmp_path
         assert machine.backup.notice == ""
         machine.store.save([SUN])
     assert on_hub(hub, tmp_path) == {BRIDGE.query: 1, RAIN.query: 0, SUN.query: 1}
-    assert {path.name.partition("-")[0] for path in (tmp_path / "one").iterdir()} <= {"workbench.db", "backup.json"}
+    left = {path.name.partition("-")[0] for path in (tmp_path / "one").iterdir()}
+    assert left <= {"workbench.db", "workbench.db.lock", "backup.json"}
 
 
 def test_stopping_uploads_the_last_label(hub: HubServer, tmp_path: Path) -> None:

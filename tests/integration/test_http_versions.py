@@ -55,6 +55,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterat
         yield services, client, run
 
 
+@pytest.fixture
+def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
+    """Adds a version and returns its name."""
+
+    def make() -> str:
+        name = services.registry.next_name()
+        shutil.copytree(other_model_dir, services.registry.models_dir / name)
+        base = services.registry.active().version.version
+        services.model_store.add_version(ModelVersion(name, name, "trained", None, base, None, 12, {}, now()))
+        return name
+
+    return make
+
+
 # The card and the record
 
 
@@ -152,10 +166,10 @@ def test_without_its_labels_a_version_cannot_be_made_again(services: Services, c
     assert services.jobs.current() is None
 
 
-def test_without_its_base_a_version_cannot_be_made_again(services: Services, client: httpx.Client) -> None:
+def test_without_its_base_a_version_cannot_be_made_again(client: httpx.Client, add_version: Callable[[], str]) -> None:
     loaded_version(client)
     label_queries(client, 3)
-    first = train(client, epochs=1, promote="never")["model_version"]
+    first = add_version()
     second = train(client, epochs=1, base=first, promote="never")["model_version"]
     client.delete(f"/v1/models/{first}").raise_for_status()
     message = assert_error(client.post(f"/v1/models/{second}/make-again"), 409, "conflict")
@@ -197,20 +211,6 @@ def test_what_cannot_be_compared(trained: tuple[Services, httpx.Client, dict], s
 
 
 # Deleted
-
-
-@pytest.fixture
-def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
-    """Adds a version and returns its name."""
-
-    def make() -> str:
-        name = services.registry.next_name()
-        shutil.copytree(other_model_dir, services.registry.models_dir / name)
-        base = services.registry.active().version.version
-        services.model_store.add_version(ModelVersion(name, name, "trained", None, base, None, 12, {}, now()))
-        return name
-
-    return make
 
 
 def names(client: httpx.Client) -> list[str]:
@@ -313,18 +313,17 @@ def test_what_a_crash_left_of_a_deleted_version_is_removed(
     assert not (services.registry.models_dir / name).exists()
 
 
-def test_a_run_makes_room_for_its_version(tmp_path: Path, model_dir: Path) -> None:
-    size = sum(path.stat().st_size for path in model_dir.rglob("*"))
-    services = Services.build(make_settings(tmp_path, model_dir, MAX_MODELS_GB=str(size * 1.8 / 1e9)))
-    with serving(services) as client:
-        loaded_version(client)
-        label_queries(client, 3)
-        for _ in range(2):
-            train(client, epochs=1, promote="never")
-        third = train(client, epochs=1, promote="never")
-        assert third["model_version"] == "v3"
-        assert "v3" in names(client) and "v1" not in names(client)
-        assert "had to go" in (services.model_store.run(third["id"]).note or "")
+def test_a_run_makes_room_for_its_version(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    loaded_version(client)
+    label_queries(client, 3)
+    first, second = add_version(), add_version()
+    services.registry.max_bytes = 1.8 * services.registry.size(services.model_store.version(first))
+    third = train(client, epochs=1, promote="never")
+    assert third["model_version"] == "v3"
+    assert "v3" in names(client) and not {first, second} & set(names(client))
+    assert "had to go" in (services.model_store.run(third["id"]).note or "")
 
 
 # Pushed to the Hub

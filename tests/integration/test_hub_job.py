@@ -163,6 +163,7 @@ def test_a_cancelled_run_keeps_the_best_so_far(build: Callable[..., Services], j
         assert only(jobs).status["stage"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_cancelled_twice_the_job_ends_at_once(build: Callable[..., Services], jobs: HubJobs) -> None:
     jobs.deaf = True
     with serving(build()) as client:
@@ -240,6 +241,7 @@ def test_a_job_whose_start_was_not_heard_of_is_found(build: Callable[..., Servic
     only(jobs)
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_away_for_a_while_does_not_end_a_run(build: Callable[..., Services], jobs: HubJobs) -> None:
     with serving(build()) as client:
         label_queries(client)

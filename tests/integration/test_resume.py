@@ -70,7 +70,7 @@ def asked_all_the_while(client: httpx.Client) -> Iterator[list[int]]:
         with httpx.Client(base_url=client.base_url, timeout=PATIENCE) as own:
             while not done.is_set():
                 answers.append(own.post("/v1/rerank", json=QUESTION).status_code)
-                time.sleep(0.02)
+                time.sleep(0.2)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -135,7 +135,7 @@ def check_kills(tmp_path: Path, model_dir: Path, recipe: str, kills: int) -> Non
 
 @pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(tmp_path: Path, model_dir: Path, recipe: str) -> None:
-    check_kills(tmp_path, model_dir, recipe, kills=2)
+    check_kills(tmp_path, model_dir, recipe, kills=1)
 
 
 @pytest.mark.slow

@@ -104,15 +104,19 @@ def test_the_mean_of_models_is_that_of_their_weights(tmp_path: Path) -> None:
     assert (tmp_path / "mean" / "README.md").read_text() == "the card of the first"
 
 
-@pytest.fixture
-def files(model_dir: Path, tmp_path: Path) -> RunFiles:
+def new_run(directory: Path, model_dir: Path) -> RunFiles:
     """A run on these pairs that has not begun."""
-    files = RunFiles(tmp_path / "run")
+    files = RunFiles(directory)
     config = asdict(TrainingConfig.of("default", seed=1, learning_rate=1e-3, epochs=2))
     config |= {"base": "base", "base_path": str(model_dir), "base_name": "tiny", "base_on_hub": False}
     config |= {"champion": "base", "champion_path": str(model_dir), "learned": []}
     files.create(config, {"train": PAIRS, "dev": [], "test": []})
     return files
+
+
+@pytest.fixture
+def files(model_dir: Path, tmp_path: Path) -> RunFiles:
+    return new_run(tmp_path / "run", model_dir)
 
 
 def go(files: RunFiles) -> list[dict[str, Any]]:
@@ -121,8 +125,17 @@ def go(files: RunFiles) -> list[dict[str, Any]]:
     return [json.loads(line) for line in files.events.read_text().splitlines()]
 
 
-def test_a_run_is_judged_by_the_queries_that_it_learned_from(files: RunFiles) -> None:
-    events = go(files)
+@pytest.fixture(scope="module")
+def undisturbed(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFiles, list[dict[str, Any]]]:
+    """A run that was left alone, and its events."""
+    files = new_run(tmp_path_factory.mktemp("undisturbed") / "run", model_dir)
+    return files, go(files)
+
+
+def test_a_run_is_judged_by_the_queries_that_it_learned_from(
+    undisturbed: tuple[RunFiles, list[dict[str, Any]]],
+) -> None:
+    files, events = undisturbed
     manifest = read_json(files.manifest)
     assert manifest["training"]["folds"] == 3
     telling = {judged.query_id for judged in queries_that_tell(PAIRS)}
@@ -140,17 +153,16 @@ def test_a_run_is_judged_by_the_queries_that_it_learned_from(files: RunFiles) ->
         assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
     progress = [event["progress"] for event in events if "progress" in event]
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
-    files.tidy()
-    assert not files.folds.exists()
 
 
 @pytest.mark.parametrize("moment", ["train_folds", "average", "cross_checked"])
 def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
-    files: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    files: RunFiles,
+    undisturbed: tuple[RunFiles, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
-    other = RunFiles(tmp_path / "undisturbed")
-    other.create(read_json(files.config), files.read_sets())
-    go(other)
+    other, _ = undisturbed
 
     class Killed(BaseException):
         """Stands for kill -9."""
@@ -170,6 +182,8 @@ def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
     go(files)
     assert all(torch.equal(weight, weights(other.model)[name]) for name, weight in weights(files.model).items())
     assert read_json(files.manifest)["comparison"] == read_json(other.manifest)["comparison"]
+    files.tidy()
+    assert not files.folds.exists()
 
 
 def test_a_run_that_is_cancelled_among_its_folds_keeps_its_own_model(
