@@ -23,8 +23,9 @@ PATIENCE = 60_000
 BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out.", "Unexpected error Connection errored out.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Not for longer than a module: Playwright keeps an event loop running, in which asyncio.run fails.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -120,7 +120,13 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         assert ended(app.client, start(app.client, epochs=1, promote="never"))["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("moved", [False, True], ids=["before its model was moved", "after its model was moved"])
+@pytest.mark.parametrize(
+    "moved",
+    [
+        pytest.param(False, id="before its model was moved"),
+        pytest.param(True, id="after its model was moved", marks=pytest.mark.slow),
+    ],
+)
 def test_a_finished_run_is_kept_after_a_kill(tmp_path: Path, model_dir: Path, moved: bool) -> None:
     settings = make_settings(tmp_path / "data", model_dir)
     services = Services.build(settings)

@@ -358,6 +358,7 @@ def test_what_the_hub_refuses_is_said_and_loses_nothing(
         assert run["resumable"] and not jobs.jobs and (not jobs.private or jobs.files(BUCKET) == [])
 
 
+@pytest.mark.slow
 def test_what_the_hub_refused_can_be_done_here(build: Callable[..., Services], jobs: HubJobs) -> None:
     jobs.refusals["POST /api/jobs/"] = (402, "Payment required")
     services = build()

@@ -163,6 +163,7 @@ def test_the_loss_goes_down_and_scores_are_kept(teacher: Path, dataset: Path, tm
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_end_to_end(teacher: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "starter"
     out.mkdir()
