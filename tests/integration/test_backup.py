@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from services import Services
+from storage import backup as backups
 from storage import copies, database
-from storage.backup import LAST_UPLOAD_SECONDS, Backup
+from storage.backup import ANSWER_SECONDS, LAST_UPLOAD_SECONDS, Backup
 from storage.hub import MAIN_COPY
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
@@ -42,6 +43,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")  # which the stand-in does not speak
+    # On a machine that is busy with other tests the process that asks takes seconds to start.
+    monkeypatch.setattr(backups, "ANSWER_SECONDS", 15)
     with serve({}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         yield server
@@ -333,6 +336,7 @@ def test_a_damaged_copy_is_refused_at_the_start_and_a_sound_one_beside_it_is_tak
 def test_a_hub_that_is_down_at_the_start_costs_five_seconds_and_no_label(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour
 ) -> None:
+    monkeypatch.setattr(backups, "ANSWER_SECONDS", ANSWER_SECONDS)
     good = store_with(tmp_path / "other", RAIN)
     publish(hub, **{MAIN_COPY: good})
     path = tmp_path / "one" / "workbench.db"
