@@ -83,7 +83,7 @@ def services_without_token(tmp_path_factory: pytest.TempPathFactory, model_dir: 
     services.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ask(services_without_token: Services) -> Ask:
     """Asks a server that has no token."""
     return asker(build_api(services_without_token))
