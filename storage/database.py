@@ -42,7 +42,7 @@ def create(path: Path) -> None:
     with read(path) as db:
         if _journal_mode(db) != mode:
             # Of two that change it at the same time SQLite does not let the second wait: it fails at once.
-            with FileLock(path.with_name(f"{path.name}.lock")):
+            with FileLock(path.with_name(f"{path.name}.lock"), timeout=BUSY_SECONDS):
                 db.conn.execute(f"PRAGMA journal_mode={mode}").fetchone()
     # Under the write lock: of two processes that start at once, the second finds the work done.
     with write(path) as db:

@@ -15,31 +15,12 @@ import httpx
 import pytest
 
 from services import Services
-from storage.label_store import now
-from storage.records import ModelVersion
 from tests.conftest import make_settings
 from tests.serving import assert_error, eventually, serving
 
 FIELDS = {"version", "name", "active", "base", "created_at", "labels", "metrics"}
 QUERY = "how long is the old bridge"
 TEXTS = ["the bridge is long", "music in the city", "rain and sun"]
-
-
-@pytest.fixture
-def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
-    """Adds a version, made as training makes them, and returns its name."""
-
-    def make() -> str:
-        name = services.registry.next_name()
-        shutil.copytree(other_model_dir, services.registry.models_dir / name)
-        base = services.registry.active().version.version
-        figures = {"ndcg@10": 0.5}
-        services.model_store.add_version(
-            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, figures, now())
-        )
-        return name
-
-    return make
 
 
 def active(client: httpx.Client) -> str:

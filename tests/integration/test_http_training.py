@@ -214,6 +214,12 @@ def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Clie
     kept, *others = client.get("/v1/models").json()
     assert (kept["version"], kept["active"], others) == ("v1", False, models)
 
+    again = start(client, epochs=1, promote="never")
+    run = ended(client, again)
+    assert (run["status"], run["promoted"]) == ("succeeded", False)
+    assert client.get("/health").json()["model"]["version"] != run["model_version"]
+    assert {item["version"]: item["active"] for item in client.get("/v1/models").json()}[run["model_version"]] is False
+
 
 def test_a_run_whose_loss_overflowed_can_be_read(services: Services, client: httpx.Client) -> None:
     services.model_store.add_run(

@@ -55,20 +55,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterat
         yield services, client, run
 
 
-@pytest.fixture
-def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
-    """Adds a version and returns its name."""
-
-    def make() -> str:
-        name = services.registry.next_name()
-        shutil.copytree(other_model_dir, services.registry.models_dir / name)
-        base = services.registry.active().version.version
-        services.model_store.add_version(ModelVersion(name, name, "trained", None, base, None, 12, {}, now()))
-        return name
-
-    return make
-
-
 # The card and the record
 
 
@@ -314,8 +300,10 @@ def test_what_a_crash_left_of_a_deleted_version_is_removed(
 
 
 def test_a_run_makes_room_for_its_version(
-    services: Services, client: httpx.Client, add_version: Callable[[], str]
+    services: Services, client: httpx.Client, add_version: Callable[[], str], tmp_path: Path, model_dir: Path
 ) -> None:
+    limited = Services.build(make_settings(tmp_path / "limited", model_dir, MAX_MODELS_GB="0.5"))
+    assert limited.registry.max_bytes == 5e8
     loaded_version(client)
     label_queries(client, 3)
     first, second = add_version(), add_version()

@@ -135,7 +135,7 @@ def check_kills(tmp_path: Path, model_dir: Path, recipe: str, kills: int) -> Non
 
 @pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(tmp_path: Path, model_dir: Path, recipe: str) -> None:
-    check_kills(tmp_path, model_dir, recipe, kills=1)
+    check_kills(tmp_path, model_dir, recipe, kills=2)
 
 
 @pytest.mark.slow

@@ -119,23 +119,21 @@ def files(model_dir: Path, tmp_path: Path) -> RunFiles:
     return new_run(tmp_path / "run", model_dir)
 
 
-def go(files: RunFiles) -> list[dict[str, Any]]:
+def go(files: RunFiles) -> None:
     with files.events.open("a") as events:
         run(files.directory, events)
-    return [json.loads(line) for line in files.events.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFiles, list[dict[str, Any]]]:
-    """A run that was left alone, and its events."""
+def undisturbed(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A run that was left alone."""
     files = new_run(tmp_path_factory.mktemp("undisturbed") / "run", model_dir)
-    return files, go(files)
+    go(files)
+    return files
 
 
-def test_a_run_is_judged_by_the_queries_that_it_learned_from(
-    undisturbed: tuple[RunFiles, list[dict[str, Any]]],
-) -> None:
-    files, events = undisturbed
+def test_a_run_is_judged_by_the_queries_that_it_learned_from(undisturbed: RunFiles) -> None:
+    files = undisturbed
     manifest = read_json(files.manifest)
     assert manifest["training"]["folds"] == 3
     telling = {judged.query_id for judged in queries_that_tell(PAIRS)}
@@ -151,19 +149,15 @@ def test_a_run_is_judged_by_the_queries_that_it_learned_from(
     assert not torch.equal(models[0]["classifier.weight"], models[1]["classifier.weight"])
     for name, weight in weights(files.model).items():
         assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
+    events = [json.loads(line) for line in files.events.read_text().splitlines()]
     progress = [event["progress"] for event in events if "progress" in event]
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("moment", ["train_folds", "average", "cross_checked"])
 def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
-    files: RunFiles,
-    undisturbed: tuple[RunFiles, list[dict[str, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
+    files: RunFiles, undisturbed: RunFiles, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    other, _ = undisturbed
-
     class Killed(BaseException):
         """Stands for kill -9."""
 
@@ -180,8 +174,9 @@ def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
             go(files)
     assert files.is_trained() and not files.manifest.exists()
     go(files)
-    assert all(torch.equal(weight, weights(other.model)[name]) for name, weight in weights(files.model).items())
-    assert read_json(files.manifest)["comparison"] == read_json(other.manifest)["comparison"]
+    expected = weights(undisturbed.model)
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(files.model).items())
+    assert read_json(files.manifest)["comparison"] == read_json(undisturbed.manifest)["comparison"]
     files.tidy()
     assert not files.folds.exists()
 

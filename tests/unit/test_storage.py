@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labeling.queue import Queue
-from storage import database
+from storage import copies, database
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
@@ -453,6 +453,7 @@ def test_apps_that_start_at_once_do_not_fail_each_other(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as apps:
         for start in range(20):
             apps.map(database.create, [tmp_path / str(start) / "new.db"] * 4, chunksize=1)
+    assert all(copies.is_sound(tmp_path / str(start) / "new.db") for start in range(20))
 
 
 # Reopening
