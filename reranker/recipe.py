@@ -17,8 +17,10 @@ class Recipe:
 
     With `fast`, batches are worked through in parts of similar length, in bfloat16 where the machine multiplies in it
     (see trainer.py): the gradient is the same up to rounding. Without, it is the plain trainer's bit for bit. The
-    learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `folds`
-    as many more models are trained, each without a part of the queries, and the mean of all is kept (cross_check.py).
+    learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `anchor`,
+    a loss that is a mean over pairs has so many times the drift on pairs without a label added to it (anchor.py). With
+    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept
+    (cross_check.py).
     """
 
     name: str
@@ -26,6 +28,7 @@ class Recipe:
     fast: bool
     loss: str
     warmup: float
+    anchor: float
     folds: int
     epochs: int
     learning_rate: float
@@ -34,13 +37,15 @@ class Recipe:
 
 
 # Out of some dozen labels classic makes a handful of steps. More and larger ones learn more, and more of it is chance;
-# in the mean of several models most of the chance is gone (averaging.py).
+# in the mean of several models most of the chance is gone (averaging.py), and what all of them share of it is held back
+# by what they knew before (anchor.py).
 DEFAULT = Recipe(
     name="default",
     description="more and larger steps than classic; with few labels the mean of four models, and cross-checked",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
+    anchor=0.1,
     folds=3,
     epochs=4,
     learning_rate=1e-4,
@@ -55,6 +60,7 @@ CLASSIC = Recipe(
     fast=False,
     loss="BinaryCrossEntropyLoss",
     warmup=0,
+    anchor=0,
     folds=0,
     epochs=3,
     learning_rate=5e-5,

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
+from sentence_transformers.cross_encoder.losses import MSELoss
 
+from reranker.anchor import Anchor
 from reranker.tokens import batches_by_tokens
 
 # Tokens in a part, with their padding: more are not faster on a processor, and take more memory; a graphics processor
@@ -85,20 +87,44 @@ class SharingTrainer(CrossEncoderTrainer):
 
 
 class MicroBatchTrainer(SharingTrainer):
-    """Trains on batches in parts. Takes what CrossEncoderTrainer takes, and `count_tokens` for a (query, passage)."""
+    """Trains on batches in parts, and holds on to an anchor.
 
-    def __init__(self, *args: Any, count_tokens: Callable[[str, str], int], **options: Any) -> None:
+    Takes what CrossEncoderTrainer takes, `count_tokens` for a (query, passage), and the anchor, if there is one.
+    """
+
+    def __init__(
+        self, *args: Any, count_tokens: Callable[[str, str], int], anchor: Anchor | None = None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self._count_tokens = count_tokens
+        self._anchor = anchor
+        self._label_loss, self._anchor_loss = self.loss, MSELoss(self.model)
 
     def _step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
     ) -> torch.Tensor:
+        loss = self._step_in_parts(model, inputs, 1.0, num_items)
+        if self._anchor:
+            self.loss, self._weight = self._anchor_loss, 1.0
+            self._step_in_parts(model, self._own_of_anchor(), self._anchor.weight, num_items)
+            self.loss = self._label_loss
+        # What is reported is the loss of the labels.
+        return loss
+
+    def _step_in_parts(
+        self, model: torch.nn.Module, inputs: dict[str, Any], weight: float, num_items: torch.Tensor | int | None
+    ) -> torch.Tensor:
         losses = []
         for part, share in self._parts(inputs):
-            self._share = share
+            self._share = share * weight
             losses.append(super()._step(model, part, num_items))
         return torch.stack(losses).sum()
+
+    def _own_of_anchor(self) -> dict[str, Any]:
+        """This process's share of the anchor's pairs for this step."""
+        size, place = self.args.per_device_train_batch_size, self.args.process_index
+        inputs = self._anchor.batch(self.state.global_step, size * self.args.world_size)
+        return take(inputs, range(place * size, (place + 1) * size))
 
     def _parts(self, inputs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
         """The batch in parts of similar length, each with its share of the pairs."""

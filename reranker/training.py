@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reranker.anchor import Anchor
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages
 from reranker.first_token import shorten
 from reranker.loading import cpu_precision, tokenizer_of
@@ -44,7 +45,20 @@ def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[
 def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """The cost of a training, in pairs that go forward once."""
     to_score = count_passages(dev)
-    return TRAINING_COST * config["epochs"] * len(train) + evaluations_of(config, train, dev) * to_score
+    # The anchor brings as many pairs to each step as the labels do.
+    passes = config["epochs"] * (2 if is_anchored(config) else 1)
+    return TRAINING_COST * passes * len(train) + evaluations_of(config, train, dev) * to_score
+
+
+def is_in_parts(config: dict[str, Any]) -> bool:
+    """Whether a training works through its batches in parts (trainer.py)."""
+    recipe = RECIPES[config["recipe"]]
+    return recipe.fast and (config.get("loss") or recipe.loss) in MEANS_OVER_PAIRS
+
+
+def is_anchored(config: dict[str, Any]) -> bool:
+    """Whether a training is held to what the model knew before (anchor.py)."""
+    return is_in_parts(config) and RECIPES[config["recipe"]].anchor > 0
 
 
 def is_main_process() -> bool:
@@ -79,8 +93,11 @@ def train(
     # The card would find the base only by asking the Hub; the parent knows it.
     card.base_model = config["base_name"]
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    # Only where there are several, so that the card of one process says what the plain trainer's does.
-    together = {"use_cpu": not torch.cuda.is_available(), "ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
+    in_bfloat16 = recipe.fast and has_bfloat16()
+    # Only where they are needed, so that the card of one process says what the plain trainer's does.
+    together = {"ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
+    # Of several processes, and in bfloat16, a processor has to be asked for by name.
+    together |= {"use_cpu": not torch.cuda.is_available()} if processes > 1 or in_bfloat16 else {}
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(files.checkpoints),
         per_device_train_batch_size=config["batch_size"] // processes,
@@ -93,13 +110,13 @@ def train(
         save_strategy="no",
         report_to="none",
         **together,
-        bf16=recipe.fast and has_bfloat16(),
+        bf16=in_bfloat16,
     )
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
     arguments.dataloader_drop_last = False
     work = training_work(config, pairs, dev or [])
     watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
-    make_trainer = _fast_trainer(model, pairs) if recipe.fast and loss in MEANS_OVER_PAIRS else _plain_trainer()
+    make_trainer = _fast_trainer(model, pairs, config) if is_in_parts(config) else _plain_trainer()
     if recipe.fast:
         shorten(model.model)
     trainer = make_trainer(
@@ -158,13 +175,19 @@ def _plain_trainer() -> Callable:
     return SharingTrainer
 
 
-def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair]) -> Callable:
+def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair], config: dict[str, Any]) -> Callable:
     """What makes a trainer that works through batches in parts; the pairs' tokens are counted once, before."""
     from reranker.trainer import MicroBatchTrainer
 
     texts = [(pair.query, pair.passage) for pair in pairs]
+    anchor = None
+    if is_anchored(config):
+        anchor = Anchor.of(pairs, model, RECIPES[config["recipe"]].anchor, config["seed"])
+        texts += anchor.pairs if anchor else []
     tokens = dict(zip(texts, (len(pair.ids) for pair in tokenizer_of(model).encode(texts)), strict=True))
-    return functools.partial(MicroBatchTrainer, count_tokens=lambda query, passage: tokens[query, passage])
+    return functools.partial(
+        MicroBatchTrainer, count_tokens=lambda query, passage: tokens[query, passage], anchor=anchor
+    )
 
 
 def _unlink_base(card: Path, base_name: str) -> None:

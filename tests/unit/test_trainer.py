@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from reranker import trainer as trainer_module
+from reranker import training
 from reranker.dataset import LabelledPair
 from reranker.recipe import CLASSIC, RECIPES
 from reranker.reporter import Reporter
@@ -40,6 +41,7 @@ def test_parts_learn_what_the_whole_batch_would(
     still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module, "CPU_PART_TOKENS", 256)
+    monkeypatch.setattr(training, "has_bfloat16", lambda: False)
     monkeypatch.setitem(RECIPES, "parts", replace(CLASSIC, fast=True))
     plain_losses, plain = trained("classic", still_model, tmp_path / "plain")
     losses, weights = trained("parts", still_model, tmp_path / "parts")
@@ -77,7 +79,8 @@ def test_the_batches_are_cut_into_parts(still_model: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(trainer_module.CrossEncoderTrainer, "compute_loss", counted)
     trained("default", still_model, tmp_path, epochs=1)
-    assert sum(sizes) == len(PAIRS)
+    # The labelled pairs, and with each of the 3 batches as many of the anchor's.
+    assert sum(sizes) == len(PAIRS) + 3 * 16
     assert len(sizes) > 6 and max(sizes) < 16
 
 
