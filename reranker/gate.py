@@ -1,12 +1,13 @@
 """Whether the model of a finished run becomes the active one.
 
 Both models are judged by the queries that are held back and those that are cross-checked (cross_check.py). By itself
-(auto) a model is promoted when it did at least as well or is, beyond doubt, not worse. As well: its mean nDCG@10 over
-these queries is not lower, and no more of them are worse than better, so that a few lucky queries are not enough. Not
-worse is the question of a one-sided test of non-inferiority (CONSORT extension on non-inferiority trials, Piaggio et
-al., 2012, JAMA 308:2594): the lower bound of the gain, by a paired bootstrap over the queries, lies above -MARGIN. To
-ask for as much confidence of a model that is better would refuse most true gains: what can be hoped for from some dozen
-labels does not stand out among so few queries. A tie counts for the new model, since labels help more often than not.
+(auto) a model is promoted when it did at least about as well or is, beyond doubt, not worse. About as well: its mean
+nDCG@10 over these queries is not lower by more than MARGIN, and at most one more of them is worse than better, so that
+a few lucky queries are not enough. Not worse is the question of a one-sided test of non-inferiority (CONSORT
+extension on non-inferiority trials, Piaggio et al., 2012, JAMA 308:2594): the lower bound of the gain, by a paired
+bootstrap over the queries, lies above -MARGIN. To ask for that confidence of every model would refuse most true gains:
+what can be hoped for from some dozen labels does not stand out among so few queries, and a loss so small is as often
+chance. What this rule lets through and throws away is measured in benchmarks/README.md.
 
 Beside it stands a guard against forgetting: a model that has beyond doubt lost more than MARGIN on the general set that
 ships with the app is not promoted by itself, however good it is on the held-out queries.
@@ -22,10 +23,11 @@ from reranker.recipe import Promote
 
 # The loss of nDCG@10 that is small enough to be none.
 MARGIN = 0.01
+# So many more of the queries may be worse than better: one that slips is chance.
+MORE_WORSE = 1
 RULE = (
-    "If it is as good or better: on queries that it has not seen its mean nDCG@10 must not be lower, nor more of them "
-    "worse than better, "
-    f"or, with 95 % confidence, not lower by more than {MARGIN}; "
+    "If it is as good or better: on queries that it has not seen its mean nDCG@10 must not be lower by more than "
+    f"{MARGIN}, with at most {MORE_WORSE} more of them worse than better or 95 % confidence in it; "
     "and it must not have forgotten what other texts are about."
 )
 
@@ -61,8 +63,8 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
 
 
 def is_as_good(comparison: dict[str, Any]) -> bool:
-    """Whether a model lost nothing in the mean, and gained on as many queries as it lost on, or more."""
-    return comparison["gain"] >= 0 and comparison["better"] >= comparison["worse"]
+    """Whether a model lost next to nothing in the mean, and gained on about as many queries as it lost on, or more."""
+    return comparison["gain"] >= -MARGIN and comparison["worse"] <= comparison["better"] + MORE_WORSE
 
 
 def is_not_worse(comparison: dict[str, Any]) -> bool:

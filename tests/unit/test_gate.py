@@ -64,6 +64,15 @@ def test_a_gain_on_most_queries_is_enough_though_a_dozen_leave_doubt() -> None:
     assert not decide("auto", {"dev": measured(*[-0.2, -0.1, 0.15] * 4)})[0]
 
 
+def test_a_small_loss_on_one_query_is_not_enough_to_refuse() -> None:
+    slipped = measured(-0.03, *[0.0] * 7)
+    assert -MARGIN < slipped["gain"] < 0 and slipped["low"] < -MARGIN
+    assert decide("auto", {"dev": slipped})[0]
+    # A larger one is, and so are two queries that slip.
+    assert not decide("auto", {"dev": measured(-0.1, *[0.0] * 7)})[0]
+    assert not decide("auto", {"dev": measured(-0.03, -0.03, *[0.0] * 6)})[0]
+
+
 def test_what_could_not_be_measured_is_not_promoted_by_itself() -> None:
     promoted, why = decide("auto", {"general": EQUAL})
     assert not promoted
