@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ class Recipe:
 # by what they knew before (anchor.py).
 DEFAULT = Recipe(
     name="default",
-    description="more and larger steps than classic; with few labels the mean of four models, and cross-checked",
+    description="more and larger steps than classic, held to what the model knew; with few labels the mean of four models",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
@@ -81,6 +82,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "patience": (0, 100),
 }
 
+# What a recipe has that cannot be changed for a run.
+INNER = ("fast", "warmup", "anchor", "folds")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -89,7 +93,8 @@ class TrainingConfig:
     `base` is the version to start from, None for the active one; `loss` is the name of a loss of sentence-transformers,
     None for the recipe's own. With `patience` it stops after so many measurements on the dev set without a better one,
     and the best is kept; with 0 it goes on to its end. With `learning_curve` it also trains on growing parts of the
-    labels (learning_curve.py).
+    labels (learning_curve.py). The rest is what the recipe has besides: it is kept with the run, so that what the run
+    made can be made again when the recipe has become another; None stands for what the recipe has today.
     """
 
     recipe: str = DEFAULT_RECIPE
@@ -102,6 +107,10 @@ class TrainingConfig:
     learning_curve: bool = False
     promote: Promote = "auto"
     loss: str | None = None
+    fast: bool | None = None
+    warmup: float | None = None
+    anchor: float | None = None
+    folds: int | None = None
 
     @classmethod
     def of(cls, recipe: str | None = None, promote: str | None = None, **overrides: Any) -> TrainingConfig:
@@ -115,13 +124,19 @@ class TrainingConfig:
         promote = promote or "auto"
         if promote not in ("auto", "always", "never"):
             raise InvalidInput(f"`promote` is {promote!r}; it has to be auto, always or never.")
-        values = {name: value for name, value in asdict(RECIPES[recipe]).items() if name in LIMITS}
+        values = {name: value for name, value in asdict(RECIPES[recipe]).items() if name in (*LIMITS, *INNER)}
         config = cls(recipe=recipe, promote=promote, **values)  # type: ignore[arg-type]
         config = replace(config, **{name: value for name, value in overrides.items() if value is not None})
         if config.loss is not None and config.loss not in LOSSES:
             raise InvalidInput(f"There is no loss {config.loss!r}. Choose one of: {', '.join(LOSSES)}.")
         checked = {name: _checked(name, getattr(config, name), *limits) for name, limits in LIMITS.items()}
         return replace(config, **checked)
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe of a stored configuration, as it was when the run was asked for."""
+    kept = {name: config[name] for name in INNER if config.get(name) is not None}
+    return replace(RECIPES[config["recipe"]], **kept)
 
 
 def _checked(name: str, value: Any, low: float, high: float) -> Any:

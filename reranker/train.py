@@ -26,7 +26,7 @@ from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
 from reranker.measuring import Stopped, load, look_for_suspects, measure
-from reranker.recipe import RECIPES
+from reranker.recipe import recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_main_process, part_work, train, train_part, training_work
@@ -82,7 +82,7 @@ def run(run_dir: Path, stream: TextIO) -> None:
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
     """The folds of a run; none where several processes train, of which only one would know what comes next."""
-    count = RECIPES[config["recipe"]].folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
+    count = recipe_of(config).folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
     return cross_check.make_folds(pairs, count, config.get("learned"))
 
 

@@ -16,7 +16,7 @@ from reranker.first_token import shorten
 from reranker.loading import cpu_precision, tokenizer_of
 from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
 from reranker.measuring import Stopped
-from reranker.recipe import RECIPES
+from reranker.recipe import recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, write_json
 
@@ -52,13 +52,13 @@ def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[J
 
 def is_in_parts(config: dict[str, Any]) -> bool:
     """Whether a training works through its batches in parts (trainer.py)."""
-    recipe = RECIPES[config["recipe"]]
+    recipe = recipe_of(config)
     return recipe.fast and (config.get("loss") or recipe.loss) in MEANS_OVER_PAIRS
 
 
 def is_anchored(config: dict[str, Any]) -> bool:
     """Whether a training is held to what the model knew before (anchor.py)."""
-    return is_in_parts(config) and RECIPES[config["recipe"]].anchor > 0
+    return is_in_parts(config) and recipe_of(config).anchor > 0
 
 
 def is_main_process() -> bool:
@@ -84,7 +84,7 @@ def train(
 
     from reranker.watch import Watch
 
-    recipe = RECIPES[config["recipe"]]
+    recipe = recipe_of(config)
     loss = config.get("loss") or recipe.loss
     card = CrossEncoderModelCardData(local_files_only=True)
     model = CrossEncoder(
@@ -182,7 +182,7 @@ def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair], config: dict[s
     texts = [(pair.query, pair.passage) for pair in pairs]
     anchor = None
     if is_anchored(config):
-        anchor = Anchor.of(pairs, model, RECIPES[config["recipe"]].anchor, config["seed"])
+        anchor = Anchor.of(pairs, model, recipe_of(config).anchor, config["seed"])
         texts += anchor.pairs if anchor else []
     tokens = dict(zip(texts, (len(pair.ids) for pair in tokenizer_of(model).encode(texts)), strict=True))
     return functools.partial(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from errors import InvalidInput
-from reranker.recipe import CLASSIC, DEFAULT_RECIPE, LIMITS, RECIPES, TrainingConfig
+from reranker.recipe import CLASSIC, DEFAULT_RECIPE, LIMITS, RECIPES, TrainingConfig, recipe_of
 
 
 def refusal(**wanted: Any) -> str:
@@ -101,6 +101,16 @@ def test_an_unknown_way_to_promote_is_refused() -> None:
 @pytest.mark.parametrize("promote", ["auto", "always", "never"])
 def test_each_way_to_promote_is_kept(promote: str) -> None:
     assert TrainingConfig.of(promote=promote).promote == promote
+
+
+def test_a_run_keeps_what_its_recipe_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = asdict(TrainingConfig.of("default", epochs=2))
+    before = RECIPES["default"]
+    later = replace(before, warmup=0.5, anchor=7, folds=9, fast=False)
+    monkeypatch.setitem(RECIPES, "default", later)
+    assert recipe_of(stored) == before
+    # A run that is older than this knows no more than the name.
+    assert recipe_of({"recipe": "default", "epochs": 2}) == later
 
 
 def test_a_configuration_survives_being_stored() -> None:
