@@ -42,7 +42,7 @@ class Recipe:
 # by what they knew before (anchor.py).
 DEFAULT = Recipe(
     name="default",
-    description="more and larger steps than classic, held to what the model knew; with few labels the mean of four models",
+    description="more and larger steps, held to what the model knew; with few labels the mean of four models",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
