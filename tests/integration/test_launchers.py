@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from reranker.recipe import RECIPES
+from reranker.training import has_bfloat16
 from services import Services
 from tests.conftest import make_settings
 from tests.serving import assert_error, ended, eventually, label, loaded_version, serving
@@ -49,7 +50,8 @@ def test_two_processes_learn_what_one_would(tmp_path: Path, still_model: Path, r
     # The training pairs are no multiple of the batch size: the last batch of an epoch is shared, too.
     pairs = len((tmp_path / "one" / "runs" / one["id"] / "train.jsonl").read_text().splitlines())
     assert pairs % 8 not in (0, 4) and len(losses) == 2 * -(-pairs // 8)
-    assert other_losses == pytest.approx(losses, abs=2e-4)
+    # In bfloat16, where the machine has that, half as many pairs at a time are rounded in another way.
+    assert other_losses == pytest.approx(losses, abs=1e-2 if recipe == "default" and has_bfloat16() else 2e-4)
     assert other_losses[-1] < other_losses[0]
     assert RECIPES["classic"].folds == 0 < RECIPES["default"].folds
     for name, weight in weights.items() if recipe == "classic" else ():  # one process takes the mean of its folds

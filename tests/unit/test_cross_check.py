@@ -16,7 +16,7 @@ from reranker.averaging import average
 from reranker.cross_check import judged_queries, make_folds
 from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pairs
 from reranker.measuring import Stopped, load
-from reranker.recipe import MOST_CROSS_CHECKED, TrainingConfig
+from reranker.recipe import INNER, MOST_CROSS_CHECKED, TrainingConfig
 from reranker.run_files import RunFiles, read_json
 from reranker.train import run
 from tests.tiny_model import save_tiny_model
@@ -235,7 +235,7 @@ def test_it_stops_in_the_middle_of_a_fold(files: RunFiles, monkeypatch: pytest.M
 
 
 def test_the_classic_recipe_has_no_folds(files: RunFiles) -> None:
-    config = read_json(files.config) | {"recipe": "classic"}
+    config = read_json(files.config) | {"recipe": "classic", **dict.fromkeys(INNER)}
     files.config.write_text(json.dumps(config))
     go(files)
     manifest = read_json(files.manifest)

@@ -246,12 +246,14 @@ def test_it_scores_at_once_and_faster_later(model: str, model_dir: Path, tmp_pat
     path = model_dir if model == "tiny" else STARTER_DIR
     reranker = Reranker(path, conversions=tmp_path, at_once=True)
     assert reranker.loaded.engine.plan == PLANS["torch-float32"]
-    right = pytest.approx(plain_scores(path).tolist(), abs=1e-4)
-    assert reranker.scores(PAIRS) == right
+    right = plain_scores(path).tolist()
+    assert reranker.scores(PAIRS) == pytest.approx(right, abs=1e-4)
     wait_until_prepared(reranker)
-    assert reranker.loaded.engine.plan.backend == "openvino"
+    plan = reranker.loaded.engine.plan
+    assert plan.backend == "openvino"
     reranker._known.clear()
-    assert reranker.scores(PAIRS) == right
+    # Where the processor multiplies in bfloat16, scores are a little coarser; ranks were checked when it was prepared.
+    assert reranker.scores(PAIRS) == pytest.approx(right, abs=1e-4 if plan.precision == "float32" else 0.1)
     # The next time what was prepared is there at once.
     assert Reranker(path, conversions=tmp_path, at_once=True).loaded.engine.plan.backend == "openvino"
 
