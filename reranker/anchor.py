@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reranker.dataset import LabelledPair
+from reranker.loading import logits
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -42,12 +43,10 @@ class Anchor:
 
         `model` is the one to be trained, before its training; `weight` what a recipe gives to few labels.
         """
-        import torch
-
         drawn = draw(pairs, seed)
         if not drawn:
             return None
-        scores = model.predict(drawn, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        scores = logits(model, drawn)
         weight *= min(1.0, LABELS_OF_FULL_WEIGHT / len(pairs))
         return cls(drawn, scores.astype(np.float32), weight, seed)
 

@@ -365,6 +365,18 @@ def tokenizer_of(cross_encoder: CrossEncoder) -> PairTokenizer:
     return PairTokenizer(backend.to_str(), min(limit, LONGEST_LIMIT))
 
 
+def logits(cross_encoder: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """The (N,) logits that a cross-encoder gives as it is, unchecked, in the precision that torch is set to."""
+    import torch
+
+    from reranker.first_token import shortened
+
+    if not type(cross_encoder.model).__name__.endswith("ForSequenceClassification"):
+        return cross_encoder.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    scorer = TorchEngine(shortened(cross_encoder.model), _inputs_of(cross_encoder.tokenizer), "float32")
+    return scorer.score(tokenizer_of(cross_encoder).encode(list(pairs)))
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -177,12 +177,16 @@ def _plain_trainer() -> Callable:
 
 def _fast_trainer(model: CrossEncoder, pairs: list[LabelledPair], config: dict[str, Any]) -> Callable:
     """What makes a trainer that works through batches in parts; the pairs' tokens are counted once, before."""
+    import torch
+
     from reranker.trainer import MicroBatchTrainer
 
     texts = [(pair.query, pair.passage) for pair in pairs]
     anchor = None
     if is_anchored(config):
-        anchor = Anchor.of(pairs, model, recipe_of(config).anchor, config["seed"])
+        # In the precision of the training, so that what it is held to differs by what is learned alone.
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bfloat16()):
+            anchor = Anchor.of(pairs, model, recipe_of(config).anchor, config["seed"])
         texts += anchor.pairs if anchor else []
     tokens = dict(zip(texts, (len(pair.ids) for pair in tokenizer_of(model).encode(texts)), strict=True))
     return functools.partial(
