@@ -34,14 +34,14 @@ ENDED = ("succeeded", "failed", "cancelled")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str) -> T:
+def eventually(look: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
     """What `look` returns as soon as that is truthy. Fails naming `what` when it never is."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if seen := look():
             return seen
         time.sleep(0.05)
-    raise AssertionError(f"Waited {PATIENCE} seconds in vain: {what}.")
+    raise AssertionError(f"Waited {patience} seconds in vain: {what}.")
 
 
 def assert_error(response: httpx.Response, status: int, code: str) -> str:
@@ -60,14 +60,14 @@ def loaded_version(client: httpx.Client) -> str:
     return client.get("/health").json()["model"]["version"]
 
 
-def ended(client: httpx.Client, run_id: str) -> dict[str, Any]:
+def ended(client: httpx.Client, run_id: str, patience: float = PATIENCE) -> dict[str, Any]:
     """A training run once it has ended."""
 
     def look() -> dict[str, Any] | None:
         run = client.get(f"/v1/training-runs/{run_id}").raise_for_status().json()
         return run if run["status"] in ENDED else None
 
-    return eventually(look, f"training run {run_id} has ended")
+    return eventually(look, f"training run {run_id} has ended", patience)
 
 
 def label(client: httpx.Client, *triples: tuple[str, str, int], annotator: str = "anna") -> None:
