@@ -50,10 +50,14 @@ def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[J
     return TRAINING_COST * passes * len(train) + evaluations_of(config, train, dev) * to_score
 
 
+def loss_of(config: dict[str, Any]) -> str:
+    """The name of a training's loss: the one that was asked for, or its recipe's own."""
+    return config.get("loss") or recipe_of(config).loss
+
+
 def is_in_parts(config: dict[str, Any]) -> bool:
     """Whether a training works through its batches in parts (trainer.py)."""
-    recipe = recipe_of(config)
-    return recipe.fast and (config.get("loss") or recipe.loss) in MEANS_OVER_PAIRS
+    return recipe_of(config).fast and loss_of(config) in MEANS_OVER_PAIRS
 
 
 def is_anchored(config: dict[str, Any]) -> bool:
@@ -84,8 +88,7 @@ def train(
 
     from reranker.watch import Watch
 
-    recipe = recipe_of(config)
-    loss = config.get("loss") or recipe.loss
+    recipe, loss = recipe_of(config), loss_of(config)
     card = CrossEncoderModelCardData(local_files_only=True)
     model = CrossEncoder(
         config["base_path"], local_files_only=True, model_card_data=card, model_kwargs={"use_safetensors": True}

@@ -52,8 +52,11 @@ def test_where_everything_is_labelled_there_is_nothing_to_hold_to(pairs: list[La
     assert Anchor.of(pairs, CrossEncoder(str(model_dir)), 0.1, 1) is None
 
 
-def test_its_scores_are_those_of_the_model(model_dir: Path) -> None:
+@pytest.mark.parametrize("kind", ["sequence classifier", "another kind"])
+def test_its_scores_are_those_of_the_model(kind: str, model_dir: Path) -> None:
     model = CrossEncoder(str(model_dir))
+    if kind == "another kind":
+        model.model.__class__ = type("Reranker", (type(model.model),), {})
     anchor = Anchor.of(PAIRS, model, 0.1, 1)
     assert anchor is not None
     logits = model.predict(anchor.pairs, activation_fn=torch.nn.Identity())

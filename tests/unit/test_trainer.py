@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ PAIRS = [
 ]
 
 
-def trained(recipe: str, base: Path, out: Path, **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
+def trained(
+    recipe: str, base: Path, out: Path, pairs: Sequence[LabelledPair] = PAIRS, **changes: Any
+) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The loss of each step, and the weights at the end."""
     config = {"recipe": recipe, "base_path": str(base), "base_name": "tiny", "base_on_hub": False}
     config |= {"batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "seed": 42} | changes
     out.mkdir(exist_ok=True)
     stream = io.StringIO()
-    train(config, PAIRS, RunFiles(out), Reporter(stream, 1))
+    train(config, list(pairs), RunFiles(out), Reporter(stream, 1))
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     return [event["loss"] for event in events if "loss" in event], load_file(out / "model" / "model.safetensors")
 
@@ -82,6 +85,23 @@ def test_the_batches_are_cut_into_parts(still_model: Path, tmp_path: Path, monke
     # The labelled pairs, and with each of the 3 batches as many of the anchor's.
     assert sum(sizes) == len(PAIRS) + 3 * 16
     assert len(sizes) > 6 and max(sizes) < 16
+
+
+@pytest.mark.parametrize("loss", ["BinaryCrossEntropyLoss", "RankNetLoss"])
+def test_the_default_trains_in_bfloat16_on_a_processor(
+    loss: str, still_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine whose processor would be slower in it, and so would not."""
+    of_few_queries = [
+        LabelledPair(f"q{place // 4}", f"query {place // 4}", pair.passage, pair.label)
+        for place, pair in enumerate(PAIRS)
+    ]
+    found = {}
+    for has in (False, True):
+        monkeypatch.setattr(training, "has_bfloat16", lambda has=has: has)
+        found[has], _ = trained("default", still_model, tmp_path / str(has), of_few_queries, epochs=1, loss=loss)
+    assert found[True] == pytest.approx(found[False], abs=0.05)
+    assert found[True] != found[False]
 
 
 def test_a_batch_of_one_is_a_part(still_model: Path, tmp_path: Path) -> None:
