@@ -6,7 +6,7 @@ a reason. A model that OpenVINO scores is kept as it was converted, with the out
 start needs neither torch nor transformers.
 
 Converting and checking take some seconds. Where somebody waits for the first model, `load_at_once` has one that scores
-plainly until then.
+plainly until then, and convert.py makes the conversion outside of the app's process.
 """
 
 from __future__ import annotations
@@ -158,6 +158,17 @@ def check_lists() -> list[list[tuple[str, str]]]:
     lists = [[(example["query"], passage) for passage in passages] for example in examples]
     lists[0].append((examples[0]["query"], " ".join(passages)))
     return lists
+
+
+def may_convert(wanted: str) -> bool:
+    """Whether the first way that `load_model` tries here is OpenVINO's, whose conversion can be kept."""
+    import torch
+
+    return (
+        wanted.startswith((AUTO, "openvino"))
+        and importlib.util.find_spec("openvino") is not None
+        and not torch.accelerator.is_available()
+    )
 
 
 def _plans(wanted: str, device: str, notes: list[str]) -> list[Plan]:

@@ -19,7 +19,8 @@ import numpy as np
 from cachetools import LRUCache
 
 from errors import InvalidInput, UnusableModel
-from reranker.loading import AUTO, load_at_once, load_model
+from reranker.convert import convert_apart
+from reranker.loading import AUTO, load_at_once, load_model, may_convert
 from reranker.scoring_queue import ScoringQueue
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Reranker:
         engine is ready, which is prepared in the background. Raises UnusableModel with the reason where the model
         cannot be used.
         """
+        self._closing = threading.Event()
         self._preparing = threading.Timer(SECONDS_BEFORE_PREPARING, self._prepare, (path, engine, conversions))
         self._preparing.name, self._preparing.daemon = "prepare-engine", True
         if at_once:
@@ -99,13 +101,17 @@ class Reranker:
     def _prepare(self, path: Path, engine: str, conversions: Path | None) -> None:
         """Put the best engine in place of the first one; requests under way finish on that."""
         try:
-            self.loaded = load_model(path, engine, conversions)
+            if conversions and may_convert(engine):
+                convert_apart(path, engine, conversions, self._closing)
+            if not self._closing.is_set():
+                self.loaded = load_model(path, engine, conversions)
         except Exception as error:
             log.exception("No faster engine could be prepared")
             self.loaded = replace(self.loaded, reason=f"No faster engine could be prepared: {error}")
 
     def close(self) -> None:
-        """Begin no preparation any more, and wait for one that has begun: it cannot be broken off half way."""
+        """Begin no preparation any more, and wait for one that goes on in this process: it cannot be broken off."""
+        self._closing.set()
         self._preparing.cancel()
         if self._preparing.is_alive():
             self._preparing.join(SECONDS_TO_PREPARE)

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
@@ -24,6 +25,7 @@ from reranker.loading import LAST_RESORT, PLANS, RanksDiffer, check_lists, compa
 from reranker.model import Reranker
 from reranker.sources import STARTER_DIR
 from settings import ENGINES
+from tests.serving import eventually
 
 ROOT = Path(__file__).parents[2]
 PAIRS = [
@@ -242,7 +244,13 @@ def wait_until_prepared(reranker: Reranker) -> None:
 
 
 @pytest.mark.parametrize("model", ["tiny", "starter"])
-def test_it_scores_at_once_and_faster_later(model: str, model_dir: Path, tmp_path: Path) -> None:
+def test_it_scores_at_once_and_faster_later(
+    model: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert_here(*_: object) -> None:
+        raise AssertionError("Every request would wait for this; a process of its own converts.")
+
+    monkeypatch.setattr(loading.engines, "convert", convert_here)
     path = model_dir if model == "tiny" else STARTER_DIR
     reranker = Reranker(path, conversions=tmp_path, at_once=True)
     assert reranker.loaded.engine.plan == PLANS["torch-float32"]
@@ -256,6 +264,32 @@ def test_it_scores_at_once_and_faster_later(model: str, model_dir: Path, tmp_pat
     assert reranker.scores(PAIRS) == pytest.approx(right, abs=1e-4 if plan.precision == "float32" else 0.1)
     # The next time what was prepared is there at once.
     assert Reranker(path, conversions=tmp_path, at_once=True).loaded.engine.plan.backend == "openvino"
+
+
+def test_what_the_process_that_converts_cannot_keep_is_converted_here(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "SECONDS_BEFORE_PREPARING", 0.0)
+    (tmp_path / "a file").write_text("no directory can be made in this")
+    reranker = Reranker(model_dir, conversions=tmp_path / "a file" / "engines", at_once=True)
+    wait_until_prepared(reranker)
+    assert reranker.loaded.engine.plan.backend == "openvino"
+
+
+def test_closing_ends_the_process_that_converts(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def converting() -> list[psutil.Process]:
+        children = psutil.Process().children()
+        return [child for child in children if "reranker.convert" in child.cmdline()]
+
+    monkeypatch.setattr(model_module, "SECONDS_BEFORE_PREPARING", 0.0)
+    reranker = Reranker(model_dir, conversions=tmp_path, at_once=True)
+    eventually(converting, "the process has begun")
+    reranker.close()
+    assert not converting()
+    assert not list(tmp_path.iterdir())
+    assert reranker.loaded.engine.plan == PLANS["torch-float32"]
 
 
 def test_where_nothing_faster_can_be_prepared_it_goes_on(
