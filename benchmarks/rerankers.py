@@ -27,13 +27,17 @@ NAMES = {"flashrank": "FlashRank (int8 ONNX, one padded batch)", "fastembed": "f
 
 @dataclass(frozen=True)
 class Timed:
-    """A reranker under measurement. `rank` gives the seconds that it took, and the (N,) scores."""
+    """A reranker under measurement. `rank` gives the seconds that it took, and the (N,) scores.
+
+    `dtype` is what it multiplies in, None where torch has no such product to measure it by.
+    """
 
     name: str
     rank: Callable[[str, list[str]], tuple[float, np.ndarray]]
+    dtype: torch.dtype | None = torch.float32
 
 
-def timed(name: str, score: Callable[[str, list[str]], np.ndarray]) -> Timed:
+def timed(name: str, score: Callable[[str, list[str]], np.ndarray], dtype: torch.dtype) -> Timed:
     """A reranker of this process."""
 
     def rank(query: str, passages: list[str]) -> tuple[float, np.ndarray]:
@@ -41,7 +45,7 @@ def timed(name: str, score: Callable[[str, list[str]], np.ndarray]) -> Timed:
         scores = score(query, passages)
         return time.perf_counter() - started, np.asarray(scores)
 
-    return Timed(name, rank)
+    return Timed(name, rank, dtype)
 
 
 def plain(path: Path, batch_size: int, dtype: torch.dtype = torch.float32) -> Timed:
@@ -53,7 +57,7 @@ def plain(path: Path, batch_size: int, dtype: torch.dtype = torch.float32) -> Ti
         pairs = [(query, passage) for passage in passages]
         return model.predict(pairs, batch_size=batch_size, show_progress_bar=False)
 
-    return timed(f"CrossEncoder.predict, {precision}, batch {batch_size}", score)
+    return timed(f"CrossEncoder.predict, {precision}, batch {batch_size}", score, dtype)
 
 
 def ours(path: Path, engine: str) -> Timed:
@@ -64,7 +68,8 @@ def ours(path: Path, engine: str) -> Timed:
         reranker._known.clear()
         return np.array(reranker.scores([(query, passage) for passage in passages]))
 
-    return timed(f"Rerank Workbench: {reranker.loaded.engine.plan}", score)
+    plan = reranker.loaded.engine.plan
+    return timed(f"Rerank Workbench: {plan}", score, getattr(torch, plan.precision))
 
 
 def other_library(peer: str, model_dir: Path, stack: ExitStack) -> Timed:
@@ -97,7 +102,7 @@ def other_library(peer: str, model_dir: Path, stack: ExitStack) -> Timed:
         answer = ask({"query": query, "passages": passages})
         return answer["seconds"], np.array(answer["scores"])
 
-    return Timed(NAMES[peer], rank)
+    return Timed(NAMES[peer], rank, None if peer == "flashrank" else torch.float32)
 
 
 def all_rerankers(path: Path, stack: ExitStack) -> list[Timed]:

@@ -102,9 +102,9 @@ def agreement(right: np.ndarray, given: np.ndarray) -> str:
 
 def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_peers: int) -> dict[str, dict[str, float]]:
     """Print one row for each reranker, one column for each workload; returns the factors by workload and name."""
-    peak = peak_flops(torch.float32)
     with ExitStack() as stack:
         rerankers = all_rerankers(path, stack)
+        peaks = {reranker.dtype: peak_flops(reranker.dtype) for reranker in rerankers if reranker.dtype}
         columns = []
         for load in loads:
             few = len(load.passages) <= most_for_peers
@@ -119,18 +119,20 @@ def speed_table(path: Path, loads: Sequence[Workload], rounds: int, most_for_pee
                 cells.append("")
                 continue
             seconds, scores = column[reranker.name]
-            share = flops(path, load, shortened=reranker is rerankers[-1]) / seconds / peak
-            cells.append(
-                f"**{column[base][0] / seconds:.2f}** ({agreement(column[base][1], scores)}; {share:.0%} of peak)"
-            )
+            facts = agreement(column[base][1], scores)
+            if peak := peaks.get(reranker.dtype):
+                share = flops(path, load, shortened=reranker is rerankers[-1]) / seconds / peak
+                facts += f"; {share:.0%} of peak"
+            cells.append(f"**{column[base][0] / seconds:.2f}** ({facts})")
         print(f"| {reranker.name} | {' | '.join(cells)} |")
     factors = {
         load.name: {name: column[base][0] / seconds for name, (seconds, _) in column.items()}
         for load, column in zip(loads, columns, strict=True)
     }
+    reached = " and ".join(f"{peak / 1e9:,.0f} in {str(dtype)[6:]}" for dtype, peak in peaks.items())
     print(
         "\nIn brackets: Spearman against it and the same among the first ten; the operations that it needs as a share "
-        f"of the {peak / 1e9:,.0f} GFLOP/s that a product of large float32 matrices reaches here.\n"
+        f"of what a product of large matrices in its precision reaches here, in GFLOP/s {reached}.\n"
     )
     return factors
 
