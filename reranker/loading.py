@@ -87,11 +87,14 @@ def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None
         return load_model(path, wanted, conversions), True
 
 
-def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) -> LoadedModel:
+def load_model(
+    path: Path, wanted: str = AUTO, conversions: Path | None = None, checked: Plan | None = None
+) -> LoadedModel:
     """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
 
     `wanted` is AUTO, one of LIBRARIES or one of PLANS; `conversions` a directory for converted models, None to keep
-    none. Raises UnusableModel with the reason where the model cannot be used.
+    none. `checked` is the way that a model of the same architecture and tokenizer was scored, once it had been checked:
+    this one is then scored likewise. Raises UnusableModel with the reason where the model cannot be used.
     """
     kept = _Conversion.of(path, wanted, conversions) if conversions else None
     if kept and (loaded := kept.load()):
@@ -101,10 +104,11 @@ def load_model(path: Path, wanted: str = AUTO, conversions: Path | None = None) 
     inputs = _inputs_of(cross_encoder.tokenizer)
     builder = _Builder(cross_encoder, tokenizer, inputs)
     notes: list[str] = []
-    for plan in _plans(wanted, cross_encoder.device.type, notes):
+    plans = _plans(wanted, cross_encoder.device.type, notes)
+    for plan in [checked, *plans] if checked else plans:
         try:
             engine = builder.build(plan)
-            agreement = builder.check(engine)
+            agreement = "Checked on a model of its kind." if plan == checked else builder.check(engine)
         except Exception as error:  # converting and compiling fail in a dozen ways, all of which mean: take another
             if plan == LAST_RESORT:
                 raise UnusableModel(f"The model loads but cannot score: {first_line(error)}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from reranker.dataset import JudgedQuery, LabelledPair, Suspect
+from reranker.engine import Plan
 from reranker.evaluation import Evaluation, evaluate
 from reranker.model import Reranker
 from reranker.reporter import PhaseReporter, Reporter
@@ -16,12 +18,30 @@ class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
+# How the models of each kind are scored; see _kind.
+_checked: dict[str, Plan] = {}
+
+
 def load(model_dir: Path) -> Reranker:
-    """The model in `model_dir`, tried out."""
+    """The model in `model_dir`, tried out.
+
+    Whether it is scored as sentence-transformers would is checked once for all models of one configuration and
+    tokenizer: it does not hang on the weights, and takes longer than to measure some dozen queries.
+    """
+    kind = _kind(model_dir)
     # With torch, which is loaded anyway: to convert a model that is measured once would take longer than measuring.
-    reranker = Reranker(model_dir, engine="torch")
+    reranker = Reranker(model_dir, engine="torch", checked=_checked.get(kind))
     reranker.smoke_test()
+    _checked[kind] = reranker.loaded.engine.plan
     return reranker
+
+
+def _kind(model_dir: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("config.json", "tokenizer.json", "modules.json"):
+        if (model_dir / name).is_file():
+            digest.update((model_dir / name).read_bytes())
+    return digest.hexdigest()
 
 
 def measure(

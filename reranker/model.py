@@ -20,6 +20,7 @@ from cachetools import LRUCache
 
 from errors import InvalidInput, UnusableModel
 from reranker.convert import convert_apart
+from reranker.engine import Plan
 from reranker.loading import AUTO, load_at_once, load_model, may_convert
 from reranker.scoring_queue import ScoringQueue
 
@@ -76,11 +77,12 @@ class Reranker:
         engine: str = AUTO,
         conversions: Path | None = None,
         at_once: bool = False,
+        checked: Plan | None = None,
     ) -> None:
         """Load the cross-encoder in the directory `path`: safetensors only, no code of its own is run.
 
-        `queue` is where its pairs wait to be scored, one of its own where none is given; for `engine` and
-        `conversions` see `load_model`. With `at_once` it scores as soon as it can, and faster from when the best
+        `queue` is where its pairs wait to be scored, one of its own where none is given; for `engine`, `conversions`
+        and `checked` see `load_model`. With `at_once` it scores as soon as it can, and faster from when the best
         engine is ready, which is prepared in the background. Raises UnusableModel with the reason where the model
         cannot be used.
         """
@@ -92,7 +94,7 @@ class Reranker:
             if not is_best:
                 self._preparing.start()
         else:
-            self.loaded = load_model(path, engine, conversions)
+            self.loaded = load_model(path, engine, conversions, checked)
         self.max_tokens = self.loaded.tokenizer.max_tokens
         self._queue = queue or ScoringQueue()
         self._known: LRUCache[bytes, PairScore] = LRUCache(CACHED_PAIRS)
