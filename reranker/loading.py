@@ -18,6 +18,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ TIE = 0.05
 LEAST_CONCORDANCE = 0.98
 # Converted models on the disk: those that were used last. Another one is made again when it is needed.
 KEPT_CONVERSIONS = 4
+UNFINISHED = "unfinished-"
+SECONDS_TO_WRITE = 600
 FORMAT = 2
 # A tokenizer without a limit of its own says so with a number beyond all bounds.
 LONGEST_LIMIT = 100_000
@@ -282,7 +285,7 @@ class _Conversion:
 
         try:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(dir=self.directory.parent))
+            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory.parent))
             openvino.save_model(converted, unfinished / "model.xml", compress_to_fp16=False)
             (unfinished / "tokenizer.json").write_text(loaded.tokenizer.definition, encoding="utf-8")
             facts = {
@@ -304,6 +307,10 @@ def _forget_oldest(root: Path) -> None:
     kept = sorted(root.glob("*/engine.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in kept[KEPT_CONVERSIONS:]:
         shutil.rmtree(path.parent, ignore_errors=True)
+    # What a process left that was ended while it wrote.
+    for path in root.glob(f"{UNFINISHED}*"):
+        if time.time() - path.stat().st_mtime > SECONDS_TO_WRITE:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _digest(path: Path) -> str:

@@ -188,6 +188,15 @@ def test_only_the_conversions_used_last_are_kept(tmp_path: Path, monkeypatch: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
 
 
+def test_what_a_process_left_that_was_ended_while_it_wrote_goes(tmp_path: Path) -> None:
+    for name in ("unfinished-old", "unfinished-under-way"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.bin").write_bytes(b"half of it")
+    os.utime(tmp_path / "unfinished-old", (0, 0))
+    loading._forget_oldest(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished-under-way"]
+
+
 # The check
 
 
