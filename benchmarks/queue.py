@@ -1,4 +1,4 @@
-"""How many labels a strategy needs: pairs chosen by *gain* beside pairs chosen at random.
+"""How many labels a strategy needs: pairs chosen by *gain*, or another one, beside pairs chosen at random.
 
     python -m benchmarks.queue --data DIR --work DIR
 
@@ -42,7 +42,6 @@ from storage.score_store import ScoreStore
 
 # Parameters of the strategies are chosen on others than these.
 SETS = ("quepid_haystack_products", "wikiqa_dev", "tatqa_dev", "financial_qa_10k")
-STRATEGIES = ("random", "gain")
 COUNTS = (20, 40, 80)
 SEEDS = (1, 2, 3)
 # Pairs to measure on and pairs that wait to be labelled: those of whole queries, up to so many.
@@ -179,24 +178,25 @@ def labels_needed(labels: Sequence[int], values: Sequence[float], wanted: float)
     raise ValueError(f"the curve never reaches {wanted}")
 
 
-def compare(curves: dict[str, list[list[dict]]]) -> tuple[list[str], float | None]:
-    """Rows of a table, one for each strategy, and how many times as many labels random pairs take; None where one of
-    the two never does better than without labels, so that there is nothing to reach."""
+def compare(curves: dict[str, list[list[dict]]]) -> list[str]:
+    """Rows of a table, one for each strategy. The last figure is how many times as many labels random pairs take for
+    the same nDCG@10; "-" where one of the two never does better than without labels, so that there is nothing to
+    reach."""
     means = {
         name: np.mean([[point["ndcg"] for point in curve] for curve in runs], axis=0).tolist()
         for name, runs in curves.items()
     }
-    wanted = min(max(values[1:]) for values in means.values())
-    needed = {}
-    if wanted > means["random"][0]:
-        needed = {name: labels_needed(COUNTS, values[1:], wanted) for name, values in means.items()}
+    at_random = means["random"]
     rows = []
     for name, values in means.items():
         relevant = np.mean([curve[-1]["relevant"] / curve[-1]["labels"] for curve in curves[name]])
         figures = " | ".join(f"{value:.4f}" for value in values)
-        reached = f"{needed[name]:.0f} for {wanted:.4f}" if needed else "-"
-        rows.append(f"{name} | {figures} | {relevant:.0%} | {reached}")
-    return rows, needed["random"] / needed["gain"] if needed else None
+        wanted, times = min(max(values[1:]), max(at_random[1:])), "-"
+        if name != "random" and wanted > at_random[0]:
+            needed, needed_at_random = (labels_needed(COUNTS, curve[1:], wanted) for curve in (values, at_random))
+            times = f"{needed_at_random / needed:.2f} ({needed_at_random:.0f} and {needed:.0f} for {wanted:.4f})"
+        rows.append(f"{name} | {figures} | {relevant:.0%} | {times}")
+    return rows
 
 
 def main() -> None:
@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the directory of the judged sets")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--strategies", nargs="+", default=["gain"], help="what is compared with random")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--recipe", default=DEFAULT_RECIPE)
     parser.add_argument("--learning-rate", type=float, help="in place of the recipe's own")
@@ -218,22 +219,17 @@ def main() -> None:
     starter = Reranker(STARTER_DIR, engine="torch")
     counts = " | ".join(f"{count} labels" for count in (0, *COUNTS))
     lines = [
-        f"| set | strategy | {counts} | of them relevant | labels needed |",
+        f"| set | strategy | {counts} | of them relevant | at random, times as many labels |",
         "| --- " * (len(COUNTS) + 5) + "|",
     ]
-    ratios = {}
     for name in given.sets:
-        curves: dict[str, list[list[dict]]] = {strategy: [] for strategy in STRATEGIES}
+        curves: dict[str, list[list[dict]]] = {strategy: [] for strategy in ("random", *given.strategies)}
         for seed in given.seeds:
             config = TrainingConfig.of(given.recipe, seed=seed, learning_rate=given.learning_rate)
             for strategy, runs in curves.items():
                 runs.append(simulate(given.data / name, strategy, config, starter, given.work))
-        rows, ratios[name] = compare(curves)
-        lines += [f"| {name} | {row} |" for row in rows]
+        lines += [f"| {name} | {row} |" for row in compare(curves)]
     print("\n".join(lines))
-    for name, ratio in ratios.items():
-        took = "not both do better than without labels" if ratio is None else f"random takes {ratio:.2f} times as many"
-        print(f"{name}: {took}")
 
 
 if __name__ == "__main__":

@@ -30,18 +30,25 @@ def test_what_is_never_reached_is_no_number() -> None:
 
 
 def test_the_same_ndcg_is_the_best_that_both_reach() -> None:
-    curves = {"random": [curve(0.4, 0.4, 0.5, 0.6)], "gain": [curve(0.4, 0.5, 0.6, 0.7)]}
-    rows, ratio = compare(curves)
-    assert ratio == pytest.approx(80 / 40)
-    assert [row.rpartition("| ")[2] for row in rows] == ["80 for 0.6000", "40 for 0.6000"]
+    rows = compare({"random": [curve(0.4, 0.4, 0.5, 0.6)], "gain": [curve(0.4, 0.5, 0.6, 0.7)]})
+    assert [row.rpartition("| ")[2] for row in rows] == ["-", "2.00 (80 and 40 for 0.6000)"]
     assert "| 25% |" in rows[0]
+
+
+def test_each_strategy_is_held_against_random_by_itself() -> None:
+    curves = {
+        "random": [curve(0.4, 0.4, 0.5, 0.6)],
+        "gain": [curve(0.4, 0.6, 0.6, 0.6)],
+        "top": [curve(0.4, 0.4, 0.5, 0.5)],
+    }
+    assert [row.rpartition("| ")[2].split(" ")[0] for row in compare(curves)] == ["-", "4.00", "1.00"]
 
 
 def test_means_are_taken_over_seeds() -> None:
     curves = {"random": [curve(0.4, 0.4, 0.4, 0.5)] * 2, "gain": [curve(0.4, 0.5, 0.5, 0.5), curve(0.4, 0.3, 0.5, 0.5)]}
-    assert compare(curves)[1] == pytest.approx(80 / 40)
+    assert compare(curves)[1].endswith("2.00 (80 and 40 for 0.5000)")
 
 
 def test_where_one_never_gains_there_is_nothing_to_compare() -> None:
-    rows, ratio = compare({"random": [curve(0.5, 0.4, 0.3, 0.2)], "gain": [curve(0.5, 0.5, 0.6, 0.7)]})
-    assert ratio is None and all(row.endswith("| -") for row in rows)
+    rows = compare({"random": [curve(0.5, 0.4, 0.3, 0.2)], "gain": [curve(0.5, 0.5, 0.6, 0.7)]})
+    assert all(row.endswith("| -") for row in rows)
