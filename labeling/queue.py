@@ -130,7 +130,7 @@ def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "gain": Strategy(("random",), "what teaches most, some at random", gain),
+    "gain": Strategy(("random",), "unsure and unlike the last ones, some at random", gain),
     "uncertain": Strategy(("random",), "where the model is least sure", _named("uncertain", by_uncertainty)),
     "disagreement": Strategy(
         ("disputed", "random"), "where annotators or models differ", _named("disagreement", by_disagreement)
