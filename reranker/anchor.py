@@ -2,10 +2,9 @@
 
 A few dozen labels say little, and binary cross-entropy takes them at their word: where most of the passages that were
 judged are relevant, all scores go up, whatever they are for. So each step also looks at as many pairs that have no
-label, a query with a passage that was judged for another, and takes for their label the probability that the model
-gave them before it was trained (Li and Hoiem, 2016, "Learning without forgetting"). Probabilities and not scores:
-whether what has nothing to do with a query scores -6 or -9 is of no account, and to hold on to it would keep the model
-from learning what kind of passage this collection's answers are.
+label, a query with a passage that was judged for another, and holds the model to the scores that it gave them before
+it was trained. The penalty is that of learning without forgetting (Li and Hoiem, 2016, "Learning without forgetting"),
+with the squared error of the scores, as in knowledge distillation for rerankers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 
 from reranker.dataset import LabelledPair
 from reranker.loading import logits
@@ -32,10 +30,10 @@ LABELS_OF_FULL_WEIGHT = 70
 
 @dataclass(frozen=True)
 class Anchor:
-    """(query, passage) pairs without a label, the (N,) probabilities they had, and what holding to these counts."""
+    """(query, passage) pairs without a label, the (N,) scores that they had, and what holding to these counts."""
 
     pairs: list[tuple[str, str]]
-    probabilities: np.ndarray
+    scores: np.ndarray
     weight: float
     seed: int
 
@@ -48,9 +46,9 @@ class Anchor:
         drawn = draw(pairs, seed)
         if not drawn:
             return None
-        probabilities = expit(logits(model, drawn).astype(np.float32))
+        scores = logits(model, drawn)
         weight *= min(1.0, LABELS_OF_FULL_WEIGHT / len(pairs))
-        return cls(drawn, probabilities, weight, seed)
+        return cls(drawn, scores.astype(np.float32), weight, seed)
 
     def batch(self, step: int, size: int) -> dict[str, Any]:
         """So many pairs for a step, the same ones each time that it is made, with the columns of a batch of labels."""
@@ -60,7 +58,7 @@ class Anchor:
         return {
             "sentence_0": [self.pairs[place][0] for place in places],
             "sentence_1": [self.pairs[place][1] for place in places],
-            "label": torch.from_numpy(self.probabilities[places]),
+            "label": torch.from_numpy(self.scores[places]),
         }
 
 

@@ -19,9 +19,9 @@ class Recipe:
     With `fast`, batches are worked through in parts of similar length, in bfloat16 where the machine multiplies in it
     (see trainer.py): the gradient is the same up to rounding. Without, it is the plain trainer's bit for bit. The
     learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `anchor`,
-    binary cross-entropy counts as many pairs without a label too, so many times, with the probabilities that they had
-    for labels (anchor.py). With `folds` as many more models are trained, each without a part of the queries, and the
-    mean of all is kept (cross_check.py).
+    a loss that is a mean over pairs has so many times the drift on pairs without a label added to it (anchor.py). With
+    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept
+    (cross_check.py).
     """
 
     name: str
@@ -46,7 +46,7 @@ DEFAULT = Recipe(
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
-    anchor=1,
+    anchor=0.1,
     folds=3,
     epochs=4,
     learning_rate=1e-4,

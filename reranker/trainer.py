@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
+from sentence_transformers.cross_encoder.losses import MSELoss
 
 from reranker.anchor import Anchor
 from reranker.tokens import batches_by_tokens
@@ -88,8 +89,7 @@ class SharingTrainer(CrossEncoderTrainer):
 class MicroBatchTrainer(SharingTrainer):
     """Trains on batches in parts, and holds on to an anchor.
 
-    Takes what CrossEncoderTrainer takes, `count_tokens` for a (query, passage), and the anchor, if there is one: its
-    probabilities are labels for the same loss.
+    Takes what CrossEncoderTrainer takes, `count_tokens` for a (query, passage), and the anchor, if there is one.
     """
 
     def __init__(
@@ -98,14 +98,16 @@ class MicroBatchTrainer(SharingTrainer):
         super().__init__(*args, **options)
         self._count_tokens = count_tokens
         self._anchor = anchor
+        self._label_loss, self._anchor_loss = self.loss, MSELoss(self.model)
 
     def _step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None
     ) -> torch.Tensor:
         loss = self._step_in_parts(model, inputs, 1.0, num_items)
         if self._anchor:
-            self._weight = 1.0
+            self.loss, self._weight = self._anchor_loss, 1.0
             self._step_in_parts(model, self._own_of_anchor(), self._anchor.weight, num_items)
+            self.loss = self._label_loss
         # What is reported is the loss of the labels.
         return loss
 

@@ -61,8 +61,8 @@ def is_in_parts(config: dict[str, Any]) -> bool:
 
 
 def is_anchored(config: dict[str, Any]) -> bool:
-    """Whether a training is held to what the model knew before (anchor.py): only with probabilities for labels."""
-    return is_in_parts(config) and loss_of(config) == "BinaryCrossEntropyLoss" and recipe_of(config).anchor > 0
+    """Whether a training is held to what the model knew before (anchor.py)."""
+    return is_in_parts(config) and recipe_of(config).anchor > 0
 
 
 def is_main_process() -> bool:
