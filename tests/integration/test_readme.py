@@ -70,4 +70,12 @@ def test_the_front_matter_makes_it_a_space() -> None:
 def test_every_file_that_it_shows_is_there() -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not is_there(*link.partition("#")[::2])] == []
+
+
+def is_there(path: str, section: str) -> bool:
+    """Whether this file is there, and in it the section that a link names after "#"."""
+    if not section:
+        return (ROOT / path).exists()
+    headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    return section in [heading.lower().replace(" ", "-") for heading in headings]
