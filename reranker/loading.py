@@ -2,8 +2,8 @@
 
 The ways to score are tried in order, the fastest for this machine first. Each is checked once on real pairs against
 what plain sentence-transformers gives in float32; one whose ranks differ, or that cannot be built, is passed over with
-a reason. A model that OpenVINO scores is kept as it was converted, with the outcome of the check, so that the next
-start needs neither torch nor transformers.
+a reason. A model that OpenVINO scores is kept as it was converted, with the outcome of the check (conversions.py), so
+that the next start needs neither torch nor transformers.
 
 Converting and checking take some seconds. Where somebody waits for the first model, `load_at_once` has one that scores
 plainly until then, and convert.py makes the conversion outside of the app's process.
@@ -12,15 +12,10 @@ plainly until then, and convert.py makes the conversion outside of the app's pro
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
 import json
 import logging
-import shutil
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +23,7 @@ import numpy as np
 
 from errors import UnusableModel
 from reranker import engine as engines
+from reranker.conversions import Conversion, LoadedModel, first_line
 from reranker.engine import Engine, InputFormat, LibraryEngine, OpenVINOEngine, Plan, TorchEngine
 from reranker.tokens import PairTokenizer
 
@@ -54,22 +50,8 @@ PLANS = {
 # tied: a cross-encoder gives nearly the same low score to everything that has nothing to do with the query.
 TIE = 0.05
 LEAST_CONCORDANCE = 0.98
-# Converted models on the disk: those that were used last. Another one is made again when it is needed.
-KEPT_CONVERSIONS = 4
-UNFINISHED = "unfinished-"
-SECONDS_TO_WRITE = 600
-FORMAT = 2
 # A tokenizer without a limit of its own says so with a number beyond all bounds.
 LONGEST_LIMIT = 100_000
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that is ready to score, and in a sentence for people why this engine scores with it."""
-
-    tokenizer: PairTokenizer
-    engine: Engine
-    reason: str
 
 
 def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None) -> tuple[LoadedModel, bool]:
@@ -78,7 +60,7 @@ def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None
     That is a kept conversion, or a model that torch scores in float32 as transformers loads it; of a model that is no
     plain sequence classifier, nothing comes sooner than what `load_model` returns.
     """
-    kept = _Conversion.of(path, wanted, conversions) if conversions else None
+    kept = Conversion.of(path, wanted, conversions) if conversions else None
     if kept and (loaded := kept.load()):
         return loaded, True
     if PLANS.get(wanted) in (PLAIN, LAST_RESORT) or not _is_plain_classifier(path):
@@ -99,7 +81,7 @@ def load_model(
     none. `checked` is the way that a model of the same architecture and tokenizer was scored, once it had been checked:
     this one is then scored likewise. Raises UnusableModel with the reason where the model cannot be used.
     """
-    kept = _Conversion.of(path, wanted, conversions) if conversions else None
+    kept = Conversion.of(path, wanted, conversions) if conversions else None
     if kept and (loaded := kept.load()):
         return loaded
     cross_encoder = _load_cross_encoder(path)
@@ -239,90 +221,6 @@ class _Builder:
         return compare_ranks(self.expected, [engine.score(pairs) for pairs in self.lists])
 
 
-@dataclass(frozen=True)
-class _Conversion:
-    """A converted model on the disk: `model.xml` with `model.bin`, `tokenizer.json` and `engine.json`."""
-
-    directory: Path
-    made_for: dict[str, Any]
-
-    @classmethod
-    def of(cls, model_path: Path, wanted: str, root: Path) -> _Conversion | None:
-        """Where the conversion of a model would be; None where OpenVINO is not installed."""
-        if not importlib.util.find_spec("openvino"):
-            return None
-        import openvino
-
-        made_for = {
-            "format": FORMAT,
-            "wanted": wanted,
-            "openvino": openvino.__version__,
-            "processor": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
-            "capabilities": engines.capabilities(),
-        }
-        return cls(root / _digest(model_path), made_for)
-
-    def load(self) -> LoadedModel | None:
-        """The model as it was kept; None where there is none, or it was made for another machine or setting."""
-        try:
-            facts = json.loads((self.directory / "engine.json").read_text(encoding="utf-8"))
-            if facts["made_for"] != self.made_for:
-                return None
-            inputs = InputFormat(tuple(facts["inputs"]["names"]), facts["inputs"]["pad_id"])
-            engine = OpenVINOEngine(self.directory / "model.xml", inputs, facts["precision"])
-            definition = (self.directory / "tokenizer.json").read_text(encoding="utf-8")
-            (self.directory / "engine.json").touch()
-            return LoadedModel(PairTokenizer(definition, facts["max_tokens"]), engine, facts["reason"])
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # whatever is wrong with a kept conversion, it can be made again
-            log.warning("A converted model cannot be used and is made again: %s", first_line(error))
-            return None
-
-    def save(self, converted: Any, loaded: LoadedModel, inputs: InputFormat) -> None:
-        """Keep a conversion, in one step. What goes wrong is only logged: the model is loaded already."""
-        import openvino
-
-        try:
-            self.directory.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory.parent))
-            openvino.save_model(converted, unfinished / "model.xml", compress_to_fp16=False)
-            (unfinished / "tokenizer.json").write_text(loaded.tokenizer.definition, encoding="utf-8")
-            facts = {
-                "made_for": self.made_for,
-                "precision": loaded.engine.plan.precision,
-                "inputs": asdict(inputs),
-                "max_tokens": loaded.tokenizer.max_tokens,
-                "reason": loaded.reason,
-            }
-            (unfinished / "engine.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-            shutil.rmtree(self.directory, ignore_errors=True)
-            unfinished.rename(self.directory)
-            _forget_oldest(self.directory.parent)
-        except OSError as error:
-            log.warning("The converted model could not be kept: %s", error)
-
-
-def _forget_oldest(root: Path) -> None:
-    kept = sorted(root.glob("*/engine.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in kept[KEPT_CONVERSIONS:]:
-        shutil.rmtree(path.parent, ignore_errors=True)
-    # What a process left that was ended while it wrote.
-    for path in root.glob(f"{UNFINISHED}*"):
-        if time.time() - path.stat().st_mtime > SECONDS_TO_WRITE:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _digest(path: Path) -> str:
-    """A name for what a model directory holds: other weights, configuration or tokenizer give another."""
-    digest = hashlib.sha256()
-    for file in sorted([*path.glob("*.json"), *path.glob("*.txt"), *path.glob("*.safetensors")]):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:32]
-
-
 def _is_plain_classifier(path: Path) -> bool:
     """Whether a directory holds a sequence classifier of transformers and nothing that sentence-transformers adds."""
     try:
@@ -397,8 +295,3 @@ def logits(cross_encoder: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> np.
         return cross_encoder.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
     scorer = TorchEngine(shortened(cross_encoder.model), _inputs_of(cross_encoder.tokenizer), "float32")
     return scorer.score(tokenizer_of(cross_encoder).encode(list(pairs)))
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from errors import UnusableModel
 from reranker import loading
 from reranker import model as model_module
+from reranker.conversions import LoadedModel, forget_oldest
 from reranker.engine import Plan
 from reranker.loading import LAST_RESORT, PLANS, RanksDiffer, check_lists, compare_ranks, load_model
 from reranker.model import Reranker
@@ -184,7 +185,7 @@ def test_only_the_conversions_used_last_are_kept(tmp_path: Path, monkeypatch: py
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "engine.json").write_text("{}")
         os.utime(tmp_path / str(number) / "engine.json", (number, number))
-    loading._forget_oldest(tmp_path)
+    forget_oldest(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
 
 
@@ -193,7 +194,7 @@ def test_what_a_process_left_that_was_ended_while_it_wrote_goes(tmp_path: Path) 
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.bin").write_bytes(b"half of it")
     os.utime(tmp_path / "unfinished-old", (0, 0))
-    loading._forget_oldest(tmp_path)
+    forget_oldest(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["unfinished-under-way"]
 
 
@@ -330,7 +331,7 @@ def test_closing_waits_for_what_is_being_prepared(model_dir: Path, monkeypatch: 
     monkeypatch.setattr(model_module, "SECONDS_BEFORE_PREPARING", 0.0)
     begun, prepared = threading.Event(), threading.Event()
 
-    def load(*arguments: object) -> loading.LoadedModel:
+    def load(*arguments: object) -> LoadedModel:
         begun.set()
         loaded = load_model(*arguments)  # type: ignore[arg-type]
         prepared.set()
