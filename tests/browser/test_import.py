@@ -87,7 +87,9 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppPr
         path = tmp_path / f"{name}.txt"
         path.write_text(content)
         give(data, path, f"trec-{name}")
-    expect(data.locator("#trec-run")).to_contain_text("run.txt")
+    for name in files:
+        # Its row is there once it has come; what is shown until then is soon gone.
+        expect(data.locator(f"#trec-{name}").get_by_role("row", name=f"{name}.txt")).to_be_visible()
     data.locator("#check-trec").click()
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged, and 1 row")
     expect(data.locator("#import-report")).to_contain_text("Line 2: The collection has no passage d9")
