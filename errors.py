@@ -63,3 +63,8 @@ class HubRefused(WorkbenchError):
     """The Hugging Face Hub did not do what it was asked."""
 
     code = "hub_refused"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line that fits in a sentence; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from errors import first_line
+
 MAX_FILE_BYTES = 1_000_000_000
 SECONDS_BETWEEN_REPORTS = 0.5
 SECONDS_TO_ANSWER = 10
@@ -94,7 +96,7 @@ def explain(error: BaseException, dataset_id: str) -> str:
         return f"{dataset_id} has no files on the Hub that can be read as a table."
     if is_caused_by(DatasetNotFoundError, RepositoryNotFoundError):
         return f"There is no dataset {dataset_id} on the Hub, or it is private and needs HF_TOKEN."
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    reason = first_line(error)
     return f"The Hub did not deliver {dataset_id}: {reason}" + ("" if reason.endswith((".", "!", "?")) else ".")
 
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from errors import InvalidInput, TooLarge
+from errors import InvalidInput, TooLarge, first_line
 from files import parse_json
 
 IMPORT_TYPES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -130,5 +130,4 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:
                     number += 1
                     yield number, row, number / total
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InvalidInput(f"{path.name} cannot be read as Parquet: {reason}") from error
+        raise InvalidInput(f"{path.name} cannot be read as Parquet: {first_line(error)}") from error

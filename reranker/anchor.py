@@ -5,6 +5,8 @@ judged are relevant, all scores go up, whatever they are for. So each step also 
 label, a query with a passage that was judged for another, and holds the model to the scores that it gave them before
 it was trained. The penalty is that of learning without forgetting (Li and Hoiem, 2016, "Learning without forgetting"),
 with the squared error of the scores, as in knowledge distillation for rerankers.
+
+Where many labels say something that the model did not know, it is in their way: then it is left out (cross_check.py).
 """
 
 from __future__ import annotations

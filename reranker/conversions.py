@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from errors import first_line
 from reranker.engine import Engine, InputFormat, OpenVINOEngine, capabilities
 from reranker.tokens import PairTokenizer
 
@@ -121,8 +122,3 @@ def _digest(path: Path) -> str:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:32]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

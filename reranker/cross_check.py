@@ -7,14 +7,23 @@ does for a query that it has not seen. That is said of models with fewer labels 
 low than too high.
 
 The models are not thrown away: the run's own becomes the mean of them and itself (averaging.py).
+
+They also choose. What a model knew before is worth holding on to where labels are few, and where they say the same; it
+is in the way where they say something new, and are enough to say it (anchor.py). So out of many labels the folds are
+trained both with and without the anchor, and it is left out where the queries that they have not seen are then ranked
+better. A query that had a say in that would be ranked too well by what it chose: each is judged by the way that the
+other folds chose (Varma and Simon, 2006, "Bias in error estimation when using cross-validation for model selection").
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from scipy.stats import sem
 
 from reranker.averaging import average
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_of, make_sets, queries_that_tell
@@ -23,7 +32,11 @@ from reranker.measuring import Stopped, load, measure
 from reranker.recipe import MOST_CROSS_CHECKED
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import part_work, train_part
+from reranker.training import is_anchored, part_work, train_part
+
+# With no more labels than this to train on, what the folds would say of the anchor is mostly chance.
+MOST_LABELS_ALWAYS_ANCHORED = 100
+FREE = "free"
 
 
 @dataclass(frozen=True)
@@ -70,48 +83,123 @@ def judged_queries(folds: list[Fold]) -> list[JudgedQuery]:
     return [judged for fold in folds for judged in fold.judged]
 
 
-def fold_work(config: dict[str, Any], fold: Fold, dev: list[JudgedQuery]) -> float:
-    """The cost of a fold, in pairs that go forward once."""
-    return part_work(config, fold.train, dev) + count_passages(fold.held_out)
+@dataclass(frozen=True)
+class Way:
+    """A way to train what a run trains: how, and where it is done."""
+
+    config: dict[str, Any]
+    files: RunFiles
 
 
-def train_folds(
-    files: RunFiles, config: dict[str, Any], folds: list[Fold], dev: list[JudgedQuery], reporter: Reporter
-) -> None:
-    """Train each fold's model, as far as it is not there yet, and keep how it ranks the queries that it has not seen.
+def ways_of(config: dict[str, Any], files: RunFiles, pairs: list[LabelledPair]) -> list[Way]:
+    """How the run is configured; with many labels and an anchor, the same without that beside it."""
+    asked = Way(config, files)
+    if not is_anchored(config) or len(pairs) <= MOST_LABELS_ALWAYS_ANCHORED:
+        return [asked]
+    return [asked, Way({**config, "anchor": 0.0}, files.part(files.folds.name, FREE))]
+
+
+def work(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    """The cost of the folds and of the choice, in pairs that go forward once."""
+    if not folds:
+        return 0
+    again = sum(part_work(way.config, pairs, dev) for way in ways[1:])
+    return again + sum(_fold_work(way, fold, dev) for way in ways for fold in folds)
+
+
+def _fold_work(way: Way, fold: Fold, dev: list[JudgedQuery]) -> float:
+    return part_work(way.config, fold.train, dev) + count_passages(fold.held_out)
+
+
+def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], reporter: Reporter) -> None:
+    """Train each fold's model in each way, as far as it is not there yet, and keep how it ranks what it has not seen.
 
     Raises Stopped when the run is asked to stop.
     """
-    for fold in folds:
-        own = _files(files, fold)
-        words = f"Cross-checking: training {fold.number + 1} of {len(folds)}, without a part of the queries"
+    trainings = [(way, fold) for way in ways for fold in folds]
+    for number, (way, fold) in enumerate(trainings, start=1):
+        own, stop = _files(way, fold), way.files.stop
+        anchor = "" if way is ways[0] else ", and free to forget"
+        words = f"Cross-checking: training {number} of {len(trainings)}, without a part of the queries{anchor}"
         quiet = PhaseReporter(reporter, words)
         if not own.manifest.is_file():
-            seed = (config["seed"] + fold.number + 1) % 2**32
-            train_part({**config, "seed": seed}, fold.train, own, quiet, dev)
-            if files.stop.is_file():
+            seed = (way.config["seed"] + fold.number + 1) % 2**32
+            train_part({**way.config, "seed": seed}, fold.train, own, quiet, dev)
+            if stop.is_file():
                 raise Stopped
-            found = measure(load(own.model), {"fold": fold.held_out}, quiet, "", files)
+            found = measure(load(own.model), {"fold": fold.held_out}, quiet, "", way.files)
             write_json(own.manifest, asdict(found["fold"]) if found else {"per_query": {}})
-        reporter.finish_phase(fold_work(config, fold, dev))
+        reporter.finish_phase(_fold_work(way, fold, dev))
 
 
-def average_folds(files: RunFiles, folds: list[Fold]) -> None:
-    """Put the mean of the run's own model and those of its folds in its place. May be broken off and done again."""
+def choose(ways: Sequence[Way], folds: Sequence[Fold]) -> Way:
+    """The way that these folds speak for: the first, unless the other is better by more than a standard error."""
+    if len(ways) == 1:
+        return ways[0]
+    gains = gains_of_other(ways, folds)
+    return ways[1] if gains.size > 1 and gains.mean() > sem(gains) else ways[0]
+
+
+def gains_of_other(ways: Sequence[Way], folds: Sequence[Fold]) -> np.ndarray:
+    """How much more nDCG@10 each query of these folds has by the second way than by the first, (Q,)."""
+    first, other = (
+        np.array([figures["ndcg@10"] for fold in folds for figures in _kept_figures(way, fold).values()])
+        for way in ways
+    )
+    return other - first
+
+
+def train_chosen(
+    ways: list[Way], chosen: Way, pairs: list[LabelledPair], dev: list[JudgedQuery], reporter: Reporter
+) -> None:
+    """Train on all pairs in the chosen way, where the run has not done that. Raises Stopped."""
+    for way in ways[1:]:
+        cost = part_work(way.config, pairs, dev)
+        if way is not chosen:
+            reporter.skip(cost)
+        elif not way.files.is_trained():
+            quiet = PhaseReporter(reporter, "Training on all labels again, free to forget")
+            train_part(way.config, pairs, way.files, quiet, dev)
+            if way.files.stop.is_file():
+                raise Stopped
+        reporter.finish_phase(cost)
+
+
+def average_folds(files: RunFiles, chosen: Way, folds: list[Fold]) -> None:
+    """Put the mean of the models that were trained in the chosen way, on all pairs and on the folds', in the place of
+    the run's own. May be broken off and done again.
+    """
     if files.alone.is_dir() and files.model.is_dir():
         return
     if not files.alone.is_dir():
         files.model.rename(files.alone)
-    average([files.alone, *(_files(files, fold).model for fold in folds)], files.model)
+    whole = files.alone if chosen.files is files else chosen.files.model
+    average([whole, *(_files(chosen, fold).model for fold in folds)], files.model)
 
 
-def cross_checked(files: RunFiles, folds: list[Fold]) -> Evaluation:
-    """The figures of the queries that are cross-checked, each ranked by the model that has not seen it."""
-    found = [(judged, read_json(_files(files, fold).manifest)) for fold in folds for judged in fold.judged]
-    queries = [judged for judged, _ in found]
-    return evaluate(queries, [fold["per_query"][judged.query_id]["scores"] for judged, fold in found])
+def cross_checked(ways: Sequence[Way], folds: list[Fold]) -> Evaluation:
+    """The figures of the queries that are cross-checked, each ranked by the model that has not seen it.
+
+    Of two ways, it is that which the other folds speak for.
+    """
+    queries, scores = [], []
+    for fold, way in zip(folds, _chosen_without(ways, folds), strict=True):
+        kept = _kept_figures(way, fold)
+        queries += fold.judged
+        scores += [kept[judged.query_id]["scores"] for judged in fold.judged]
+    return evaluate(queries, scores)
 
 
-def _files(files: RunFiles, fold: Fold) -> RunFiles:
+def _chosen_without(ways: Sequence[Way], folds: list[Fold]) -> Iterator[Way]:
+    """For each fold, the way that the others speak for."""
+    return (choose(ways, [other for other in folds if other is not fold]) for fold in folds)
+
+
+def _kept_figures(way: Way, fold: Fold) -> dict[str, dict[str, Any]]:
+    """The figures of the queries that the fold's model has not seen, by their ids."""
+    return read_json(_files(way, fold).manifest)["per_query"]
+
+
+def _files(way: Way, fold: Fold) -> RunFiles:
     """Where a fold is trained."""
-    return files.part(files.folds.name, str(fold.number))
+    return way.files.part(way.files.folds.name, str(fold.number))

@@ -13,6 +13,8 @@ import os
 import sys
 import threading
 
+from errors import first_line
+
 # What a model has to have on this disk to be complete, as far as its repository holds such files.
 NEEDED = ["*.json", "*.txt", "*.safetensors", "*.model"]
 PATTERNS = [*NEEDED, "README.md"]
@@ -51,7 +53,7 @@ def download(model_id: str) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    reason = first_line(error)
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."
 
 

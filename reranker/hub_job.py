@@ -28,7 +28,7 @@ from huggingface_hub import HfApi, JobInfo, Volume, get_token, set_client_factor
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import disable_progress_bars
 
-from errors import HubRefused, WorkbenchError
+from errors import HubRefused, WorkbenchError, first_line
 from reranker.hub_bucket import SECONDS_TO_ANSWER, RunBucket
 from reranker.in_job import ENDED
 from reranker.launch import HubJob
@@ -320,8 +320,7 @@ def explain(error: Exception, owner: str | None) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE forbids asking the Hub for a job."
     if not isinstance(error, HfHubHTTPError):
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        return f"The Hub cannot be reached to train there: {reason.rstrip('.')}."
+        return f"The Hub cannot be reached to train there: {first_line(error).rstrip('.')}."
     status, said = error.response.status_code, (error.server_message or "").strip().rstrip(".")
     says = f" The Hub says: {said}." if said else ""
     if status == 401:

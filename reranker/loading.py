@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from errors import UnusableModel
+from errors import UnusableModel, first_line
 from reranker import engine as engines
-from reranker.conversions import Conversion, LoadedModel, first_line
+from reranker.conversions import Conversion, LoadedModel
 from reranker.engine import Engine, InputFormat, LibraryEngine, OpenVINOEngine, Plan, TorchEngine
 from reranker.tokens import PairTokenizer
 

@@ -20,8 +20,8 @@ class Recipe:
     (see trainer.py): the gradient is the same up to rounding. Without, it is the plain trainer's bit for bit. The
     learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `anchor`,
     a loss that is a mean over pairs has so many times the drift on pairs without a label added to it (anchor.py). With
-    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept
-    (cross_check.py).
+    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept; out of
+    many labels they also say whether the anchor is worth having (cross_check.py).
     """
 
     name: str

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from errors import first_line
 from storage.copies import is_sound
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _answer(do: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return first_line(error).rstrip(".")
 
 
 def main() -> None:
