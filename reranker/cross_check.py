@@ -29,13 +29,11 @@ from reranker.averaging import average
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_of, make_sets, queries_that_tell
 from reranker.evaluation import Evaluation, evaluate
 from reranker.measuring import Stopped, load, measure
-from reranker.recipe import MOST_CROSS_CHECKED
+from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_anchored, part_work, train_part
 
-# With no more labels than this to train on, what the folds would say of the anchor is mostly chance.
-MOST_LABELS_ALWAYS_ANCHORED = 100
 FREE = "free"
 
 
@@ -93,8 +91,8 @@ class Way:
 
 def ways_of(config: dict[str, Any], files: RunFiles, pairs: list[LabelledPair]) -> list[Way]:
     """How the run is configured; with many labels and an anchor, the same without that beside it."""
-    asked = Way(config, files)
-    if not is_anchored(config) or len(pairs) <= MOST_LABELS_ALWAYS_ANCHORED:
+    asked, choice_above = Way(config, files), recipe_of(config).choice_above
+    if not is_anchored(config) or not choice_above or len(pairs) <= choice_above:
         return [asked]
     return [asked, Way({**config, "anchor": 0.0}, files.part(files.folds.name, FREE))]
 

@@ -20,8 +20,9 @@ class Recipe:
     (see trainer.py): the gradient is the same up to rounding. Without, it is the plain trainer's bit for bit. The
     learning rate rises during the first `warmup` of the steps, a share of them all, and then falls to 0. With `anchor`,
     a loss that is a mean over pairs has so many times the drift on pairs without a label added to it (anchor.py). With
-    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept; out of
-    many labels they also say whether the anchor is worth having (cross_check.py).
+    `folds` as many more models are trained, each without a part of the queries, and the mean of all is kept
+    (cross_check.py). With more labels to train on than `choice_above`, where it is not 0, the folds also say whether
+    the anchor is worth having.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Recipe:
     warmup: float
     anchor: float
     folds: int
+    choice_above: int
     epochs: int
     learning_rate: float
     batch_size: int
@@ -48,6 +50,8 @@ DEFAULT = Recipe(
     warmup=0.1,
     anchor=0.1,
     folds=3,
+    # What the folds say of the anchor with fewer labels is mostly chance.
+    choice_above=100,
     epochs=4,
     learning_rate=1e-4,
     batch_size=8,
@@ -63,6 +67,7 @@ CLASSIC = Recipe(
     warmup=0,
     anchor=0,
     folds=0,
+    choice_above=0,
     epochs=3,
     learning_rate=5e-5,
     batch_size=16,
@@ -83,7 +88,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 
 # What a recipe has that cannot be changed for a run.
-INNER = ("fast", "warmup", "anchor", "folds")
+INNER = ("fast", "warmup", "anchor", "folds", "choice_above")
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class TrainingConfig:
     warmup: float | None = None
     anchor: float | None = None
     folds: int | None = None
+    choice_above: int | None = None
 
     @classmethod
     def of(cls, recipe: str | None = None, promote: str | None = None, **overrides: Any) -> TrainingConfig:
@@ -136,6 +142,9 @@ class TrainingConfig:
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
     """The recipe of a stored configuration, as it was when the run was asked for."""
     kept = {name: config[name] for name in INNER if config.get(name) is not None}
+    if kept:
+        # Of a run that kept its values before there was a choice.
+        kept.setdefault("choice_above", 0)
     return replace(RECIPES[config["recipe"]], **kept)
 
 

@@ -106,7 +106,7 @@ def test_each_way_to_promote_is_kept(promote: str) -> None:
 def test_a_run_keeps_what_its_recipe_was(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = asdict(TrainingConfig.of("default", epochs=2))
     before = RECIPES["default"]
-    later = replace(before, warmup=0.5, anchor=7, folds=9, fast=False)
+    later = replace(before, warmup=0.5, anchor=7, folds=9, choice_above=5, fast=False)
     monkeypatch.setitem(RECIPES, "default", later)
     assert recipe_of(stored) == before
     # A run that is older than this knows no more than the name.

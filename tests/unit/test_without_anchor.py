@@ -10,18 +10,22 @@ import pytest
 import torch
 
 from reranker import cross_check
-from reranker.cross_check import MOST_LABELS_ALWAYS_ANCHORED, Fold, Way, choose, ways_of
+from reranker.cross_check import Fold, Way, choose, ways_of
 from reranker.dataset import JudgedQuery, LabelledPair
 from reranker.evaluation import evaluate
-from reranker.recipe import TrainingConfig
+from reranker.recipe import DEFAULT, TrainingConfig
 from reranker.run_files import RunFiles, read_json, write_json
 from tests.unit.test_cross_check import PAIRS, go, new_run, weights
 
-MANY = [LabelledPair("q", "query", f"passage {number}", 0) for number in range(MOST_LABELS_ALWAYS_ANCHORED + 1)]
+MANY = [LabelledPair("q", "query", f"passage {number}", 0) for number in range(DEFAULT.choice_above + 1)]
 
 
 def config_of(recipe: str = "default", **values: Any) -> dict[str, Any]:
     return vars(TrainingConfig.of(recipe, **values))
+
+
+# What a run kept of its recipe before there was a choice.
+EARLIER = {name: value for name, value in config_of().items() if name != "choice_above"}
 
 
 def test_only_many_labels_are_asked_whether_the_anchor_is_worth_having(tmp_path: Path) -> None:
@@ -35,7 +39,7 @@ def test_only_many_labels_are_asked_whether_the_anchor_is_worth_having(tmp_path:
 
 def test_what_has_no_anchor_has_no_choice(tmp_path: Path) -> None:
     files = RunFiles(tmp_path)
-    for config in (config_of("classic"), config_of(loss="LambdaLoss"), config_of() | {"anchor": 0.0}):
+    for config in (config_of("classic"), config_of(loss="LambdaLoss"), config_of() | {"anchor": 0.0}, EARLIER):
         assert len(ways_of(config, files, MANY)) == 1
 
 
@@ -94,15 +98,14 @@ def test_no_query_has_a_say_in_what_it_is_judged_by(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def files(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFiles:
+def files(model_dir: Path, tmp_path: Path) -> RunFiles:
     """A run with so strong an anchor that it learns next to nothing with it."""
-    return anchored_run(tmp_path / "run", model_dir, monkeypatch)
+    return anchored_run(tmp_path / "run", model_dir)
 
 
-def anchored_run(directory: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> RunFiles:
-    monkeypatch.setattr(cross_check, "MOST_LABELS_ALWAYS_ANCHORED", 10)
+def anchored_run(directory: Path, model_dir: Path) -> RunFiles:
     files = new_run(directory, model_dir)
-    config = read_json(files.config) | {"anchor": 1000.0, "learning_rate": 3e-3, "epochs": 3}
+    config = read_json(files.config) | {"anchor": 1000.0, "choice_above": 10, "learning_rate": 3e-3, "epochs": 3}
     files.config.write_text(json.dumps(config))
     return files
 
@@ -110,9 +113,8 @@ def anchored_run(directory: Path, model_dir: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="module")
 def undisturbed(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     """Such a run that was left alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        files = anchored_run(tmp_path_factory.mktemp("undisturbed") / "run", model_dir, patch)
-        go(files)
+    files = anchored_run(tmp_path_factory.mktemp("undisturbed") / "run", model_dir)
+    go(files)
     return files
 
 
