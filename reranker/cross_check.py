@@ -117,7 +117,7 @@ def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], repo
     trainings = [(way, fold) for way in ways for fold in folds]
     for number, (way, fold) in enumerate(trainings, start=1):
         own, stop = _files(way, fold), way.files.stop
-        anchor = "" if way is ways[0] else ", and free to forget"
+        anchor = "" if way is ways[0] else ", not holding on to what it knew"
         words = f"Cross-checking: training {number} of {len(trainings)}, without a part of the queries{anchor}"
         quiet = PhaseReporter(reporter, words)
         if not own.manifest.is_file():
@@ -156,7 +156,7 @@ def train_chosen(
         if way is not chosen:
             reporter.skip(cost)
         elif not way.files.is_trained():
-            quiet = PhaseReporter(reporter, "Training on all labels again, free to forget")
+            quiet = PhaseReporter(reporter, "Training on all labels again, not holding on to what it knew")
             train_part(way.config, pairs, way.files, quiet, dev)
             if way.files.stop.is_file():
                 raise Stopped

@@ -129,7 +129,7 @@ def test_a_run_that_does_better_without_becomes_the_mean_of_what_was_free(undist
     events = [json.loads(line) for line in files.events.read_text().splitlines()]
     progress = [event["progress"] for event in events if "progress" in event]
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
-    assert "Free to forget" in events[-1]["note"]
+    assert "without holding on" in events[-1]["note"]
     phases = " ".join(event.get("phase") or "" for event in events)
     assert "training 6 of 6" in phases and "Training on all labels again" in phases
 
