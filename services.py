@@ -50,7 +50,11 @@ class Services:
         label_store = LabelStore(settings.database_path)
         model_store = ModelStore(settings.database_path)
         load = functools.partial(
-            Reranker, queue=ScoringQueue(), engine=settings.engine, conversions=settings.conversions_dir
+            Reranker,
+            queue=ScoringQueue(),
+            engine=settings.engine,
+            conversions=settings.conversions_dir,
+            at_once=True,
         )
         registry = ModelRegistry(
             model_store, settings.models_dir, settings.reranker_model, load, settings.max_models_gb * 1e9

@@ -5,7 +5,7 @@ what plain sentence-transformers gives in float32; one whose ranks differ, or th
 a reason. A model that OpenVINO scores is kept as it was converted, with the outcome of the check (conversions.py), so
 that the next start needs neither torch nor transformers.
 
-Converting and checking take some seconds. Where somebody waits for the first model, `load_at_once` has one that scores
+Converting and checking take some seconds. Where somebody waits for a model, `load_at_once` has one that scores
 plainly until then, and convert.py makes the conversion outside of the app's process.
 """
 

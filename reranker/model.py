@@ -111,10 +111,14 @@ class Reranker:
             log.exception("No faster engine could be prepared")
             self.loaded = replace(self.loaded, reason=f"No faster engine could be prepared: {error}")
 
-    def close(self) -> None:
-        """Begin no preparation any more, and wait for one that goes on in this process: it cannot be broken off."""
+    def give_up_preparing(self) -> None:
+        """Prepare no faster engine any more. It can still score."""
         self._closing.set()
         self._preparing.cancel()
+
+    def close(self) -> None:
+        """Prepare nothing any more, and wait for what is prepared in this process: that cannot be broken off."""
+        self.give_up_preparing()
         if self._preparing.is_alive():
             self._preparing.join(SECONDS_TO_PREPARE)
 

@@ -65,8 +65,7 @@ class ModelRegistry:
     ) -> None:
         """`wanted` is the setting RERANKER_MODEL; `models_dir` holds one directory for each trained version.
 
-        `load` makes a model directory ready to score, with `at_once` as soon as it can; see `Reranker`. `max_bytes` is
-        how much room all the directories may take.
+        `load` makes a model directory ready to score; `max_bytes` is how much room all the directories may take.
         """
         self.store = store
         self._load_directory = load
@@ -88,9 +87,10 @@ class ModelRegistry:
         threading.Thread(target=self._load_first, name="load-model", daemon=True).start()
 
     def stop(self) -> None:
-        """Let go of the active model; what is prepared for it in the background is finished first."""
-        if self._active is not None:
-            self._active.reranker.close()
+        """Let go of the models; what is prepared for them in the background ends first."""
+        for model in (self._active, self._other):
+            if model is not None:
+                model.reranker.close()
 
     def _load_first(self) -> None:
         promoted = False
@@ -114,7 +114,7 @@ class ModelRegistry:
             return False
         try:
             version = self.store.version(stack[-1])
-            self._active = self._load(version, at_once=True)
+            self._active = self._load(version)
         except WorkbenchError as error:
             log.warning("The active version cannot be loaded: %s", error)
             self._notice = f"The active version cannot be loaded ({error}), so another model answers. "
@@ -126,10 +126,10 @@ class ModelRegistry:
         """Load the model that the settings name, or the starter where that is not to be had."""
         found = find_model(self.wanted, self._report)
         try:
-            reranker = self._try(found.path, at_once=True)
+            reranker = self._try(found.path)
         except WorkbenchError as error:
             found = starter(f"{found.name} cannot be used: {error}")
-            reranker = self._try(found.path, at_once=True)
+            reranker = self._try(found.path)
         self._active = ActiveModel(self._register(found), reranker)
         self._message = self._notice + (f"The built-in starter model answers: {found.notice}" if found.notice else "")
 
@@ -139,13 +139,17 @@ class ModelRegistry:
     def _starter_notice(self, version: ModelVersion) -> str:
         return "The built-in starter model answers, by choice." if version.source == "starter" else ""
 
-    def _try(self, path: Path, at_once: bool = False) -> Reranker:
-        reranker = self._load_directory(path, at_once=at_once)
-        reranker.smoke_test()
+    def _try(self, path: Path) -> Reranker:
+        reranker = self._load_directory(path)
+        try:
+            reranker.smoke_test()
+        except BaseException:
+            reranker.give_up_preparing()
+            raise
         return reranker
 
-    def _load(self, version: ModelVersion, at_once: bool = False) -> ActiveModel:
-        return ActiveModel(version, self._try(self.directory(version), at_once))
+    def _load(self, version: ModelVersion) -> ActiveModel:
+        return ActiveModel(version, self._try(self.directory(version)))
 
     # Reading
 
@@ -165,8 +169,16 @@ class ModelRegistry:
         # Beside the active model, one other is kept in memory: the one that was asked for last.
         with self._other_lock:
             if self._other is None or self._other.version.version != version.version:
-                self._other = self._load(version)
+                loaded = self._load(version)
+                self._forget_other()
+                self._other = loaded
             return self._other
+
+    def _forget_other(self) -> None:
+        """Let go of the model beside the active one; whoever uses it still may go on."""
+        if self._other is not None:
+            self._other.reranker.give_up_preparing()
+        self._other = None
 
     def status(self) -> ModelStatus:
         """Whether the model is there yet, and what is to be said about it."""
@@ -244,6 +256,7 @@ class ModelRegistry:
             ModelEvent(version.version, current.version.version, action, reason, now())  # type: ignore[arg-type]
         )
         self._active = loaded
+        current.reranker.give_up_preparing()
         self._message = self._starter_notice(version)
         log.info("%s: %s answers now, %s before (%s)", action, version.version, current.version.version, reason)
         return version
@@ -292,7 +305,7 @@ class ModelRegistry:
             self.store.delete_version(name)
             with self._other_lock:
                 if self._other is not None and self._other.version.version == name:
-                    self._other = None
+                    self._forget_other()
             shutil.rmtree(self.models_dir / name, ignore_errors=True)
         log.info("Deleted model version %s", name)
         return version

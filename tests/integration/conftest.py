@@ -16,15 +16,15 @@ from storage.records import ModelVersion
 @pytest.fixture
 def add_version(services: Services, other_model_dir: Path) -> Callable[[], str]:
     """Adds a version, made as training makes them, and returns its name."""
+    return lambda: version_of(services, other_model_dir)
 
-    def make() -> str:
-        name = services.registry.next_name()
-        shutil.copytree(other_model_dir, services.registry.models_dir / name)
-        base = services.registry.active().version.version
-        figures = {"ndcg@10": 0.5}
-        services.model_store.add_version(
-            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, figures, now())
-        )
-        return name
 
-    return make
+def version_of(services: Services, model_dir: Path) -> str:
+    """The name of a new version that has the weights in `model_dir`."""
+    name = services.registry.next_name()
+    shutil.copytree(model_dir, services.registry.models_dir / name)
+    base = services.registry.active().version.version
+    services.model_store.add_version(
+        ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, {"ndcg@10": 0.5}, now())
+    )
+    return name

@@ -16,6 +16,7 @@ import pytest
 
 from services import Services
 from tests.conftest import make_settings
+from tests.integration.conftest import version_of
 from tests.serving import assert_error, eventually, serving
 
 FIELDS = {"version", "name", "active", "base", "created_at", "labels", "metrics"}
@@ -110,6 +111,35 @@ def test_a_version_that_is_not_active_can_be_asked(client: httpx.Client, add_ver
     assert active(client) == base
     answer = client.post("/v1/rerank", json={"query": QUERY, "documents": TEXTS, "model": new}).json()
     assert answer["model"] == new
+
+
+def test_a_promoted_version_answers_at_once_and_is_converted_elsewhere(
+    tmp_path: Path, model_dir: Path, other_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert_here(*_: Any) -> None:
+        raise AssertionError("Every request would wait for this; a process of its own converts.")
+
+    monkeypatch.setattr("reranker.engine.convert", convert_here)
+    services = Services.build(make_settings(tmp_path / "data", model_dir, ENGINE="openvino-float32"))
+    with serving(services) as client:
+        active(client)
+        first, second = (version_of(services, other_model_dir) for _ in range(2))
+        beside = services.registry.get(first).reranker
+        client.post(f"/v1/models/{first}/promote").raise_for_status()
+        promoted = services.registry.active().reranker
+        client.post(f"/v1/models/{second}/promote").raise_for_status()
+
+        def engine() -> dict[str, str]:
+            return client.get("/health").json()["engine"]
+
+        assert engine()["backend"] == "torch" and "being converted" in engine()["reason"]
+        before = scores(client)
+        eventually(lambda: engine()["backend"] == "openvino", "the promoted version is converted")
+        # Nothing is prepared for a version that was replaced meanwhile; one that is compared has its turn.
+        assert promoted.loaded.engine.plan.backend == "torch" and not promoted._preparing.is_alive()
+        eventually(lambda: beside.loaded.engine.plan.backend == "openvino", "the one beside it is converted")
+        services.registry.active().reranker._known.clear()
+        assert scores(client) == pytest.approx(before, abs=1e-4)
 
 
 def test_a_version_whose_files_are_gone_is_not_promoted(
