@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from reranker import cross_check
 from reranker.averaging import average
 from reranker.cross_check import judged_queries, make_folds
 from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pairs
 from reranker.measuring import Stopped, load
-from reranker.recipe import INNER, MOST_CROSS_CHECKED, TrainingConfig
+from reranker.recipe import INNER, MOST_CROSS_CHECKED
 from reranker.run_files import RunFiles, read_json
-from reranker.train import run
+from tests.cross_checked_run import (
+    PAIRS,
+    SUBJECTS,
+    assert_mean,
+    assert_same,
+    break_off,
+    go,
+    new_run,
+    pairs_about,
+    progress_of,
+    weights,
+)
 from tests.tiny_model import save_tiny_model
-
-SUBJECTS = ["bridges", "rivers", "gardens", "music", "rain", "trains", "stones", "light", "paper", "winter"]
-
-
-def pairs_about(*subjects: str) -> list[LabelledPair]:
-    """Three pairs for each: what it is about is relevant."""
-    return [
-        LabelledPair(f"q-{subject}", f"all about {subject}", f"{kind} {subject} {place * subject}", int(place == 0))
-        for subject in subjects
-        for place, kind in enumerate(("the best of", "no word on", "a song without"))
-    ]
-
-
-PAIRS = pairs_about(*SUBJECTS)
 
 
 def test_each_query_is_kept_from_one_model() -> None:
@@ -90,38 +86,17 @@ def test_there_are_no_folds_where_there_are_labels_enough() -> None:
     assert make_folds(many + pairs_about("one more"), 3, []) == []
 
 
-def weights(directory: Path) -> dict[str, torch.Tensor]:
-    return load_file(directory / "model.safetensors")
-
-
 def test_the_mean_of_models_is_that_of_their_weights(tmp_path: Path) -> None:
     models = [save_tiny_model(tmp_path / str(seed), seed=seed) for seed in range(3)]
     (models[0] / "README.md").write_text("the card of the first")
     average(models, tmp_path / "mean")
-    parts = [weights(model) for model in models]
-    for name, weight in weights(tmp_path / "mean").items():
-        assert torch.allclose(weight, torch.stack([part[name] for part in parts]).mean(0), atol=1e-6), name
+    assert_mean(tmp_path / "mean", models)
     assert (tmp_path / "mean" / "README.md").read_text() == "the card of the first"
-
-
-def new_run(directory: Path, model_dir: Path) -> RunFiles:
-    """A run on these pairs that has not begun."""
-    files = RunFiles(directory)
-    config = asdict(TrainingConfig.of("default", seed=1, learning_rate=1e-3, epochs=2))
-    config |= {"base": "base", "base_path": str(model_dir), "base_name": "tiny", "base_on_hub": False}
-    config |= {"champion": "base", "champion_path": str(model_dir), "learned": []}
-    files.create(config, {"train": PAIRS, "dev": [], "test": []})
-    return files
 
 
 @pytest.fixture
 def files(model_dir: Path, tmp_path: Path) -> RunFiles:
     return new_run(tmp_path / "run", model_dir)
-
-
-def go(files: RunFiles) -> None:
-    with files.events.open("a") as events:
-        run(files.directory, events)
 
 
 @pytest.fixture(scope="module")
@@ -145,37 +120,25 @@ def test_a_run_is_judged_by_the_queries_that_it_learned_from(undisturbed: RunFil
         own = read_json(files.folds / str(fold.number) / "manifest.json")["per_query"]
         for judged in fold.held_out:
             assert manifest["challenger"]["cross"]["per_query"][judged.query_id] == own[judged.query_id]
-    models = [weights(files.alone), *(weights(files.folds / str(number) / "model") for number in range(3))]
-    assert not torch.equal(models[0]["classifier.weight"], models[1]["classifier.weight"])
-    for name, weight in weights(files.model).items():
-        assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
-    events = [json.loads(line) for line in files.events.read_text().splitlines()]
-    progress = [event["progress"] for event in events if "progress" in event]
+    models = [files.alone, *(files.folds / str(number) / "model" for number in range(3))]
+    assert not torch.equal(weights(models[0])["classifier.weight"], weights(models[1])["classifier.weight"])
+    assert_mean(files.model, models)
+    progress = progress_of(files)
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("moment", ["train_folds", "average", "cross_checked"])
+def two_of_three(train_folds: Callable, ways: Any, folds: list, *given: Any) -> None:
+    train_folds(ways, folds[:2], *given)
+
+
+@pytest.mark.parametrize("moment,first", [("train_folds", two_of_three), ("average", None), ("cross_checked", None)])
 def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
-    files: RunFiles, undisturbed: RunFiles, monkeypatch: pytest.MonkeyPatch, moment: str
+    files: RunFiles, undisturbed: RunFiles, moment: str, first: Callable | None
 ) -> None:
-    class Killed(BaseException):
-        """Stands for kill -9."""
-
-    whole = getattr(cross_check, moment)
-
-    def broken(*given: Any) -> None:
-        if moment == "train_folds":
-            whole(given[0], given[1], given[2][:2], *given[3:])
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cross_check, moment, broken)
-        with pytest.raises(Killed):
-            go(files)
+    break_off(files, moment, first)
     assert files.is_trained() and not files.manifest.exists()
     go(files)
-    expected = weights(undisturbed.model)
-    assert all(torch.equal(weight, expected[name]) for name, weight in weights(files.model).items())
+    assert_same(files.model, undisturbed.model)
     assert read_json(files.manifest)["comparison"] == read_json(undisturbed.manifest)["comparison"]
     files.tidy()
     assert not files.folds.exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,17 @@ from reranker.dataset import JudgedQuery, LabelledPair
 from reranker.evaluation import evaluate
 from reranker.recipe import DEFAULT, TrainingConfig
 from reranker.run_files import RunFiles, read_json, write_json
-from tests.unit.test_cross_check import PAIRS, go, new_run, weights
+from tests.cross_checked_run import (
+    PAIRS,
+    assert_mean,
+    assert_same,
+    break_off,
+    events_of,
+    go,
+    new_run,
+    progress_of,
+    weights,
+)
 
 MANY = [LabelledPair("q", "query", f"passage {number}", 0) for number in range(DEFAULT.choice_above + 1)]
 
@@ -104,10 +114,7 @@ def files(model_dir: Path, tmp_path: Path) -> RunFiles:
 
 
 def anchored_run(directory: Path, model_dir: Path) -> RunFiles:
-    files = new_run(directory, model_dir)
-    config = read_json(files.config) | {"anchor": 1000.0, "choice_above": 10, "learning_rate": 3e-3, "epochs": 3}
-    files.config.write_text(json.dumps(config))
-    return files
+    return new_run(directory, model_dir, anchor=1000.0, choice_above=10, learning_rate=3e-3, epochs=3)
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +129,9 @@ def test_a_run_that_does_better_without_becomes_the_mean_of_what_was_free(undist
     files, free = undisturbed, undisturbed.part("folds", "free")
     manifest = read_json(files.manifest)
     assert manifest["training"]["gain_without_anchor"] > 0
-    models = [weights(free.model), *(weights(free.folds / str(number) / "model") for number in range(3))]
-    for name, weight in weights(files.model).items():
-        assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
-    assert not torch.equal(weights(files.alone)["classifier.weight"], models[0]["classifier.weight"])
-    events = [json.loads(line) for line in files.events.read_text().splitlines()]
-    progress = [event["progress"] for event in events if "progress" in event]
+    assert_mean(files.model, [free.model, *(free.folds / str(number) / "model" for number in range(3))])
+    assert not torch.equal(weights(files.alone)["classifier.weight"], weights(free.model)["classifier.weight"])
+    progress, events = progress_of(files), events_of(files)
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
     assert "without holding on" in events[-1]["note"]
     phases = " ".join(event.get("phase") or "" for event in events)
@@ -140,37 +144,26 @@ def test_where_the_anchor_is_worth_having_the_run_stays_what_it_was(
     monkeypatch.setattr(cross_check, "choose", lambda ways, folds: ways[0])
     go(files)
     assert "gain_without_anchor" not in read_json(files.manifest)["training"]
-    models = [weights(files.alone), *(weights(files.folds / str(number) / "model") for number in range(3))]
-    for name, weight in weights(files.model).items():
-        assert torch.allclose(weight, torch.stack([model[name] for model in models]).mean(0), atol=1e-6), name
+    assert_mean(files.model, [files.alone, *(files.folds / str(number) / "model" for number in range(3))])
     assert not (files.folds / "free" / "model").exists()
-    events = [json.loads(line) for line in files.events.read_text().splitlines()]
-    progress = [event["progress"] for event in events if "progress" in event]
+    progress = progress_of(files)
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
-    assert events[-1]["note"] is None
+    assert events_of(files)[-1]["note"] is None
 
 
-@pytest.mark.parametrize("moment", ["choose", "train_chosen", "average", "cross_checked"])
+def wholly(function: Callable, *given: Any) -> None:
+    function(*given)
+
+
+@pytest.mark.parametrize(
+    "moment,first", [("choose", None), ("train_chosen", wholly), ("average", None), ("cross_checked", None)]
+)
 def test_a_run_that_is_broken_off_at_the_choice_ends_the_same(
-    files: RunFiles, undisturbed: RunFiles, monkeypatch: pytest.MonkeyPatch, moment: str
+    files: RunFiles, undisturbed: RunFiles, moment: str, first: Callable | None
 ) -> None:
-    class Killed(BaseException):
-        """Stands for kill -9."""
-
-    whole = getattr(cross_check, moment)
-
-    def broken(*given: Any) -> None:
-        if moment == "train_chosen":
-            whole(*given)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cross_check, moment, broken)
-        with pytest.raises(Killed):
-            go(files)
+    break_off(files, moment, first)
     go(files)
-    expected = weights(undisturbed.model)
-    assert all(torch.equal(weight, expected[name]) for name, weight in weights(files.model).items())
+    assert_same(files.model, undisturbed.model)
     assert read_json(files.manifest)["comparison"] == read_json(undisturbed.manifest)["comparison"]
     files.tidy()
     assert not files.folds.exists()
