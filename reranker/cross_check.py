@@ -18,7 +18,7 @@ other folds chose (Varma and Simon, 2006, "Bias in error estimation when using c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -181,16 +181,11 @@ def cross_checked(ways: Sequence[Way], folds: list[Fold]) -> Evaluation:
     Of two ways, it is that which the other folds speak for.
     """
     queries, scores = [], []
-    for fold, way in zip(folds, _chosen_without(ways, folds), strict=True):
-        kept = _kept_figures(way, fold)
+    for fold in folds:
+        kept = _kept_figures(choose(ways, [other for other in folds if other is not fold]), fold)
         queries += fold.judged
         scores += [kept[judged.query_id]["scores"] for judged in fold.judged]
     return evaluate(queries, scores)
-
-
-def _chosen_without(ways: Sequence[Way], folds: list[Fold]) -> Iterator[Way]:
-    """For each fold, the way that the others speak for."""
-    return (choose(ways, [other for other in folds if other is not fold]) for fold in folds)
 
 
 def _kept_figures(way: Way, fold: Fold) -> dict[str, dict[str, Any]]:
