@@ -116,14 +116,14 @@ def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], repo
     """
     trainings = [(way, fold) for way in ways for fold in folds]
     for number, (way, fold) in enumerate(trainings, start=1):
-        own, stop = _files(way, fold), way.files.stop
+        own = _files(way, fold)
         anchor = "" if way is ways[0] else ", not holding on to what it knew"
         words = f"Cross-checking: training {number} of {len(trainings)}, without a part of the queries{anchor}"
         quiet = PhaseReporter(reporter, words)
         if not own.manifest.is_file():
             seed = (way.config["seed"] + fold.number + 1) % 2**32
             train_part({**way.config, "seed": seed}, fold.train, own, quiet, dev)
-            if stop.is_file():
+            if way.files.stop.is_file():
                 raise Stopped
             found = measure(load(own.model), {"fold": fold.held_out}, quiet, "", way.files)
             write_json(own.manifest, asdict(found["fold"]) if found else {"per_query": {}})

@@ -144,6 +144,7 @@ class ModelRegistry:
         try:
             reranker.smoke_test()
         except BaseException:
+            # Nobody will use what would be prepared.
             reranker.give_up_preparing()
             raise
         return reranker
@@ -169,16 +170,17 @@ class ModelRegistry:
         # Beside the active model, one other is kept in memory: the one that was asked for last.
         with self._other_lock:
             if self._other is None or self._other.version.version != version.version:
-                loaded = self._load(version)
-                self._forget_other()
-                self._other = loaded
+                before, self._other = self._other, self._load(version)
+                if before is not None:
+                    before.reranker.give_up_preparing()
             return self._other
 
-    def _forget_other(self) -> None:
-        """Let go of the model beside the active one; whoever uses it still may go on."""
-        if self._other is not None:
-            self._other.reranker.give_up_preparing()
-        self._other = None
+    def _forget_other(self, name: str) -> None:
+        """Let go of the model beside the active one if it is of this version; whoever uses it still may go on."""
+        with self._other_lock:
+            if self._other is not None and self._other.version.version == name:
+                self._other.reranker.give_up_preparing()
+                self._other = None
 
     def status(self) -> ModelStatus:
         """Whether the model is there yet, and what is to be said about it."""
@@ -257,6 +259,8 @@ class ModelRegistry:
         )
         self._active = loaded
         current.reranker.give_up_preparing()
+        # It may have been compared before: once is enough to convert it, and to keep it in memory.
+        self._forget_other(version.version)
         self._message = self._starter_notice(version)
         log.info("%s: %s answers now, %s before (%s)", action, version.version, current.version.version, reason)
         return version
@@ -303,9 +307,7 @@ class ModelRegistry:
                 raise Conflict(reason)
             # Noted first: what is left of the files after a crash is removed by the next `make_room`.
             self.store.delete_version(name)
-            with self._other_lock:
-                if self._other is not None and self._other.version.version == name:
-                    self._forget_other()
+            self._forget_other(name)
             shutil.rmtree(self.models_dir / name, ignore_errors=True)
         log.info("Deleted model version %s", name)
         return version

@@ -123,10 +123,11 @@ def test_a_promoted_version_answers_at_once_and_is_converted_elsewhere(
     services = Services.build(make_settings(tmp_path / "data", model_dir, ENGINE="openvino-float32"))
     with serving(services) as client:
         active(client)
-        first, second = (version_of(services, other_model_dir) for _ in range(2))
-        beside = services.registry.get(first).reranker
+        first, second, third = (version_of(services, other_model_dir) for _ in range(3))
+        compared = services.registry.get(first).reranker
         client.post(f"/v1/models/{first}/promote").raise_for_status()
         promoted = services.registry.active().reranker
+        beside = services.registry.get(third).reranker
         client.post(f"/v1/models/{second}/promote").raise_for_status()
 
         def engine() -> dict[str, str]:
@@ -135,8 +136,9 @@ def test_a_promoted_version_answers_at_once_and_is_converted_elsewhere(
         assert engine()["backend"] == "torch" and "being converted" in engine()["reason"]
         before = scores(client)
         eventually(lambda: engine()["backend"] == "openvino", "the promoted version is converted")
-        # Nothing is prepared for a version that was replaced meanwhile; one that is compared has its turn.
-        assert promoted.loaded.engine.plan.backend == "torch" and not promoted._preparing.is_alive()
+        # Nothing is prepared for what was replaced meanwhile; one that is compared has its turn.
+        for replaced in (compared, promoted):
+            assert replaced.loaded.engine.plan.backend == "torch" and not replaced._preparing.is_alive()
         eventually(lambda: beside.loaded.engine.plan.backend == "openvino", "the one beside it is converted")
         services.registry.active().reranker._known.clear()
         assert scores(client) == pytest.approx(before, abs=1e-4)
