@@ -1,10 +1,11 @@
-"""What is stored, on the Data tab: found by words and a filter, with the history of each pair; labelled, corrected,
-deleted."""
+"""What is stored, on the Data tab: found by words, filter and source, with the history of each pair; labelled,
+corrected, deleted one by one or all that is found, and put back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -12,13 +13,17 @@ import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
 from page.notices import check_may_change, shown_to_people
-from page.render import render
+from page.render import counted, render
 from services import Services
-from storage.browse_store import BrowseStore, Filter, Sort
+from storage.browse_store import BrowseStore, Filter, FoundCounts, Search, Sort
 from storage.records import Judgment, Task
 from texts import check_text
 
 SHOWN = 25
+# In the list of filters; what it shows is not pairs, but the steps in which some were deleted.
+DELETED = "deleted"
+ANYWHERE = "anywhere"
+SECONDS_BETWEEN_NEWS = 1.0
 # Candidates whose words are indexed while somebody waits for a search, at most.
 INDEXED_BEFORE_A_SEARCH = 20_000
 
@@ -29,37 +34,49 @@ element.addEventListener('click', (event) => {
   if (!button) return;
   const row = button.closest('tr');
   const { query = null, passage = null } = row?.dataset ?? {};
-  const { act, label = null, page = null, number = null } = button.dataset;
+  const { act, label = null, page = null, step = null } = button.dataset;
   const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
   const texts = { query_text: typed('query'), passage_text: typed('passage') };
-  trigger('act', { act, query, passage, label, page, number, ...texts });
+  trigger('act', { act, query, passage, label, page, step, ...texts });
 });
+// A question that came up has to be answered first, also by those who do not see it.
+new MutationObserver(() => element.querySelector('[data-focus]')?.focus({ preventScroll: true }))
+  .observe(element, { childList: true, subtree: true });
 """
 
 
 @dataclass(frozen=True)
 class View:
-    """What is on the screen: words, filter, order and page; the pair that is open, and whether for its history or to be
-    corrected; what was deleted last, and what was corrected; or that this person may not see it."""
+    """What is on the screen: words, filter, source, order and page; the pair that is open, and whether for its history
+    or to be corrected; what is about to be deleted, if it is; what was deleted last, and what was done; or that this
+    person may not see it."""
 
     words: str = ""
-    kept: Filter = "all"
+    kept: str = "all"
+    source: str = ANYWHERE
     sort: Sort = "newest first"
     page: int = 0
     open_pair: tuple[str, str] | None = None
     open_for: Literal["history", "edit"] = "history"
+    asked: FoundCounts | None = None
     undo: dict[str, Any] | None = None
     done: str = ""
     is_refused: bool = False
 
+    @property
+    def search(self) -> Search:
+        """What is looked for among the pairs."""
+        kept: Filter = "all" if self.kept == DELETED else self.kept  # type: ignore[assignment]
+        return Search(self.words, kept, None if self.source == ANYWHERE else self.source)
+
     def turned_to(self, page: int) -> View:
         """Another page, on which nothing is open."""
-        return replace(self, page=max(page, 0), open_pair=None, done="")
+        return replace(self, page=max(page, 0), open_pair=None, asked=None, done="")
 
     def toggled(self, pair: tuple[str, str], open_for: Literal["history", "edit"]) -> View:
         """With that pair open, or closed where it was."""
         is_open = (self.open_pair, self.open_for) == (pair, open_for)
-        return replace(self, open_pair=None if is_open else pair, open_for=open_for, done="")
+        return replace(self, open_pair=None if is_open else pair, open_for=open_for, asked=None, done="")
 
 
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
@@ -68,27 +85,32 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     gr.Markdown("### What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
-        kept = gr.Dropdown(list(get_args(Filter)), value="all", label="Show", elem_id="filter", min_width=140)
+        kept = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)
+        source = gr.Dropdown([ANYWHERE], value=ANYWHERE, label="From", elem_id="source", min_width=140)
         sort = gr.Dropdown(list(get_args(Sort)), value="newest first", label="Order", elem_id="sort", min_width=140)
     state = gr.State(View())
     shown = gr.HTML(elem_id="latest-labels", js_on_load=ACT_JS)
 
     def show(view: View) -> tuple[View, str]:
+        if view.kept == DELETED:
+            steps = store.deletions(view.page * SHOWN, SHOWN + 1)
+            return view, render("deleted.html", steps=steps[:SHOWN], more=len(steps) > SHOWN, view=view)
         waiting = 0
         if view.words.strip():
             done = 0
             while done < INDEXED_BEFORE_A_SEARCH and (step := store.index_more()):
                 done += step
             waiting = store.not_indexed()
-        pairs = store.find(view.words, view.kept, view.page * SHOWN, SHOWN + 1, view.sort)
+        pairs = store.find(view.search, view.page * SHOWN, SHOWN + 1, view.sort)
         is_edited = view.open_pair is not None and view.open_for == "edit"
         html = render(
             "browse.html",
             pairs=pairs[:SHOWN],
             more=len(pairs) > SHOWN,
+            found=store.count(view.search),
             view=view,
             words=view.words,
-            filtered=bool(view.words.strip()) or view.kept != "all",
+            filtered=not view.search.is_for_everything,
             waiting=waiting,
             history=store.history(*view.open_pair) if view.open_pair and not is_edited else [],
             counts=store.count_pairs(*view.open_pair) if view.open_pair and is_edited else (0, 0),
@@ -96,28 +118,33 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return view, html
 
     def read(
-        words: str, kept: Filter, sort: Sort, token: str, request: gr.Request, profile: gr.OAuthProfile | None
-    ) -> tuple[View, str]:
+        words: str, kept: str, source: str, sort: Sort, token: str, request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple[View, str, Any]:  # fmt: skip
         try:
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             html = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return View(is_refused=True), html
-        return show(View(words, kept, sort))
+            return View(is_refused=True), html, gr.skip()
+        sources = store.sources()
+        source = source if source in sources else ANYWHERE
+        choices = gr.update(choices=[ANYWHERE, *sources], value=source)
+        return *show(View(words, kept, source, sort)), choices
 
     def search(
         view: View,
         words: str,
-        kept: Filter,
+        kept: str,
+        source: str,
         sort: Sort,
         token: str,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
-    ) -> tuple[View, str]:
+    ) -> tuple[View, str, Any]:
         # To press Edit is to leave the box: what is asked for is on the page already, and with it what is being typed.
-        if view == replace(view, words=words, kept=kept, sort=sort, is_refused=False):
-            return gr.skip(), gr.skip()
-        return read(words, kept, sort, token, request, profile)
+        if view == replace(view, words=words, kept=kept, source=source, sort=sort, is_refused=False):
+            return gr.skip(), gr.skip(), gr.skip()
+        return read(words, kept, source, sort, token, request, profile)
 
     @shown_to_people
     def act(
@@ -127,29 +154,65 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         request: gr.Request,
         profile: gr.OAuthProfile | None,
         event: gr.EventData,
-    ) -> tuple[View, str]:
+    ) -> Iterator[tuple[View, str]]:
         check_may_change(services, token, request, profile)
+        who = annotator.strip() or "admin"
+        if event.act == "delete-all":
+            yield from map(show, delete_all(view, who))
+        elif event.act == "restore":
+            yield from map(show, restore(view, event.step))
+        else:
+            yield show(acted(view, annotator, event))
+
+    def acted(view: View, annotator: str, event: gr.EventData) -> View:
+        """The view after what is done at once."""
         pair = (event.query, event.passage)
         if event.act == "page":
-            return show(view.turned_to(int(event.page)))
+            return view.turned_to(int(event.page))
         if event.act in ("history", "edit"):
-            return show(view.toggled(pair, event.act))
-        if event.act == "restore":
-            store.restore(int(event.number))
-            return show(replace(view, undo=None, done="It is back."))
+            return view.toggled(pair, event.act)
+        if event.act == "ask":
+            return replace(view, asked=store.count(view.search), open_pair=None, done="")
+        if event.act == "keep-all":
+            return replace(view, asked=None)
         who = annotator.strip() or "admin"
         task = services.labeling.task(*pair, who)
         if event.act in ("keep", "again"):
             done = correct(task, event.query_text, event.passage_text, who, keep_labels=event.act == "keep")
-            return show(replace(view, open_pair=None, done=done))
+            return replace(view, open_pair=None, done=done)
         if event.act == "delete":
-            number = store.delete(*pair, who)
-            return show(replace(view, undo={"number": number, "passage": task.passage}, open_pair=None, done=""))
+            undo = {"step": store.delete(*pair, who), "pairs": 1, "passage": task.passage}
+            return replace(view, undo=undo, open_pair=None, asked=None, done="")
         if not annotator.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
         label = int(event.label)
         services.labeling.judge([Judgment(task.query, task.passage, label, annotator, note=task.note)])
-        return show(replace(view, done=""))
+        return replace(view, done="")
+
+    def delete_all(view: View, who: str) -> Iterator[View]:
+        """Delete what was found when it was asked; the views while that goes on, and after it."""
+        asked = view.asked
+        if asked is None:
+            raise InvalidInput("Say first what is to be deleted.")
+        view = replace(view.turned_to(0), undo=None)
+        shown_at = time.monotonic()
+        for step, pairs in store.delete_found(view.search, asked.last_id, who):
+            view = replace(view, undo={"step": step, "pairs": pairs, "passage": None})
+            if time.monotonic() - shown_at > SECONDS_BETWEEN_NEWS:
+                yield replace(view, done=f"{pairs:,} of {asked.pairs:,} are deleted; it goes on.")
+                shown_at = time.monotonic()
+        yield view
+
+    def restore(view: View, step: str) -> Iterator[View]:
+        """Put back what was deleted in that step; the views while that goes on, and after it."""
+        view = replace(view, undo=None, asked=None)
+        shown_at = time.monotonic()
+        pairs = 0
+        for pairs in store.restore(step):
+            if time.monotonic() - shown_at > SECONDS_BETWEEN_NEWS:
+                yield replace(view, done=f"{pairs:,} are back; it goes on.")
+                shown_at = time.monotonic()
+        yield replace(view, done="It is back." if pairs == 1 else f"{counted(pairs, 'pair')} are back.")
 
     def correct(task: Task, query: str, passage: str, who: str, keep_labels: bool) -> str:
         """Put what was typed in the place of the texts; returns what was done, for a person."""
@@ -164,17 +227,16 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             store.edit(kind, old_id, new, who, keep_labels)  # type: ignore[arg-type]
             for kind, (old_id, new) in changed.items()
         ]
-        pairs = "1 pair" if max(counts) == 1 else f"{max(counts):,} pairs"
         kept = "what was said of them stays" if keep_labels else "they wait to be judged again"
-        return f"Corrected in {pairs}; {kept}."
+        return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    inputs, outputs = [words, kept, sort, token], [state, shown]
+    inputs = [words, kept, source, sort, token]
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    asked = [words.submit, words.blur, kept.input, sort.input]
-    gr.on(asked, search, [state, *inputs], outputs, trigger_mode="always_last", **private)
-    shown.act(act, [state, annotator, token], outputs, trigger_mode="multiple", concurrency_limit=1, **private)
-    return lambda opened: opened(read, inputs, outputs, **private)
+    asked = [words.submit, words.blur, kept.input, source.input, sort.input]
+    gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **private)
+    shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **private)
+    return lambda opened: opened(read, inputs, [state, shown, source], **private)
 
 
 def _lines(text: str) -> list[str]:

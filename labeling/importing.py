@@ -16,7 +16,7 @@ from files import parse_json
 from labeling import reading
 from storage.records import Candidate, Judgment, StagedCounts
 from storage.staging import Staging
-from texts import check_name, check_text
+from texts import MAX_NAME_CHARACTERS, check_name, check_text
 
 # What a column may be called; the first name is the one that messages use.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -116,9 +116,10 @@ def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> 
     if is_table or mapping or (names and not is_enough(guess_columns(names))):
         mapping = mapping or guess_columns(names)
         _check_mapping(path, mapping, names)
+    source = _as_source(path)
     for line, row, part in reading.rows(path):
         try:
-            for found in _checked(parse_json(row) if isinstance(row, str) else row, annotator, mapping):
+            for found in _checked(parse_json(row) if isinstance(row, str) else row, annotator, source, mapping):
                 yield line, found, part
         except WorkbenchError as error:
             yield line, str(error), part
@@ -164,8 +165,17 @@ def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
         )
 
 
-def _checked(row: Any, annotator: str, mapping: Mapping | None) -> list[Candidate | Judgment]:
-    """What a row holds: a pair or a judgment, and a judgment for each passage whose column says its label."""
+def _as_source(path: Path) -> str:
+    """The name of the source of rows that name none: the file's, so that they are found again together."""
+    name = "".join(letter for letter in path.name if letter.isprintable()).strip()
+    return name[:MAX_NAME_CHARACTERS].strip() or "import"
+
+
+def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> list[Candidate | Judgment]:
+    """What a row holds: a pair or a judgment, and a judgment for each passage whose column says its label.
+
+    `annotator` and `source` are those of rows that name none.
+    """
     if not isinstance(row, dict):
         raise InvalidInput("This is not an object with a query and a passage.")
     row = reading.lower_names(row)
@@ -175,7 +185,7 @@ def _checked(row: Any, annotator: str, mapping: Mapping | None) -> list[Candidat
         return row.get(mapping.get(name, ""))
 
     query = check_text(_text(value("query"), "query"), "The query")
-    source = check_name(str(value("source") or "import"), "The source")
+    source = check_name(str(value("source") or source), "The source")
     who = check_name(str(value("annotator") or annotator))
     note = check_text(str(value("note")), "The note") if value("note") else None
     told = [(text, 1) for text in _texts(value("positive"))] + [(text, 0) for text in _texts(value("negative"))]

@@ -15,7 +15,14 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-_environment.filters["highlight"] = highlight
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things as people say it: "1 pair", "1,200 pairs"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+_environment.filters |= {"highlight": highlight, "counted": counted}
 
 
 def render(template: str, **values: object) -> str:

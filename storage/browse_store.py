@@ -1,4 +1,4 @@
-"""The store's half that is looked through: candidates are found by their words, corrected and deleted.
+"""The store's half that is looked through: candidates are found by their words, corrected, deleted and put back.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
 backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
+from storage.pairs import put_in, take_out
 from storage.records import FoundPair, PairEvent, Vote, now
 from storage.text_edits import Kind, edit_text
 
@@ -42,9 +44,18 @@ SORTS: dict[Sort, str] = {
     "most judged first": "c.voices DESC, c.id DESC",
 }
 INDEXED_AT_ONCE = 5_000
-# What belongs to a pair and goes with it, in the order in which it can be put back.
-OF_A_PAIR = ("candidates", "labels", "skips", "flags", "adjudications")
-WITHOUT_COUNTS = {"voices", "relevant"}
+# So many are deleted, or put back, in one transaction: those who judge meanwhile wait for no more than that.
+DELETED_AT_ONCE = 200
+# Sources that are listed, at most: programs may name as many as they like.
+MOST_SOURCES = 500
+# Each is found by the index: there may be a million candidates.
+SOURCES = """
+    WITH RECURSIVE s (source) AS (
+        SELECT min(source) FROM candidates
+        UNION ALL SELECT (SELECT min(source) FROM candidates WHERE source > s.source) FROM s WHERE s.source IS NOT NULL
+    )
+    SELECT source FROM s WHERE source IS NOT NULL LIMIT ?
+"""
 
 FORMER = """
     {0} (id) AS (
@@ -70,6 +81,41 @@ _WORD = re.compile(r"\w+")
 _indexing = threading.Lock()
 
 
+@dataclass(frozen=True)
+class Search:
+    """What is looked for: candidates that hold all of these words, the last one as the beginning of a word; of those
+    the filter's; and where a source is named, what came from there."""
+
+    words: str = ""
+    kept: Filter = "all"
+    source: str | None = None
+
+    @property
+    def is_for_everything(self) -> bool:
+        """Whether every candidate is looked for."""
+        return not _WORD.search(self.words) and self.kept == "all" and self.source is None
+
+
+@dataclass(frozen=True)
+class FoundCounts:
+    """How many candidates were found, how many labels they have, and the number of the newest among them."""
+
+    pairs: int
+    labels: int
+    last_id: int
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A step in which candidates were deleted: its name, which is its moment, and one of the passages."""
+
+    step: str
+    deleted_by: str
+    pairs: int
+    labels: int
+    passage: str
+
+
 class BrowseStore:
     """Finds, deletes and restores candidates."""
 
@@ -80,26 +126,33 @@ class BrowseStore:
 
     # Finding
 
-    def find(self, words: str, kept: Filter, skip: int, limit: int, sort: Sort = "newest first") -> list[FoundPair]:
-        """The candidates that hold all of these words, the last one as the beginning of a word.
-
-        Only those that the filter keeps, without the first `skip` of them.
-        """
-        terms = [f'"{word}"' for word in _WORD.findall(words)]
-        match = " ".join(terms) + "*" if terms else None
-        found = "c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)" if match else "true"
+    def find(self, search: Search, skip: int, limit: int, sort: Sort = "newest first") -> list[FoundPair]:
+        """The candidates that are looked for, in this order, without the first `skip` of them."""
+        where, values = _where(search)
         sql = f"""
             SELECT c.id, c.query_id, q.text, c.passage_id, p.text, c.source, c.rank FROM candidates c
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
-            WHERE {found} AND {FILTERS[kept]} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :skip
+            WHERE {where} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :skip
         """
         votes = """
             SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
             WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
         """
         with self._both() as db:
-            rows = db.conn.execute(sql, {"match": match, "skip": skip, "limit": limit}).fetchall()
+            rows = db.conn.execute(sql, values | {"skip": skip, "limit": limit}).fetchall()
             return [FoundPair(*row, [Vote(*vote) for vote in db.conn.execute(votes, (row[1], row[3]))]) for row in rows]
+
+    def count(self, search: Search) -> FoundCounts:
+        """How many candidates are looked for, and what was said of them."""
+        where, values = _where(search)
+        sql = f"SELECT count(*), coalesce(sum(c.voices), 0), coalesce(max(c.id), 0) FROM candidates c WHERE {where}"
+        with self._both() as db:
+            return FoundCounts(*db.conn.execute(sql, values).fetchone())
+
+    def sources(self) -> list[str]:
+        """Where the candidates come from, sorted; at most MOST_SOURCES."""
+        with database.read(self.path) as db:
+            return [source for (source,) in db.conn.execute(SOURCES, [MOST_SOURCES])]
 
     def index_more(self, limit: int = INDEXED_AT_ONCE) -> int:
         """Index the words of up to `limit` candidates that are not indexed yet; returns how many they were."""
@@ -157,39 +210,85 @@ class BrowseStore:
 
     # Deleting
 
-    def delete(self, query_id: str, passage_id: str, deleted_by: str) -> int:
+    def delete(self, query_id: str, passage_id: str, deleted_by: str) -> str:
         """Take a candidate out of the store with all that was said of it; the history of it stays.
 
-        Returns the number under which `restore` puts it back. Raises NotFound.
+        Returns the name of the step, by which `restore` puts it back. Raises NotFound.
+        """
+        step = now()
+        with database.read(self.path) as db:
+            sql = "SELECT id, created_at FROM candidates WHERE query_id = ? AND passage_id = ?"
+            found = db.conn.execute(sql, (query_id, passage_id)).fetchall()
+        if not found or not self._delete(found, step, deleted_by):
+            raise NotFound("This pair is no longer there.")
+        return step
+
+    def delete_found(self, search: Search, last_id: int, deleted_by: str) -> Iterator[tuple[str, int]]:
+        """Delete all that is looked for, but for what came after the candidate `last_id`.
+
+        Yields the name of the step, by which `restore` puts all of it back, and how many are deleted so far. What is
+        deleted stays so when it breaks off.
+        """
+        step, done = now(), 0
+        where, values = _where(search)
+        sql = f"SELECT c.id, c.created_at FROM candidates c WHERE {where} AND c.id <= :last ORDER BY c.id"
+        with self._both() as db:
+            found = db.conn.execute(sql, values | {"last": last_id}).fetchall()
+        for start in range(0, len(found), DELETED_AT_ONCE):
+            done += self._delete(found[start : start + DELETED_AT_ONCE], step, deleted_by)
+            yield step, done
+
+    def _delete(self, found: list[tuple[int, str]], step: str, deleted_by: str) -> int:
+        """Delete these candidates (id, created at) as a part of a step; returns how many of them there still were."""
+        ids, newest = json.dumps([candidate for candidate, _ in found]), max(created_at for _, created_at in found)
+        # An id may be another's by now; that one is newer.
+        sql = """
+            SELECT c.id, q.text, p.text, c.query_id, c.passage_id FROM candidates c
+            JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
+            WHERE c.id IN (SELECT value FROM json_each(:ids)) AND c.created_at <= :newest
         """
         with database.write(self.path) as db:
-            text = f"SELECT c.id, q.text, p.text {_OF} "
-            pair = db.conn.execute(text, (query_id, passage_id)).fetchone()
-            if pair is None:
-                raise NotFound("This pair is no longer there.")
-            kept = {table: _rows(db, table, query_id, passage_id) for table in OF_A_PAIR}
-            for table in (*reversed(OF_A_PAIR), "leases", "candidate_scores"):
-                db.conn.execute(f"DELETE FROM {table} WHERE query_id = ? AND passage_id = ?", (query_id, passage_id))
-            row = {"deleted_by": deleted_by, "rows": json.dumps(kept), "created_at": now()}
-            number = db["deletions"].insert(row).last_pk
+            there = db.conn.execute(sql, {"ids": ids, "newest": newest}).fetchall()
+            if there:
+                kept = take_out(db, [row[3:] for row in there])
+                db["deletions"].insert({"deleted_by": deleted_by, "rows": json.dumps(kept), "created_at": step})
             last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-        self._forget([pair], last)
-        return int(number)
+        self._forget([row[:3] for row in there], last)
+        return len(there)
 
-    def restore(self, number: int) -> None:
-        """Put back what was deleted under that number. Raises NotFound when that has been done."""
-        with database.write(self.path) as db:
-            found = db.conn.execute("SELECT rows FROM deletions WHERE id = ?", [number]).fetchone()
-            if found is None:
-                raise NotFound("This was put back already.")
-            for table, rows in json.loads(found[0]).items():
-                for row in rows:
-                    # As the newest one: its own number may be another's by now.
-                    row = {name: value for name, value in row.items() if (table, name) != ("candidates", "id")}
-                    names = ", ".join(row)
-                    marks = ", ".join(f":{name}" for name in row)
-                    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
-            db.conn.execute("DELETE FROM deletions WHERE id = ?", [number])
+    def restore(self, step: str) -> Iterator[int]:
+        """Put back what was deleted in that step; yields how many are back so far. Raises NotFound when that has been
+        done."""
+        done = 0
+        while True:
+            with database.write(self.path) as db:
+                one = "SELECT id, rows FROM deletions WHERE created_at = ? ORDER BY id LIMIT 1"
+                found = db.conn.execute(one, [step]).fetchone()
+                if found is None:
+                    break
+                kept = json.loads(found[1])
+                for table, rows in kept.items():
+                    for row in rows:
+                        put_in(db, table, row)
+                db.conn.execute("DELETE FROM deletions WHERE id = ?", [found[0]])
+            done += len(kept["candidates"])
+            yield done
+        if not done:
+            raise NotFound("This was put back already.")
+
+    def deletions(self, skip: int, limit: int) -> list[Deletion]:
+        """The steps that can be put back, the latest first."""
+        sql = """
+            SELECT created_at, max(deleted_by), sum(json_array_length(rows, '$.candidates')),
+                sum(json_array_length(rows, '$.labels')), max(json_extract(rows, '$.candidates[0].passage_id'))
+            FROM deletions WHERE created_at IN (
+                SELECT DISTINCT created_at FROM deletions ORDER BY created_at DESC LIMIT ? OFFSET ?
+            ) GROUP BY created_at ORDER BY created_at DESC
+        """
+        with database.read(self.path) as db:
+            rows = db.conn.execute(sql, (limit, skip)).fetchall()
+            one = "SELECT text FROM passages WHERE id = ?"
+            return [Deletion(*row[:-1], (db.conn.execute(one, [row[-1]]).fetchone() or [""])[0]) for row in rows]
 
     # The index
 
@@ -219,13 +318,12 @@ class BrowseStore:
             yield db
 
 
-_OF = """
-    FROM candidates c JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
-    WHERE c.query_id = ? AND c.passage_id = ?
-"""
-
-
-def _rows(db: Database, table: str, query_id: str, passage_id: str) -> list[dict[str, Any]]:
-    rows = db.query(f"SELECT * FROM {table} WHERE query_id = ? AND passage_id = ?", (query_id, passage_id))
-    # The counts of a candidate come back with its labels.
-    return [{name: value for name, value in row.items() if name not in WITHOUT_COUNTS} for row in rows]
+def _where(search: Search) -> tuple[str, dict[str, Any]]:
+    """The condition on candidates `c`, and the values in it."""
+    terms = [f'"{word}"' for word in _WORD.findall(search.words)]
+    conditions = [FILTERS[search.kept]]
+    if terms:
+        conditions.append("c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)")
+    if search.source is not None:
+        conditions.append("c.source = :source")
+    return " AND ".join(conditions), {"match": " ".join(terms) + "*", "source": search.source}

@@ -337,3 +337,10 @@ def m006_note_presses(db: Database) -> None:
     # The page names each press, and sends it again while no answer comes; one whose name is there is stored already.
     db.conn.execute("ALTER TABLE label_events ADD COLUMN press TEXT")
     db.conn.execute("CREATE INDEX label_events_by_press ON label_events (press) WHERE press IS NOT NULL")
+
+
+@migrations()
+def m007_find_by_source(db: Database) -> None:
+    db.conn.execute("CREATE INDEX candidates_by_source ON candidates (source)")
+    # All that was deleted at once is put back at once.
+    db.conn.execute("CREATE INDEX deletions_by_step ON deletions (created_at)")

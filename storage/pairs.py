@@ -1,13 +1,29 @@
-"""Adding pairs to an open store: each text once, each pair once. For the stores, which hold the transaction."""
+"""Adding pairs to an open store, each text once and each pair once, and taking them out again with all that belongs to
+them. For the stores, which hold the transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlite_utils import Database
 
 from storage.migrations import shuffle_of
 from storage.records import AddedCandidates, Candidate, now, text_id
+from storage.score_store import SCORED_VERSIONS
+
+# What is said of a pair, and all that comes back when the pair does, in the order in which it can.
+SAID = ("labels", "skips", "adjudications")
+OF_A_PAIR = ("candidates", *SAID, "flags")
+THESE = """
+    (query_id, passage_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs))
+"""
+# The scores lie in the order of their model: without its name all of them would be looked at.
+FORGET_SCORES = f"""
+    {SCORED_VERSIONS} DELETE FROM candidate_scores
+    WHERE model_version IN (SELECT version FROM versions WHERE version IS NOT NULL) AND {THESE}
+"""
 
 
 def add_pairs(db: Database, candidates: Iterable[Candidate]) -> AddedCandidates:
@@ -34,3 +50,25 @@ def add_pair(db: Database, candidate: Candidate) -> tuple[bool, bool, bool]:
         (query_id, passage_id, candidate.source, candidate.rank, moment, shuffle_of(query_id, passage_id)),
     ).rowcount
     return bool(new_query), bool(new_passage), bool(new_pair)
+
+
+def take_out(db: Database, pairs: Sequence[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    """Take these (query id, passage id) out of the queue, with what was said of them; returns the rows, by table.
+
+    Their history and their texts stay.
+    """
+    values = {"pairs": json.dumps(pairs)}
+    rows = {table: list(db.query(f"SELECT * FROM {table} WHERE {THESE}", values)) for table in OF_A_PAIR}
+    for table in (*reversed(OF_A_PAIR), "leases"):
+        db.conn.execute(f"DELETE FROM {table} WHERE {THESE}", values)
+    db.conn.execute(FORGET_SCORES, values)
+    return rows
+
+
+def put_in(db: Database, table: str, row: dict[str, Any]) -> None:
+    """Insert a row that was taken out, unless there is one in its place. A candidate becomes the newest one: its own
+    number may be another's by now, and its counts come back with its labels."""
+    if table == "candidates":
+        row = {name: value for name, value in row.items() if name not in ("id", "voices", "relevant")}
+    marks = ", ".join(f":{name}" for name in row)
+    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", row)

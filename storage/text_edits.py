@@ -17,15 +17,11 @@ from sqlite_utils import Database
 from errors import InvalidInput, NotFound
 from storage import database
 from storage.migrations import shuffle_of
+from storage.pairs import SAID, put_in, take_out
 from storage.records import now, text_id
 
 Kind = Literal["query", "passage"]
 TABLES: dict[Kind, str] = {"query": "queries", "passage": "passages"}
-# In the order in which they can be put back; counts of a candidate come back with its labels.
-SAID = ("labels", "skips", "adjudications")
-OF_A_PAIR = ("candidates", *SAID, "flags")
-WITHOUT = {("candidates", "id"), ("candidates", "voices"), ("candidates", "relevant")}
-OF_PAIR = "query_id = ? AND passage_id = ?"
 
 
 @dataclass(frozen=True)
@@ -58,21 +54,13 @@ def edit_text(path: Path, kind: Kind, old_id: str, text: str, edited_by: str, ke
                 SELECT ?, split, created_at FROM splits WHERE query_id = ?
             """
             db.conn.execute(keep_set, (new_id, old_id))
-        taken = [(pair, _take_out(db, pair)) for pair in pairs]
+        taken = [(pair, take_out(db, [pair])) for pair in pairs]
         last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
         for old, rows in taken:
             _put_in(db, old, (new_id, old[1]) if kind == "query" else (old[0], new_id), rows, keep_labels)
         edit = {"kind": kind, "old_id": old_id, "new_id": new_id, "edited_by": edited_by}
         db["text_edits"].insert({**edit, "kept_labels": int(keep_labels), "created_at": moment})
     return Edited(len(pairs), last)
-
-
-def _take_out(db: Database, pair: tuple[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Take a pair out of the store; returns its rows, by table."""
-    rows = {table: list(db.query(f"SELECT * FROM {table} WHERE {OF_PAIR}", pair)) for table in OF_A_PAIR}
-    for table in (*reversed(OF_A_PAIR), "leases", "candidate_scores"):
-        db.conn.execute(f"DELETE FROM {table} WHERE {OF_PAIR}", pair)
-    return rows
 
 
 def _put_in(
@@ -87,16 +75,11 @@ def _put_in(
         if table in SAID and not keep_labels:
             continue
         for row in found:
-            row = {name: value for name, value in row.items() if (table, name) not in WITHOUT}
             row |= {"query_id": new[0], "passage_id": new[1]}
             if table == "candidates":
                 row["shuffle"] = shuffle_of(*new)
-            _insert(db, table, row)
+            put_in(db, table, row)
     if keep_labels:
         # So that who gave a label finds it, and can take it back.
-        db.conn.execute(f"UPDATE label_events SET query_id = ?, passage_id = ? WHERE {OF_PAIR}", (*new, *old))
-
-
-def _insert(db: Database, table: str, row: dict[str, Any]) -> None:
-    marks = ", ".join(f":{name}" for name in row)
-    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", row)
+        move = "UPDATE label_events SET query_id = ?, passage_id = ? WHERE query_id = ? AND passage_id = ?"
+        db.conn.execute(move, (*new, *old))

@@ -126,6 +126,40 @@ def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shar
     expect(rows.nth(0)).to_contain_text("Rain falls")
 
 
+def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: AppProcess, tmp_path: Path) -> None:
+    label(shared_app.client, ("how long", "the bridge", 1))
+    path = tmp_path / "wrong file.csv"
+    path.write_text("query,passage,label\n" + "".join(f"q{n},p{n},{n % 2}\n" for n in range(60)))
+    give(data, path)
+    expect(data.locator("#import-report")).to_contain_text("holds 60 labels")
+    data.locator("button#import").click()
+    expect(data.locator("#import-report")).to_contain_text("60 pairs were new")
+    shown = data.locator("#latest-labels")
+    box(data, "source").click()
+    data.get_by_role("option", name="wrong file.csv").click()
+    expect(shown).to_contain_text("60 pairs found, 60 labels")
+    shown.get_by_role("button", name="Delete all of these").click()
+    expect(shown.get_by_role("alertdialog")).to_contain_text("60 pairs with 60 labels")
+    expect(shown.get_by_role("button", name="Cancel")).to_be_focused()
+    data.keyboard.press("Enter")
+    expect(shown.get_by_role("alertdialog")).to_have_count(0)
+    assert len(stored(shared_app)) == 61
+    shown.get_by_role("button", name="Delete all of these").click()
+    shown.get_by_role("button", name="Delete 60 pairs").click()
+    expect(shown).to_contain_text("Deleted: 60 pairs.")
+    assert [json.loads(line)["passage"] for line in stored(shared_app)] == ["the bridge"]
+    # Also when the page is loaded again, and whoever comes.
+    data.reload()
+    open_tab(data, "Data")
+    box(data, "filter").click()
+    data.get_by_role("option", name="deleted").click()
+    expect(shown.locator("tbody tr")).to_contain_text("60 pairs, 60 labels")
+    shown.get_by_role("button", name="Put them back").click()
+    expect(shown).to_contain_text("60 pairs are back.")
+    expect(shown).to_contain_text("Nothing is deleted")
+    assert len(stored(shared_app)) == 61
+
+
 def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page, shared_app: AppProcess) -> None:
     label(shared_app.client, ("how long", "teh {bridge}", 1), ("how wide", "teh {bridge}", 0), ("how long", "rain", 0))
     rows = data.locator("#latest-labels tbody tr:not(.history-row)")

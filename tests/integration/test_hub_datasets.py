@@ -102,7 +102,7 @@ def test_what_is_no_text_comes_as_some(hub: HubServer, tmp_path: Path) -> None:
     assert fetched(path, "owner/odd", "default", "train", 5) == (1, True)
     row = json.loads(path.read_text())
     assert row["picture"]["bytes"] == "iVBORw==" and row["moment"].startswith("2023-11-14")
-    assert [row for _, row, _ in checked_rows(path, "importer")] == [Candidate("q", "p", "import")]
+    assert [row for _, row, _ in checked_rows(path, "importer")] == [Candidate("q", "p", "rows.jsonl")]
 
 
 def test_a_dataset_that_is_not_there_or_private_is_told(hub: HubServer) -> None:

@@ -164,7 +164,7 @@ def test_the_store_counts_anew_when_a_label_changes_comes_or_goes(tmp_path: Path
         lambda: store.undo("bob"),
         lambda: store.save([Judgment("q", "a", 0, "cy")]),
         lambda: store.skip(text_id("q"), text_id("b"), "bob", "cannot_tell", None),
-        lambda: browse.restore(browse.delete(text_id("q"), text_id("a"), "ed")),
+        lambda: list(browse.restore(browse.delete(text_id("q"), text_id("a"), "ed"))),
         lambda: browse.delete(text_id("q"), text_id("a"), "ed"),
         lambda: browse.edit("passage", text_id("b"), "c", "ed", keep_labels=False),
     ):

@@ -8,7 +8,7 @@ import pytest
 
 from errors import NotFound
 from storage import database
-from storage.browse_store import BrowseStore, Filter, Sort
+from storage.browse_store import DELETED_AT_ONCE, BrowseStore, Filter, FoundCounts, Search, Sort
 from storage.label_store import LabelStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
@@ -29,7 +29,23 @@ def browse(labels: LabelStore) -> BrowseStore:
 def found(browse: BrowseStore, words: str = "", kept: Filter = "all", skip: int = 0) -> list[str]:
     while browse.index_more():
         pass
-    return [pair.passage for pair in browse.find(words, kept, skip, 10)]
+    return [pair.passage for pair in browse.find(Search(words, kept), skip, 10)]
+
+
+def restored(browse: BrowseStore, step: str) -> list[int]:
+    return list(browse.restore(step))
+
+
+def everything(labels: LabelStore, browse: BrowseStore) -> dict[str, list]:
+    """All rows of what is said of pairs, without the numbers of the candidates and when they were made new."""
+    while browse.index_more():
+        pass
+    with database.read(labels.path) as db:
+        columns = "query_id, passage_id, source, rank, created_at, shuffle, voices, relevant"
+        rows = {table: db.conn.execute(f"SELECT * FROM {table}").fetchall() for table in
+                ("labels", "skips", "flags", "adjudications", "counters", "annotators")}  # fmt: skip
+        rows["candidates"] = db.conn.execute(f"SELECT {columns} FROM candidates").fetchall()
+    return {table: sorted(found) for table, found in rows.items()}
 
 
 def key(passage: str) -> tuple[str, str]:
@@ -87,7 +103,7 @@ def test_orders(labels: LabelStore, browse: BrowseStore) -> None:
     labels.save([Judgment("x", "b", 1, "anna"), Judgment("x", "b", 0, "bo"), Judgment("y", "a", 0, "bo")])
 
     def pairs(sort: Sort) -> list[str]:
-        return [pair.query + pair.passage for pair in browse.find("", "all", 0, 10, sort)]
+        return [pair.query + pair.passage for pair in browse.find(Search(), 0, 10, sort)]
 
     assert pairs("newest first") == ["yb", "xb", "ya", "xa"]
     assert pairs("oldest first") == ["xa", "ya", "xb", "yb"]
@@ -103,13 +119,13 @@ def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: La
     ReviewStore(labels.path).decide(*key("one"), 1, "ed", None)
     ScoreStore(labels.path).save_scores("v1", [(*key("one"), 1.0)])
     assert found(browse, "one") == ["one"]
-    number = browse.delete(*key("one"), "ed")
+    step = browse.delete(*key("one"), "ed")
     assert (found(browse, "one"), found(browse)) == ([], ["two"])
     assert (list(labels.labels()), labels.consensus()) == ([], [])
     progress = labels.progress("anna")
     assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (1, 0, 0, 0)
     assert labels.undo("anna") == []
-    browse.restore(number)
+    assert restored(browse, step) == [1]
     assert found(browse, "one") == ["one"]
     assert {(label.annotator, label.label, label.note) for label in labels.labels()} == {
         ("anna", 1, "sure"), ("bo", 0, None),
@@ -118,7 +134,7 @@ def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: La
     progress = labels.progress("anna")
     assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (2, 1, 1, 1)
     with pytest.raises(NotFound):
-        browse.restore(number)
+        restored(browse, step)
 
 
 def test_a_number_that_is_given_out_again_does_not_confuse_the_search(labels: LabelStore, browse: BrowseStore) -> None:
@@ -149,3 +165,101 @@ def test_the_index_is_made_again_where_it_is_missing(labels: LabelStore, browse:
     browse.index_path.unlink()
     assert browse.not_indexed() == 1
     assert found(browse, "one") == ["one"]
+
+
+def test_sources_are_listed_and_filtered_by(labels: LabelStore, browse: BrowseStore) -> None:
+    assert browse.sources() == []
+    labels.add_candidates(Candidate("a query", passage, source) for passage, source in
+                          (("one", "bm25"), ("two", "faq.csv"), ("three", "bm25"), ("four", "Ärger")))  # fmt: skip
+    assert browse.sources() == ["bm25", "faq.csv", "Ärger"]
+    assert [pair.passage for pair in browse.find(Search(source="bm25"), 0, 10)] == ["three", "one"]
+    found(browse)
+    assert [pair.passage for pair in browse.find(Search("thr", source="bm25"), 0, 10)] == ["three"]
+    assert browse.find(Search("two", source="bm25"), 0, 10) == []
+    assert browse.find(Search(source="nowhere"), 0, 10) == []
+
+
+def test_what_is_found_is_counted(labels: LabelStore, browse: BrowseStore) -> None:
+    assert browse.count(Search()) == FoundCounts(0, 0, 0)
+    add(labels, "red one", "red two", "blue")
+    labels.save([Judgment("a query", "red one", 1, "anna"), Judgment("a query", "red one", 0, "bo")])
+    found(browse)
+    assert browse.count(Search()) == FoundCounts(3, 2, 3)
+    assert browse.count(Search("red")) == FoundCounts(2, 2, 2)
+    assert browse.count(Search("red", "not judged")) == FoundCounts(1, 0, 2)
+
+
+def test_all_that_is_found_is_deleted_in_one_step_and_comes_back_in_one(
+    labels: LabelStore, browse: BrowseStore
+) -> None:
+    many = DELETED_AT_ONCE + 2
+    labels.add_candidates(Candidate(f"query {number % 7}", f"passage {number}", "faq.csv") for number in range(many))
+    add(labels, "another")
+    labels.save(Judgment(f"query {number % 7}", f"passage {number}", number % 2, who)
+                for number in range(0, many, 20) for who in ("anna", "bo"))  # fmt: skip
+    labels.save([Judgment("query 0", "passage 0", 1, "bo", note="no")])
+    labels.toggle_flag(text_id("query 1"), text_id("passage 1"), "cy")
+    labels.skip(text_id("query 2"), text_id("passage 2"), "cy", "later", None)
+    ReviewStore(labels.path).decide(text_id("query 0"), text_id("passage 0"), 1, "ed", None)
+    before = everything(labels, browse)
+    search = Search(source="faq.csv")
+    counts = browse.count(search)
+    assert (counts.pairs, counts.labels) == (many, 22)
+    steps = list(browse.delete_found(search, counts.last_id, "ed"))
+    assert [done for _, done in steps] == [DELETED_AT_ONCE, many]
+    assert len({step for step, _ in steps}) == 1
+    assert found(browse) == ["another"]
+    assert (list(labels.labels()), labels.progress("anna").mine) == ([], 0)
+    [deletion] = browse.deletions(0, 10)
+    assert (deletion.deleted_by, deletion.pairs, deletion.labels) == ("ed", many, 22)
+    assert deletion.passage.startswith("passage ")
+    assert restored(browse, deletion.step) == [DELETED_AT_ONCE, many]
+    assert everything(labels, browse) == before
+    assert browse.deletions(0, 10) == []
+
+
+def test_what_came_later_is_not_deleted(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one", "two")
+    last_id = browse.count(Search()).last_id
+    add(labels, "three")
+    assert [done for _, done in browse.delete_found(Search(), last_id, "ed")] == [2]
+    assert found(browse) == ["three"]
+
+
+def test_what_takes_the_number_of_a_deleted_pair_meanwhile_stays(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, *(f"passage {number}" for number in range(DELETED_AT_ONCE + 1)))
+    going = browse.delete_found(Search(), browse.count(Search()).last_id, "ed")
+    next(going)
+    browse.delete(*key(f"passage {DELETED_AT_ONCE}"), "bo")
+    add(labels, "new")
+    assert [done for _, done in going] == [DELETED_AT_ONCE]
+    assert found(browse) == ["new"]
+
+
+def test_a_deletion_that_broke_off_is_put_back_as_far_as_it_came(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, *(f"passage {number}" for number in range(DELETED_AT_ONCE + 1)))
+    before = everything(labels, browse)
+    going = browse.delete_found(Search(), browse.count(Search()).last_id, "ed")
+    step, _ = next(going)
+    going.close()
+    assert found(browse) == [f"passage {DELETED_AT_ONCE}"]
+    assert restored(browse, step) == [DELETED_AT_ONCE]
+    assert everything(labels, browse) == before
+
+
+def test_deletions_are_listed_the_latest_first(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one", "two", "three")
+    steps = [browse.delete(*key(passage), "ed") for passage in ("one", "two", "three")]
+    assert [(deletion.passage, deletion.pairs) for deletion in browse.deletions(0, 2)] == [("three", 1), ("two", 1)]
+    assert [deletion.passage for deletion in browse.deletions(2, 2)] == ["one"]
+    restored(browse, steps[1])
+    assert [deletion.passage for deletion in browse.deletions(0, 10)] == ["three", "one"]
+
+
+def test_nothing_is_said_of_a_pair_that_is_deleted_by_a_model(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one", "two")
+    scores = ScoreStore(labels.path)
+    for version in ("v1", "v2"):
+        scores.save_scores(version, [(*key("one"), 1.0), (*key("two"), 2.0)])
+    browse.delete(*key("one"), "ed")
+    assert [[pair.passage for pair in scores.scored_pairs(version)] for version in ("v1", "v2")] == [["two"], ["two"]]

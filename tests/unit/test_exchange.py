@@ -81,7 +81,7 @@ def refusal(tmp_path: Path, name: str, content: str | bytes) -> str:
 
 
 def judgment(query: str, passage: str, label: int, annotator: str = "importer", **more: Any) -> Judgment:
-    return Judgment(query, passage, label, annotator, **{"source": "import", **more})
+    return Judgment(query, passage, label, annotator, **{"source": "a.csv", **more})
 
 
 def stored_labels() -> list[StoredLabel]:
@@ -115,17 +115,26 @@ def exported(kind: Any, labels: Sequence[StoredLabel], consensus: Sequence[Conse
 )  # fmt: skip
 def test_every_kind_of_file_is_read(tmp_path: Path, name: str, content: str) -> None:
     pairs = read(tmp_path, name, content)
-    assert pairs.judgments == [judgment("q", "one", 1), judgment("q", "two", 0)]
-    assert pairs.candidates == [Candidate("q", "three", "import")]
+    assert pairs.judgments == [judgment("q", "one", 1, source=name), judgment("q", "two", 0, source=name)]
+    assert pairs.candidates == [Candidate("q", "three", name)]
     assert pairs.broken == []
 
 
 @pytest.mark.parametrize("query", COLUMNS["query"])
 @pytest.mark.parametrize("passage", COLUMNS["passage"])
 def test_columns_may_have_the_names_that_others_use(tmp_path: Path, query: str, passage: str) -> None:
-    assert read(tmp_path, "a.csv", f"id,{passage},{query}\n1,p,q\n").candidates == [Candidate("q", "p", "import")]
+    assert read(tmp_path, "a.csv", f"id,{passage},{query}\n1,p,q\n").candidates == [Candidate("q", "p", "a.csv")]
     line = json.dumps({"id": 1, passage: "p", query: "q"})
-    assert read(tmp_path, "a.jsonl", line).candidates == [Candidate("q", "p", "import")]
+    assert read(tmp_path, "a.jsonl", line).candidates == [Candidate("q", "p", "a.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("my pairs.csv", "my pairs.csv"), ("tab\there.csv", "tabhere.csv"), (f"{'x' * 120}.csv", "x" * 100)],
+)
+def test_rows_that_name_no_source_come_from_their_file(tmp_path: Path, name: str, source: str) -> None:
+    pairs = read(tmp_path, name, "query,passage,source\nq,p,\nq,r,bm25\n")
+    assert (pairs.candidates, pairs.broken) == ([Candidate("q", "p", source), Candidate("q", "r", "bm25")], [])
 
 
 def test_annotator_source_and_note_are_kept(tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_every_label_word_is_understood(tmp_path: Path, word: str) -> None:
 @pytest.mark.parametrize(("value", "label"), [(1, 1), (0, 0), (True, 1), (False, 0), (1.0, 1), (0.0, 0), ("1", 1)])
 def test_labels_in_jsonl_may_be_numbers_booleans_and_words(tmp_path: Path, value: Any, label: int) -> None:
     line = json.dumps({"query": "q", "passage": "p", "label": value})
-    assert read(tmp_path, "a.jsonl", line).judgments == [judgment("q", "p", label)]
+    assert read(tmp_path, "a.jsonl", line).judgments == [judgment("q", "p", label, source="a.jsonl")]
 
 
 @pytest.mark.parametrize("value", ["", " ", None])
@@ -290,7 +299,8 @@ def test_what_was_exported_can_be_imported(tmp_path: Path, kind: str) -> None:
     pairs = read(tmp_path, f"labels.{kind}", exported(kind, stored_labels()))
     assert pairs.broken == []
     assert pairs.judgments == [
-        judgment(label.query, label.passage, label.label, label.annotator, note=label.note) for label in stored_labels()
+        judgment(label.query, label.passage, label.label, label.annotator, note=label.note, source=f"labels.{kind}")
+        for label in stored_labels()
     ]
 
 
@@ -319,7 +329,7 @@ def test_blank_cells_are_empty_cells(tmp_path: Path) -> None:
     path.write_text("query,passage,label,note,annotator,source\nq,p,1, , ,\t\nq,r, ,,,\n")
     pairs = read_file(path)
     assert pairs.broken == []
-    assert [(one.annotator, one.note, one.source) for one in pairs.judgments] == [("importer", None, "import")]
+    assert [(one.annotator, one.note, one.source) for one in pairs.judgments] == [("importer", None, "pairs.csv")]
     assert [one.passage for one in pairs.candidates] == ["r"]
 
 

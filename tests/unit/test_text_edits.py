@@ -8,7 +8,7 @@ import pytest
 
 from errors import InvalidInput, NotFound
 from storage import database
-from storage.browse_store import BrowseStore
+from storage.browse_store import BrowseStore, Search
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
@@ -33,7 +33,7 @@ def browse(labels: LabelStore) -> BrowseStore:
 def found(browse: BrowseStore, words: str = "") -> list[tuple[str, str]]:
     while browse.index_more():
         pass
-    return [(pair.query, pair.passage) for pair in browse.find(words, "all", 0, 10)]
+    return [(pair.query, pair.passage) for pair in browse.find(Search(words), 0, 10)]
 
 
 def standing(labels: LabelStore) -> set[tuple[str, str, str, int]]:
@@ -60,7 +60,7 @@ def test_a_passage_is_corrected_in_all_its_pairs_and_keeps_what_was_said(
     [decided] = ReviewStore(labels.path).decisions(10)
     assert (decided.passage, decided.label) == ("the bridge", 1)
     [pair] = [
-        pair for pair in browse.find("", "all", 0, 10) if (pair.query, pair.passage) == ("how long", "the bridge")
+        pair for pair in browse.find(Search(), 0, 10) if (pair.query, pair.passage) == ("how long", "the bridge")
     ]
     assert (pair.source, pair.rank) == ("first stage", 3)
     progress = labels.progress("anna")
