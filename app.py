@@ -26,6 +26,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
     import gradio as gr
     from fastapi import FastAPI
 
+    from labeling.data_tab import SAMPLE
     from page.judging_calls import add_judging_calls
     from page.page import CSS, HEAD, THEME, build_page
     from server.api import build_api
@@ -52,6 +53,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
         css=CSS,
         head=HEAD,
         footer_links=[],
+        allowed_paths=[str(SAMPLE)],
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,

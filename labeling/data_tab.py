@@ -36,6 +36,8 @@ from storage.staging import Staging
 # Whose labels a file's are when it names no annotator, and nobody has typed a name.
 IMPORTER = "import"
 STAGED = "import-"
+# To go through the loop with: questions to a made-up bicycle hire, whose old pages are not relevant any more.
+SAMPLE = Path(__file__).parent / "sample_help_centre.csv"
 NO_COLUMN = "(none)"
 ABOUT = (
     "### Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
@@ -74,6 +76,7 @@ class ImportForm:
         gr.Markdown(ABOUT)
         self.checked = gr.State(None, delete_callback=lambda checked: checked and checked.remove())
         self.file = gr.File(label="File of pairs", file_types=list(IMPORT_TYPES), elem_id="import-file", height=140)
+        self.sample = gr.Button("Or take a sample: the help centre of a bicycle hire", size="sm", elem_id="sample")
         with gr.Accordion("Which column holds what", open=False, visible=False, elem_id="import-columns") as self.about:
             with gr.Row():
                 self.columns = [
@@ -102,6 +105,7 @@ class ImportForm:
             self.choose, [self.file, *self.who, self.checked], [*outputs, self.about, self.rows, *self.columns],
             show_progress_on=self.report, **private,
         )  # fmt: skip
+        self.sample.click(lambda: str(SAMPLE), None, self.file, show_progress_on=self.file, **private)
         # Several columns are named faster than a file is checked: what counts is how they are at last.
         gr.on(
             [column.input for column in self.columns],

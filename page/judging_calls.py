@@ -209,5 +209,5 @@ def _why_empty(candidates: int) -> tuple[str, str]:
         )
     return (
         "There is nothing to judge yet",
-        "Import a file of pairs on the Data tab, or rerank something and add it to the queue.",
+        "Import a file of pairs or the sample on the Data tab, or rerank something and add it to the queue.",
     )

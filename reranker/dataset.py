@@ -77,7 +77,10 @@ class TrainingSets:
     def why_not_trainable(self) -> str | None:
         """What stands in the way of a training run, for a person; None when nothing does."""
         if not (self.train or self.dev or self.test):
-            return "There are no labels to learn from yet. Judge pairs on the Label tab or import them on the Data tab."
+            return (
+                "There are no labels to learn from yet. Judge pairs on the Label tab, or import some, or the sample, "
+                "on the Data tab."
+            )
         classes = {pair.label for pair in self.train}
         if len(classes) < 2:
             only = "relevant" if classes == {1} else "not relevant" if classes == {0} else "set aside for measuring"

@@ -50,6 +50,15 @@ def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: 
     expect(report).to_contain_text("New: 0 pairs and 0 labels")
 
 
+def test_the_sample_is_imported_like_any_file(data: Page, shared_app: AppProcess) -> None:
+    data.locator("#sample").click()
+    expect(data.locator("#import-report")).to_contain_text("holds 125 labels and 15 pairs to be judged.")
+    assert stored(shared_app) == []
+    data.locator("button#import").click()
+    expect(data.locator("#import-report")).to_contain_text("Imported: 125 labels")
+    assert {json.loads(line)["annotator"] for line in stored(shared_app)} == {"sample"}
+
+
 def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
     path = tmp_path / "german.csv"
     path.write_text("frage,antwort,urteil\nwo,hier,1\n")
