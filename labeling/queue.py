@@ -4,6 +4,10 @@ Each is a small function that puts the candidates of a sample into an order, the
 of those that wait, drawn at random or, for `oldest` and `top`, the first of them; so a strategy takes the same time
 however long the queue is. A candidate that was handed out stays with its annotator until it is judged or put aside, or
 until its lease runs out, and whoever asks again gets it again.
+
+`gain` stays with a query until a few of its passages are judged. Pairs of as many queries as there are labels would
+teach, too, but nobody could say what: only of a query with relevant and other passages can it be measured how well a
+model ranks it.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errors import InvalidInput
 from storage.queue_store import Order, QueueStore
@@ -92,7 +96,9 @@ def by_gain(sample: list[Waiting], situation: Situation) -> list[Waiting]:
 
 
 def gain(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
-    """`by_gain`, with a fixed share of random pairs; random while nothing is learned yet."""
+    """`by_gain`, with a fixed share of random pairs; random while nothing is learned yet. Queries of which nothing is
+    judged yet come first: what several queries say is worth more than the same of one."""
+    sample = [waiting for waiting in sample if not waiting.is_begun] or sample
     scored = any(waiting.score is not None for waiting in sample)
     if not (situation.anything_learned and scored) or situation.rng.random() < RANDOM_SHARE:
         return sample, "random"
@@ -130,7 +136,7 @@ def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "gain": Strategy(("random",), "unsure and unlike the last ones, some at random", gain),
+    "gain": Strategy(("begun", "random"), "unsure and unlike the last, a few of each query, some at random", gain),
     "uncertain": Strategy(("random",), "where the model is least sure", _named("uncertain", by_uncertainty)),
     "disagreement": Strategy(
         ("disputed", "random"), "where annotators or models differ", _named("disagreement", by_disagreement)
@@ -166,13 +172,20 @@ class Queue:
         self.rng = rng or random.Random()
 
     def next_task(
-        self, annotator: str, strategy: str | None = None, beside: Iterable[tuple[str, str]] = ()
+        self,
+        annotator: str,
+        strategy: str | None = None,
+        beside: Iterable[tuple[str, str]] = (),
+        stays: bool = True,
     ) -> Task | None:
         """The pair that this annotator is to judge next, held for the annotator; None when nothing is left.
 
-        `beside` are the pairs that the annotator has on the screen already, and does not want again.
+        `beside` are the pairs that the annotator has on the screen already, and does not want again. With `stays` off
+        the annotator is done with the query, although there may be more to say of it.
         """
         name, chosen = strategy_named(strategy)
+        if not stays:
+            chosen = replace(chosen, orders=tuple(order for order in chosen.orders if order != "begun"))
         beside = set(beside)
         held = self.store.held(annotator, name, beside)
         if held is not None:

@@ -176,7 +176,7 @@ class LabelingService:
         """
         annotator = check_name(annotator)
         unfinished = [key for key in left if (task := self.find_task(*key, annotator)) and task.is_open]
-        task = self.queue.next_task(annotator, strategy, [*shown, *unfinished])
+        task = self.queue.next_task(annotator, strategy, [*shown, *unfinished], stays=False)
         self.give_back(annotator, unfinished)
         if task is None and not unfinished:
             return []

@@ -14,6 +14,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +24,16 @@ from storage import database
 from storage.leases import WANTED, hold, let_go
 from storage.records import Quota, Task, Waiting
 
-Order = Literal["oldest", "random", "top", "disputed"]
+Order = Literal["oldest", "random", "top", "disputed", "begun"]
 
 # Rows that a bounded look may pass over.
 BOUND = 400
 EVERYTHING = 2**62
+# An annotator stays with a query until so many of its passages are judged: one model ranks it better than another only
+# where some are relevant and some are not.
+ENOUGH_OF_A_QUERY = 5
+# How far back it is looked for queries that the annotator is in the middle of.
+LAST_PAIRS, LAST_QUERIES = 12, 3
 
 TASK = """
     SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
@@ -54,6 +60,7 @@ SORTED: dict[Order, str] = {
     "random": "c.shuffle",
     "top": f"{BY_RANK}, c.id",
     "disputed": "c.id",
+    "begun": "c.shuffle",
 }
 # The stretch of an order that is looked at; the names of the indexes keep SQLite from choosing another way.
 STRETCH: dict[Order, str] = {
@@ -64,12 +71,14 @@ STRETCH: dict[Order, str] = {
     ),
     "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
     "disputed": "candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices",
+    "begun": "candidates c WHERE c.query_id = :query_id",
 }
 # All in one row: between two rows Python lets other threads go first, and there may be many of them.
 WAITING = """
-    SELECT json_group_array(json_array(id, query_id, passage_id, rank, score, other_score, disputed)) FROM (
+    SELECT json_group_array(json_array(id, query_id, passage_id, rank, score, other_score, disputed, begun)) FROM (
     SELECT c.id, c.query_id, c.passage_id, c.rank, s.score, o.score AS other_score,
-        c.relevant > 0 AND c.relevant < c.voices AS disputed
+        c.relevant > 0 AND c.relevant < c.voices AS disputed,
+        EXISTS (SELECT 1 FROM labels WHERE query_id = c.query_id) AS begun
     FROM (SELECT c.* FROM {stretch} ORDER BY {sorted} LIMIT :bound) c
     LEFT JOIN candidate_scores s
         ON s.model_version = :version AND s.query_id = c.query_id AND s.passage_id = c.passage_id
@@ -77,6 +86,25 @@ WAITING = """
         ON o.model_version = :other AND o.query_id = c.query_id AND o.passage_id = c.passage_id
     WHERE {new_to_me} AND {open}
     LIMIT :limit)
+"""
+# What an annotator judged or holds, the latest first.
+LAST = """
+    SELECT query_id, passage_id FROM (
+        SELECT query_id, passage_id, 1 AS held, rowid AS place FROM leases WHERE annotator = :annotator
+        UNION ALL
+        SELECT * FROM (
+            SELECT query_id, passage_id, 0, id FROM label_events WHERE annotator = :annotator
+            ORDER BY id DESC LIMIT :limit
+        )
+    ) ORDER BY held DESC, place DESC LIMIT :limit
+"""
+# How many passages of a query need no annotator any more, have one, or are nothing for this one.
+TAKEN = """
+    SELECT count(*) FROM (
+        SELECT passage_id FROM labels WHERE query_id = :query_id
+        UNION SELECT passage_id FROM leases WHERE query_id = :query_id AND expires_at > :moment
+        UNION SELECT passage_id FROM skips WHERE query_id = :query_id AND annotator = :annotator
+    )
 """
 LATER = f"""
     {TASK} WHERE s.reason = 'later' AND {{open}} ORDER BY s.created_at, s.rowid LIMIT :limit
@@ -133,6 +161,8 @@ class QueueStore:
         with database.read(self.path) as db:
             if order == "disputed":
                 return _stretch(db, order, values, opened)
+            if order == "begun":
+                return self._begun(db, values, opened, rng)
             if self.quota is None:
                 for voices in range(_most_voices(db) + 1):
                     values["voices"] = voices
@@ -142,30 +172,43 @@ class QueueStore:
                 return []
             return self._with_quota(db, order, values, opened, rng)
 
+    def _begun(self, db: Database, values: dict[str, Any], opened: str, rng: random.Random) -> list[Waiting]:
+        """What is open to the annotator of the query that the annotator is in the middle of; nothing where there is
+        no such query. With a quota now and then a second voice that is wanted elsewhere instead."""
+        if self._second_voice_is_due(rng) and (found := self._further(db, values, opened, rng)):
+            return found
+        last = db.conn.execute(LAST, values | {"limit": LAST_PAIRS}).fetchall()
+        for query_id in list(dict.fromkeys(query_id for query_id, _ in last))[:LAST_QUERIES]:
+            of_query = values | {"query_id": query_id}
+            is_enough = db.conn.execute(TAKEN, of_query).fetchone()[0] >= ENOUGH_OF_A_QUERY
+            if not is_enough and (found := _stretch(db, "begun", of_query, opened)):
+                return found
+        return []
+
     def _with_quota(
         self, db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random
     ) -> list[Waiting]:
-        """Several levels are open at once. Of the pairs that already have a voice, and few of which want another one,
-        a random stretch is looked at in every order."""
-        quota = self.quota
-        assert quota is not None
-
-        def first() -> list[Waiting]:
-            look = _random_stretch if order == "random" else _stretch
-            return look(db, order, values | {"voices": 0}, opened, rng)  # type: ignore[operator]
-
-        def further() -> list[Waiting]:
-            found: list[Waiting] = []
-            for voices in range(1, quota.overlap):
-                found += _random_stretch(db, "random", values | {"voices": voices}, opened, rng, quota.shared_below)
-            return found
-
+        """Several levels are open at once."""
+        look = _random_stretch if order == "random" else _stretch
+        first = partial(look, db, order, values | {"voices": 0}, opened, rng)  # type: ignore[arg-type]
+        further = partial(self._further, db, values, opened, rng)
         if order != "random":
             return sorted(first() + further(), key=_KEYS[order])[: values["limit"]]
-        # Second voices are drawn as often as they will be needed, not only once everything has a first.
-        needed = quota.share * (quota.overlap - 1)
-        looks = [further, first] if rng.random() < needed / (1 + needed) else [first, further]
+        looks = [further, first] if self._second_voice_is_due(rng) else [first, further]
         return looks[0]() or looks[1]()
+
+    def _further(self, db: Database, values: dict[str, Any], opened: str, rng: random.Random) -> list[Waiting]:
+        """Pairs that have a voice and are to have another: few, so that in every order it is a random stretch."""
+        assert self.quota is not None
+        found: list[Waiting] = []
+        for voices in range(1, self.quota.overlap):
+            found += _random_stretch(db, "random", values | {"voices": voices}, opened, rng, self.quota.shared_below)
+        return found
+
+    def _second_voice_is_due(self, rng: random.Random) -> bool:
+        """Second voices are drawn as often as they will be needed, not only once everything has a first."""
+        needed = self.quota.share * (self.quota.overlap - 1) if self.quota else 0.0
+        return rng.random() < needed / (1 + needed)
 
     def _open(self) -> str:
         """The condition under which a candidate may be given to one more annotator."""
@@ -309,16 +352,7 @@ class QueueStore:
 
     def last_passages(self, annotator: str, limit: int) -> list[str]:
         """The passages that this annotator judged or holds, the latest first."""
-        sql = """
-            SELECT p.text FROM (
-                SELECT passage_id, 1 AS held, rowid AS place FROM leases WHERE annotator = :annotator
-                UNION ALL
-                SELECT * FROM (
-                    SELECT passage_id, 0, id FROM label_events WHERE annotator = :annotator
-                    ORDER BY id DESC LIMIT :limit
-                )
-            ) r JOIN passages p ON p.id = r.passage_id ORDER BY r.held DESC, r.place DESC LIMIT :limit
-        """
+        sql = f"SELECT p.text FROM ({LAST}) r JOIN passages p ON p.id = r.passage_id"
         with database.read(self.path) as db:
             return [text for (text,) in db.conn.execute(sql, {"annotator": annotator, "limit": limit})]
 
@@ -334,6 +368,7 @@ _KEYS: dict[Order, Callable[[Waiting], Any]] = {
     "top": lambda waiting: (10**9 if waiting.rank is None else waiting.rank, waiting.id),
     "random": lambda waiting: 0,
     "disputed": lambda waiting: waiting.id,
+    "begun": lambda waiting: 0,
 }
 
 
@@ -346,7 +381,7 @@ def _stretch(
 ) -> list[Waiting]:
     sql = WAITING.format(stretch=STRETCH[order], sorted=SORTED[order], new_to_me=NEW_TO_ME, open=opened)
     rows = json.loads(db.conn.execute(sql, values).fetchone()[0])
-    found = [Waiting(*row[:-1], disputed=bool(row[-1])) for row in rows]
+    found = [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
     return sorted(found, key=_KEYS[order])
 
 

@@ -82,7 +82,8 @@ class Waiting:
     """A candidate that an annotator may be given next, as the strategies weigh it.
 
     `score` is the logit that the champion gave it and `other_score` that of the model before or after it, each None
-    while it is not scored. `disputed` says that the annotators who judged it so far differ.
+    while it is not scored. `disputed` says that the annotators who judged it so far differ, `is_begun` that somebody
+    has judged passages of its query.
     """
 
     id: int
@@ -91,7 +92,8 @@ class Waiting:
     rank: int | None
     score: float | None
     other_score: float | None
-    disputed: bool
+    disputed: bool = False
+    is_begun: bool = False
 
 
 @dataclass(frozen=True)

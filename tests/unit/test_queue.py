@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,11 @@ from labeling.queue import (
     similarity,
     uncertainty,
 )
+from reranker.dataset import LabelledPair, by_query, queries_that_tell
 from storage import database
 from storage.label_store import LabelStore
 from storage.migrations import shuffle_of
-from storage.queue_store import QueueStore
+from storage.queue_store import ENOUGH_OF_A_QUERY, QueueStore
 from storage.records import Candidate, Judgment, Quota, Task, Waiting, text_id
 from storage.score_store import ScoreStore
 from texts import words
@@ -303,6 +305,98 @@ def test_a_fixed_share_of_gain_is_random() -> None:
     drawn = Counter(gain([waiting(1, 5.0), waiting(2, 0.0)], same)[1] for _ in range(2_000))
     assert drawn["random"] / 2_000 == pytest.approx(RANDOM_SHARE, abs=0.03)
     assert drawn["gain"] == 2_000 - drawn["random"]
+
+
+def test_gain_opens_a_query_that_nobody_has_judged_first() -> None:
+    sample = [replace(waiting(1, 0.0), is_begun=True), waiting(2, 5.0), waiting(3, 4.0)]
+    for _ in range(20):
+        assert {item.id for item in gain(sample, situation())[0]} == {2, 3}
+    assert gain(sample[:1], situation())[0] == sample[:1]
+
+
+# Staying with a query
+
+
+def fill_queries(labels: LabelStore, queries: int, passages: int) -> None:
+    labels.add_candidates(
+        Candidate(f"query {query}", f"passage {passage} of {query}")
+        for query in range(queries)
+        for passage in range(passages)
+    )
+
+
+def judged_by_gain(queue: Queue, labels: LabelStore, annotator: str, count: int) -> list[Task]:
+    """So many pairs as `gain` hands them out, the first passages of each query judged relevant."""
+    given = []
+    for _ in range(count):
+        task = queue.next_task(annotator, "gain")
+        assert task is not None
+        judge(labels, task, annotator, int(int(task.passage.split()[1]) < 3))
+        given.append(task)
+    return given
+
+
+def test_labels_from_a_long_queue_tell_models_apart(path: Path, labels: LabelStore) -> None:
+    fill_queries(labels, 300, 8)
+    judged_by_gain(make_queue(path), labels, "anna", 50)
+    pairs = [LabelledPair(label.query_id, label.query, label.passage, label.label) for label in labels.labels()]
+    assert len(by_query(pairs)) == 50 / ENOUGH_OF_A_QUERY
+    assert len(queries_that_tell(pairs)) >= 8
+
+
+def test_everyone_stays_with_a_query_of_their_own(path: Path, labels: LabelStore) -> None:
+    fill_queries(labels, 100, 8)
+    queue = make_queue(path)
+    given: dict[str, list[Task]] = defaultdict(list)
+    for _ in range(2 * ENOUGH_OF_A_QUERY):
+        for person in PEOPLE:
+            given[person] += judged_by_gain(queue, labels, person, 1)
+    queries = {person: [task.query for task in tasks] for person, tasks in given.items()}
+    assert len({query for of_one in queries.values() for query in of_one}) == 2 * len(PEOPLE)
+    assert all(len(set(of_one[:ENOUGH_OF_A_QUERY])) == 1 for of_one in queries.values())
+
+
+def test_what_is_kept_ready_counts_as_judged(path: Path, labels: LabelStore) -> None:
+    fill_queries(labels, 100, 8)
+    queue = make_queue(path)
+    ready: list[Task] = []
+    for _ in range(ENOUGH_OF_A_QUERY + 1):
+        task = queue.next_task("anna", "gain", [task.key for task in ready])
+        assert task is not None
+        ready.append(task)
+    assert len({task.query for task in ready[:-1]}) == 1 and ready[-1].query != ready[0].query
+
+
+@pytest.mark.parametrize("reason", ["cannot_tell", "later"])
+def test_whoever_can_say_nothing_of_a_query_is_not_kept_there(path: Path, labels: LabelStore, reason: str) -> None:
+    fill_queries(labels, 100, 50)
+    queue = make_queue(path)
+    queries = []
+    for _ in range(2 * ENOUGH_OF_A_QUERY):
+        task = queue.next_task("anna", "gain")
+        assert task is not None
+        queries.append(task.query)
+        labels.skip(*task.key, "anna", reason, None)  # type: ignore[arg-type]
+    assert len(set(queries)) == 2
+
+
+def test_whoever_is_done_with_a_query_gets_another(path: Path, labels: LabelStore) -> None:
+    fill_queries(labels, 100, 8)
+    queue = make_queue(path)
+    [first] = judged_by_gain(queue, labels, "anna", 1)
+    other = queue.next_task("anna", "gain", stays=False)
+    assert other is not None and other.query != first.query
+
+
+def test_second_voices_come_while_queries_are_begun(path: Path, labels: LabelStore) -> None:
+    fill_queries(labels, 200, 8)
+    queue = make_queue(path, Quota(2, 0.5))
+    for _ in range(100):
+        for person in ("anna", "bo"):
+            judged_by_gain(queue, labels, person, 1)
+    twice = sum(len(who) == 2 for who in voices(path).values())
+    # A third of all voices will be second ones.
+    assert 200 * 0.2 < twice < 200 * 0.45
 
 
 def test_an_unknown_strategy_is_refused(path: Path) -> None:
