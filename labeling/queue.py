@@ -5,9 +5,9 @@ of those that wait, drawn at random or, for `oldest` and `top`, the first of the
 however long the queue is. A candidate that was handed out stays with its annotator until it is judged or put aside, or
 until its lease runs out, and whoever asks again gets it again.
 
-`gain` stays with a query until a few of its passages are judged. Pairs of as many queries as there are labels would
-teach, too, but nobody could say what: only of a query with relevant and other passages can it be measured how well a
-model ranks it.
+`gain` stays with a query until a few of its passages are judged, from the top of its ranking down. A queue has more
+queries than it will ever have labels, and each label of another query would teach, too; but nobody could say what: only
+of a query with relevant and other passages can it be measured how well a model ranks it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SAMPLE = 128
 # Of the pairs that `gain` hands out, this share is drawn at random, whatever the model thinks of them: only what was
 # not chosen by the model says how good the model is.
 RANDOM_SHARE = 0.2
-# `gain` compares its most uncertain candidates with the pairs that the annotator had last.
-MOST_UNCERTAIN = 24
+# `gain` compares its first candidates with the pairs that the annotator had last.
+COMPARED = 24
 REMEMBERED = 12
 # How much of a candidate's worth is lost when it repeats one of those word for word.
 LOSS_BY_REPEATING = 0.9
@@ -49,17 +49,19 @@ class Situation:
     texts: Callable[[Sequence[Waiting]], dict[str, str]]
 
 
+Choose = Callable[[list[Waiting], Situation], tuple[list[Waiting], str]]
+
+
 @dataclass(frozen=True)
 class Strategy:
-    """A way to choose: the order in which the sample is drawn, what it is good for, and how the sample is put in order.
+    """A way to choose: what it is good for, and its steps.
 
-    Of several orders, the first counts in which there is something. `choose` returns the candidates, best first, and
-    the name under which the choice is remembered.
+    Of the steps, the first counts in whose order of the store there is something. Its function puts the sample in
+    order, best first, and says under which name the choice is remembered.
     """
 
-    orders: tuple[Order, ...]
     meaning: str
-    choose: Callable[[list[Waiting], Situation], tuple[list[Waiting], str]]
+    steps: tuple[tuple[Order, Choose], ...]
 
 
 def as_drawn(sample: list[Waiting], situation: Situation) -> list[Waiting]:
@@ -78,31 +80,51 @@ def by_disagreement(sample: list[Waiting], situation: Situation) -> list[Waiting
 
 
 def by_gain(sample: list[Waiting], situation: Situation) -> list[Waiting]:
-    """Those first that are uncertain and unlike what the annotator had last.
+    """Those first that are uncertain and unlike what the annotator had last."""
+    return unlike_the_last(by_uncertainty(sample, situation)[:COMPARED], uncertainty, situation)
 
-    The worth of a candidate is its uncertainty, less what it shares with the passages before it: maximal marginal
-    relevance (Carbonell and Goldstein, 1998), with uncertainty for relevance.
-    """
-    best = by_uncertainty(sample, situation)[:MOST_UNCERTAIN]
+
+def by_rank(sample: list[Waiting], situation: Situation) -> list[Waiting]:
+    """Those first that the model ranks high and that are unlike what the annotator had last."""
+    best = sorted(sample, key=relevance, reverse=True)[:COMPARED]
+    return unlike_the_last(best, relevance, situation)
+
+
+def unlike_the_last(best: list[Waiting], value: Callable[[Waiting], float], situation: Situation) -> list[Waiting]:
+    """Sorted by their value, less what they share with the passages that the annotator had last: maximal marginal
+    relevance (Carbonell and Goldstein, 1998)."""
     texts = situation.texts(best)
     before = [frozenset(words(text)) for text in situation.last_passages()]
 
     def worth(waiting: Waiting) -> float:
         ours = frozenset(words(texts.get(waiting.passage_id, "")))
         likeness = max((similarity(ours, theirs) for theirs in before), default=0.0)
-        return uncertainty(waiting) * (1 - LOSS_BY_REPEATING * likeness)
+        return value(waiting) * (1 - LOSS_BY_REPEATING * likeness)
 
     return sorted(best, key=worth, reverse=True)
 
 
-def gain(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
-    """`by_gain`, with a fixed share of random pairs; random while nothing is learned yet. Queries of which nothing is
-    judged yet come first: what several queries say is worth more than the same of one."""
-    sample = [waiting for waiting in sample if not waiting.is_begun] or sample
+def opening(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
+    """The first pair of another query: `by_gain`, of a query of which nothing is judged yet, if there is one."""
+    return _or_random("gain", by_gain, [waiting for waiting in sample if not waiting.is_begun] or sample, situation)
+
+
+def going_on(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
+    """The next pair of a query: `by_rank`, since there are both what is relevant and what is taken for it."""
+    return _or_random("gain", by_rank, sample, situation)
+
+
+def _or_random(
+    name: str,
+    choose: Callable[[list[Waiting], Situation], list[Waiting]],
+    sample: list[Waiting],
+    situation: Situation,
+) -> tuple[list[Waiting], str]:
+    """A fixed share is random; all of it is while nothing is learned yet."""
     scored = any(waiting.score is not None for waiting in sample)
     if not (situation.anything_learned and scored) or situation.rng.random() < RANDOM_SHARE:
         return sample, "random"
-    return by_gain(sample, situation), "gain"
+    return choose(sample, situation), name
 
 
 def uncertainty(waiting: Waiting) -> float:
@@ -111,6 +133,11 @@ def uncertainty(waiting: Waiting) -> float:
         return 0.0
     p = probability(waiting.score)
     return 4 * p * (1 - p)
+
+
+def relevance(waiting: Waiting) -> float:
+    """The champion's probability; 0 without a score."""
+    return 0.0 if waiting.score is None else probability(waiting.score)
 
 
 def difference(waiting: Waiting) -> float:
@@ -131,19 +158,23 @@ def similarity(one: frozenset[str], other: frozenset[str]) -> float:
     return shared / (len(one) + len(other) - shared) if one or other else 0.0
 
 
-def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]]) -> Callable:
+def _named(name: str, choose: Callable[[list[Waiting], Situation], list[Waiting]]) -> Choose:
     return lambda sample, situation: (choose(sample, situation), name)
 
 
+_disagreement = _named("disagreement", by_disagreement)
 STRATEGIES: dict[str, Strategy] = {
-    "gain": Strategy(("begun", "random"), "unsure and unlike the last, a few of each query, some at random", gain),
-    "uncertain": Strategy(("random",), "where the model is least sure", _named("uncertain", by_uncertainty)),
-    "disagreement": Strategy(
-        ("disputed", "random"), "where annotators or models differ", _named("disagreement", by_disagreement)
+    "gain": Strategy(
+        "a few of each query, where the model is unsure or wrong, some at random",
+        (("begun", going_on), ("random", opening)),
     ),
-    "top": Strategy(("top",), "the top of the ranking", _named("top", as_drawn)),
-    "random": Strategy(("random",), "at random", _named("random", as_drawn)),
-    "oldest": Strategy(("oldest",), "as they came in", _named("oldest", as_drawn)),
+    "uncertain": Strategy("where the model is least sure", (("random", _named("uncertain", by_uncertainty)),)),
+    "disagreement": Strategy(
+        "where annotators or models differ", (("disputed", _disagreement), ("random", _disagreement))
+    ),
+    "top": Strategy("the top of the ranking", (("top", _named("top", as_drawn)),)),
+    "random": Strategy("at random", (("random", _named("random", as_drawn)),)),
+    "oldest": Strategy("as they came in", (("oldest", _named("oldest", as_drawn)),)),
 }
 
 
@@ -185,7 +216,7 @@ class Queue:
         """
         name, chosen = strategy_named(strategy)
         if not stays:
-            chosen = replace(chosen, orders=tuple(order for order in chosen.orders if order != "begun"))
+            chosen = replace(chosen, steps=tuple(step for step in chosen.steps if step[0] != "begun"))
         beside = set(beside)
         held = self.store.held(annotator, name, beside)
         if held is not None:
@@ -209,24 +240,24 @@ class Queue:
         held_too: bool,
     ) -> Task | None:
         for _ in range(ATTEMPTS):
-            options = {"everything": everything, "held_too": held_too, "versions": self.versions()}
-            samples = (
-                [
-                    waiting
-                    for waiting in self.store.waiting(annotator, order, SAMPLE, self.rng, **options)
-                    if (waiting.query_id, waiting.passage_id) not in beside
-                ]
-                for order in strategy.orders
-            )
-            sample = next(filter(None, samples), [])
-            if not sample:
+            for order, choose in strategy.steps:
+                if sample := self._sample(annotator, order, beside, everything, held_too):
+                    best, drawn = choose(sample, self._situation(annotator))
+                    break
+            else:
                 return None
-            order, drawn = strategy.choose(sample, self._situation(annotator))
-            keys = [(waiting.query_id, waiting.passage_id) for waiting in order[:MOST_UNCERTAIN]]
+            keys = [(waiting.query_id, waiting.passage_id) for waiting in best[:COMPARED]]
             task = self.store.hold_first(keys, annotator, name, drawn, beside_others=held_too)
             if task is not None:
                 return task
         return None
+
+    def _sample(
+        self, annotator: str, order: Order, beside: set[tuple[str, str]], everything: bool, held_too: bool
+    ) -> list[Waiting]:
+        options = {"everything": everything, "held_too": held_too, "versions": self.versions()}
+        found = self.store.waiting(annotator, order, SAMPLE, self.rng, **options)
+        return [waiting for waiting in found if (waiting.query_id, waiting.passage_id) not in beside]
 
     def _put_off(self, annotator: str, name: str, beside: set[tuple[str, str]]) -> Task | None:
         task = self.store.later(annotator, beside)

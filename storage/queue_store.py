@@ -179,7 +179,8 @@ class QueueStore:
             return found
         last = db.conn.execute(LAST, values | {"limit": LAST_PAIRS}).fetchall()
         for query_id in list(dict.fromkeys(query_id for query_id, _ in last))[:LAST_QUERIES]:
-            of_query = values | {"query_id": query_id}
+            # Its best passage may be anywhere in it.
+            of_query = values | {"query_id": query_id, "limit": values["bound"]}
             is_enough = db.conn.execute(TAKEN, of_query).fetchone()[0] >= ENOUGH_OF_A_QUERY
             if not is_enough and (found := _stretch(db, "begun", of_query, opened)):
                 return found
