@@ -7,6 +7,9 @@ simulated annotator asks the queue for the next pair, as the page does, and labe
 number of labels the built-in model is trained on all of them by the app's own training code, and measured. The next
 pairs are then chosen by what the new model thinks, as after a promotion.
 
+First it is counted, on a made-up queue of many queries, how many of them tell two models apart by the labels that each
+strategy hands out: only those can be measured on.
+
 Curves are means over the seeds. "The same nDCG@10" is the highest that both reach after the first labels; how many it
 takes is read off the curves, between two points along a straight line. Each step is kept in --work, so that a run that
 was broken off goes on where it was.
@@ -50,6 +53,9 @@ QUEUED = 600
 PASSAGES = 20
 ANNOTATOR = "simulated"
 STARTER = "starter"
+# The made-up queue: so many queries, passages of each, and every so many of them relevant.
+MANY_QUERIES, MANY_PASSAGES, EVERY = 1_000, 20, 4
+COUNTED = (20, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -120,15 +126,39 @@ class Simulation:
         """The built-in model, trained on what is labelled; None while all labels are the same."""
         from benchmarks.training_run import train_as_the_app
 
-        pairs = [LabelledPair(item.query_id, item.query, item.passage, item.label) for item in self.labels.labels()]
+        pairs = self.labelled()
         if len({pair.label for pair in pairs}) < 2:
             return None
         files = train_as_the_app(out, self.config, {"train": pairs, "dev": [], "test": []}, STARTER_DIR)
         return Reranker(files.model, engine="torch")
 
+    def labelled(self) -> list[LabelledPair]:
+        """What is labelled so far."""
+        return [LabelledPair(item.query_id, item.query, item.passage, item.label) for item in self.labels.labels()]
+
     def relevant(self) -> int:
         """How many of the labelled pairs are relevant."""
         return self.labels.progress(ANNOTATOR).relevant
+
+
+def telling(strategy: str, seed: int) -> list[int]:
+    """How many queries of the made-up queue tell two models apart after each number of labels in COUNTED."""
+    rng = random.Random(seed)
+    pairs = [
+        LabelledPair(text_id(query), query, f"passage {number} of {query}", int(number % EVERY == 0))
+        for query in (f"query {number}" for number in range(MANY_QUERIES))
+        for number in range(MANY_PASSAGES)
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        simulation = Simulation(Pool([], pairs), strategy, TrainingConfig.of(seed=seed), Path(scratch))
+        # A model that is right more often than not.
+        scores = [(pair.query_id, text_id(pair.passage), pair.label + rng.gauss(0, 1)) for pair in pairs]
+        ScoreStore(simulation.queue_store.path).save_scores(STARTER, scores)
+        found = []
+        for count in COUNTED:
+            simulation.label(count)
+            found.append(len(queries_that_tell(simulation.labelled())))
+    return found
 
 
 def simulate(folder: Path, strategy: str, config: TrainingConfig, starter: Reranker, work: Path) -> list[dict]:
@@ -217,6 +247,15 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     # What it has scored once it remembers: the starter looks at each set only once.
     starter = Reranker(STARTER_DIR, engine="torch")
+    told = [
+        f"| strategy | {' | '.join(f'{count} labels' for count in COUNTED)} |",
+        "| --- " * (len(COUNTED) + 1) + "|",
+        *(
+            f"| {strategy} | {' | '.join(map(str, telling(strategy, given.seeds[0])))} |"
+            for strategy in ("random", *given.strategies)
+        ),
+    ]
+    print(f"Queries that tell models apart, of {MANY_QUERIES:,} in the queue:", *told, sep="\n", flush=True)
     counts = " | ".join(f"{count} labels" for count in (0, *COUNTS))
     lines = [
         f"| set | strategy | {counts} | of them relevant | at random, times as many labels |",
