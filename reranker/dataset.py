@@ -30,12 +30,13 @@ MIN_QUERIES_TO_MEASURE = 4
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """A (query, passage) pair and what it counts as: 1 relevant, 0 not."""
+    """A (query, passage) pair and what it counts as: 1 relevant, 0 not; whether that is only assumed (assumed.py)."""
 
     query_id: str
     query: str
     passage: str
     label: int
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ class JudgedQuery:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label that the others contradict, and the probability that the passage is relevant, going by the others."""
+    """A label that the others contradict, and the probability that the passage is relevant, going by the others.
+
+    It may be no label, but only assumed.
+    """
 
     query: str
     passage: str
     label: int
     probability: float
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,10 @@ class TrainingSets:
         classes = {pair.label for pair in self.train}
         if len(classes) < 2:
             only = "relevant" if classes == {1} else "not relevant" if classes == {0} else "set aside for measuring"
+            instead = " Or have passages of other queries taken as not relevant." if classes == {1} else ""
             return (
                 f"All labels that could be trained on are {only}. A model learns from the difference: "
-                "label some pairs the other way, and from several queries."
+                f"label some pairs the other way, and from several queries.{instead}"
             )
         return None
 
@@ -226,9 +232,19 @@ def queries_that_tell(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
     return [judged for judged in by_query(pairs) if judged.tells_models_apart]
 
 
+def queries_without_opposite(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
+    """The queries among these pairs of which only relevant passages are known."""
+    return [judged for judged in by_query(pairs) if all(judged.labels)]
+
+
 def count_passages(queries: Iterable[JudgedQuery]) -> int:
     """How many pairs these queries have to score."""
     return sum(len(judged.passages) for judged in queries)
+
+
+def count_given(pairs: Iterable[LabelledPair]) -> int:
+    """How many of these pairs somebody has labelled."""
+    return sum(not pair.assumed for pair in pairs)
 
 
 def count_labels(pairs: Iterable[LabelledPair]) -> dict[str, int]:

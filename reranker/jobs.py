@@ -20,6 +20,7 @@ import psutil
 
 from errors import Conflict, InvalidInput, WorkbenchError
 from reranker import process as child
+from reranker.assumed import with_assumed
 from reranker.dataset import (
     SPLITS,
     LabelledPair,
@@ -108,6 +109,8 @@ class TrainingJobs:
         Raises InvalidInput when the labels do not allow it or the base is unknown, Conflict while another is under way.
         """
         sets, new_splits = self._sets_and_new_splits()
+        if config.assume_not_relevant:
+            sets = with_assumed(sets)
         if problem := sets.why_not_trainable() or (config.loss and why_not(config.loss, sets.train)):
             raise InvalidInput(problem)
         return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)

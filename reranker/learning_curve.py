@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import linregress, t
 
 from reranker.curve import CurvePoint, Outlook
-from reranker.dataset import MIN_QUERIES_TO_MEASURE, LabelledPair
+from reranker.dataset import MIN_QUERIES_TO_MEASURE, LabelledPair, count_given
 from reranker.evaluation import Evaluation, bounds_of_mean
 from reranker.run_files import RunFiles, read_json, write_json
 
@@ -71,7 +71,7 @@ def keep_part(files: RunFiles, part: list[LabelledPair], dev: Evaluation) -> Non
 def measured(part: list[LabelledPair], dev: dict[str, Any]) -> dict[str, Any]:
     """A part's labels, its queries and each dev query's nDCG@10."""
     return {
-        "labels": len(part),
+        "labels": count_given(part),
         "queries": len({pair.query_id for pair in part}),
         "ndcg": {query_id: figures["ndcg@10"] for query_id, figures in dev["per_query"].items()},
     }

@@ -64,7 +64,13 @@ def find_suspects(pairs: Sequence[LabelledPair], logits: Sequence[float]) -> lis
     confidence = np.where(labels == 1, probabilities, 1 - probabilities)
     listed = int(np.clip(LISTED_SHARE * len(pairs), MIN_LISTED, MAX_LISTED))
     return [
-        Suspect(pairs[index].query, pairs[index].passage, pairs[index].label, float(probabilities[index]))
+        Suspect(
+            pairs[index].query,
+            pairs[index].passage,
+            pairs[index].label,
+            float(probabilities[index]),
+            pairs[index].assumed,
+        )
         for index in np.argsort(confidence, kind="stable")[:listed]
         if confidence[index] < 0.5
     ]

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reranker import cross_check, learning_curve
-from reranker.dataset import SPLITS, JudgedQuery, LabelledPair, count_passages, queries_that_tell, read_pairs
+from reranker.dataset import (
+    SPLITS,
+    JudgedQuery,
+    LabelledPair,
+    count_given,
+    count_passages,
+    queries_that_tell,
+    read_pairs,
+)
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
@@ -78,7 +86,7 @@ def run(run_dir: Path, stream: TextIO) -> None:
     except Stopped:
         return
     write_manifest(files, config, before, challenger, pairs["train"], trained)
-    reporter.event("done", note=say_how(trained))
+    reporter.event("done", note=say_how(trained, sum(pair.assumed for pair in labelled)))
 
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
@@ -182,9 +190,15 @@ def point_work(config: dict[str, Any], part: list[LabelledPair], dev: list[Judge
     return part_work(config, part, dev) + count_passages(dev)
 
 
-def say_how(trained: dict[str, Any]) -> str | None:
-    """What to tell a person where a training did not go on to its end, or in another way than its recipe begins."""
+def say_how(trained: dict[str, Any], assumed: int) -> str | None:
+    """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, or
+    where so many pairs are no labels."""
     said = []
+    if assumed:
+        said.append(
+            f"{assumed:,} pairs that nobody has judged were taken as not relevant, here and where it was measured: "
+            "passages of other queries, for those of which only relevant ones are known."
+        )
     if trained["stopped"] == "early":
         said.append(
             f"Stopped early at step {trained['last_step']} of {trained['total_steps']}: the held-out queries were not "
@@ -213,7 +227,7 @@ def write_manifest(
     if "cross" in challenger:
         comparisons["judged"] = compare(held_out_or_crossed(champion), held_out_or_crossed(challenger))
     manifest = {
-        "labels": len(pairs),
+        "labels": count_given(pairs),
         "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
         "challenger": {split: asdict(evaluation) for split, evaluation in challenger.items()},
         "comparison": {split: asdict(comparison) for split, comparison in comparisons.items()},

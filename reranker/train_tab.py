@@ -11,7 +11,13 @@ import pandas as pd
 from errors import Conflict, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
-from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from reranker.dataset import (
+    MIN_QUERIES_TO_MEASURE,
+    MIN_QUERIES_TO_SPLIT,
+    TrainingSets,
+    count_labels,
+    queries_without_opposite,
+)
 from reranker.follow import Curves
 from reranker.gate import RULE
 from reranker.losses import LOSSES
@@ -104,6 +110,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 "them would bring. Takes as long as 1.6 trainings more",
                 elem_id="draw-curve",
             )
+            assume = gr.Checkbox(
+                False,
+                label="Take passages of other queries as not relevant",
+                info="For queries of which only relevant passages are known: the four that share most words with each. "
+                "A guess for this run, and no label",
+                elem_id="assume",
+                visible=False,
+            )
             with gr.Row():
                 start = gr.Button(_start_words(services.settings), variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
@@ -121,7 +135,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
-    asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, token]
+    asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
     run_outputs = [shown, run_view, loss, dev, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
@@ -150,7 +164,11 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     def open_tab() -> tuple:
         versions = [version.version for version in services.model_store.versions()]
-        return _describe(services.jobs.sets()), gr.update(choices=[ACTIVE, *versions])
+        sets = services.jobs.sets()
+        one_sided = bool(queries_without_opposite([*sets.train, *sets.dev, *sets.test]))
+        # What is not shown is not to be asked for.
+        assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
+        return _describe(sets), gr.update(choices=[ACTIVE, *versions]), assuming
 
     def read_set_queries(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
         try:
@@ -174,6 +192,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         loss: str,
         patience: float | None,
         curve: bool,
+        assume: bool,
         token: str,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
@@ -191,6 +210,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 loss=None if loss == OWN_LOSS else loss,
                 patience=patience,
                 learning_curve=curve,
+                assume_not_relevant=assume,
             )
         )
         return look_at_latest()
@@ -236,7 +256,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
 
     def connect(opened: Callable) -> None:
-        opened(open_tab, None, [sets, base], **quiet)
+        opened(open_tab, None, [sets, base, assume], **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
 
     return connect, shown

@@ -26,7 +26,8 @@ def _within(name: str) -> Any:
 class TrainingRequest(StrictBody):
     """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from.
 
-    `loss` is the name of a loss of sentence-transformers; the recipe has its own.
+    `loss` is the name of a loss of sentence-transformers; the recipe has its own. With `assume_not_relevant`, passages
+    of other queries count as not relevant for the queries of which only relevant ones are known.
     """
 
     recipe: Recipe | None = None
@@ -37,6 +38,7 @@ class TrainingRequest(StrictBody):
     seed: Annotated[int, _within("seed"), WHOLE] | None = None
     patience: Annotated[int, _within("patience"), WHOLE] | None = None
     learning_curve: bool | None = None
+    assume_not_relevant: bool | None = None
     promote: Literal["auto", "always", "never"] | None = None
     loss: Loss | None = None
 

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, expect_error, open_page, open_tab
-from tests.serving import AppProcess, app_running
+from tests.serving import AppProcess, app_running, label
 
 pytestmark = pytest.mark.browser
 
@@ -54,6 +54,22 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
     expect(page.locator("#start-training")).to_be_enabled()
     expect(page.locator("#training-run")).to_contain_text("kept as v1, unmeasured")
     assert [version["version"] for version in labelled_app.client.get("/v1/models").json()][0] == "v1"
+
+
+def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
+    app_process: AppProcess, context: BrowserContext
+) -> None:
+    page = open_page(context, app_process)
+    open_tab(page, "Train")
+    expect(page.locator("#assume")).to_be_hidden()
+    label(app_process.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
+    page.reload()
+    open_tab(page, "Train")
+    expect(page.get_by_text("Or have passages of other queries taken as not relevant.")).to_be_visible()
+    page.get_by_label("Take passages of other queries as not relevant").check()
+    box(page, "epochs").fill("1")
+    page.locator("#start-training").click()
+    expect(page.locator(".run-note")).to_contain_text("24 pairs that nobody has judged", timeout=120_000)
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(

@@ -63,6 +63,24 @@ def test_labels_of_one_kind_do_not_train(client: httpx.Client, value: int, word:
     assert f"are {word}." in message
 
 
+def test_where_only_relevant_passages_are_known_others_may_count_as_not_relevant(client: httpx.Client) -> None:
+    queries = [f"who built bridge {number}" for number in range(30)]
+    label(client, *((query, f"{query[4:]} in the year {query[17:]}", 1) for query in queries))
+    refused = assert_error(client.post("/v1/training-runs", json={}), 422, "invalid_input")
+    assert "taken as not relevant" in refused
+    run = ended(client, start(client, assume_not_relevant=True, recipe="classic", epochs=1, promote="never"))
+    assert run["status"] == "succeeded", run
+    assert "pairs that nobody has judged were taken as not relevant" in run["note"]
+    # Also the queries that are held back can be measured, and what was assumed is no label.
+    assert 4 <= run["metrics"]["challenger"]["queries"] < 30
+    assert len(client.get("/v1/labels").text.splitlines()) == 30
+    assert run["metrics"]["champion"]["queries"] == run["metrics"]["challenger"]["queries"]
+    version = next(v for v in client.get("/v1/models").json() if v["version"] == run["model_version"])
+    assert version["labels"] < 30
+    again = client.post(f"/v1/models/{run['model_version']}/make-again").raise_for_status().json()
+    assert ended(client, again["id"])["metrics"] == run["metrics"]
+
+
 def test_a_loss_that_compares_needs_queries_with_both_labels(client: httpx.Client) -> None:
     label(client, ("a", "b", 1), ("c", "d", 0))
     message = assert_error(client.post("/v1/training-runs", json={"loss": "ListNetLoss"}), 422, "invalid_input")
@@ -87,6 +105,7 @@ def test_a_loss_is_chosen_by_its_name(client: httpx.Client) -> None:
         {"epochs": True}, {"learning_rate": 0}, {"learning_rate": 1}, {"learning_rate": "fast"},
         {"learning_rate": math.nan}, {"learning_rate": math.inf}, {"batch_size": 0}, {"batch_size": 513}, {"seed": -1},
         {"seed": 2**32}, {"promote": "yes"}, {"promote": True}, {"epoch": 3}, {"loss": "hinge"}, {"loss": 1},
+        {"assume_not_relevant": "perhaps"},
         {"\ud800": 1}, [], "classic", 5,
     ],
     ids=ascii,

@@ -1,0 +1,85 @@
+"""What is taken as not relevant where only relevant passages are known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from reranker.assumed import EACH, assumed, with_assumed
+from reranker.dataset import LabelledPair, TrainingSets, queries_that_tell
+
+THINGS = ("bridge", "tower", "harbour", "station", "market", "museum", "garden")
+
+
+def relevant(query: str, *passages: str) -> list[LabelledPair]:
+    return [LabelledPair(query, query, passage, 1) for passage in passages]
+
+
+def questions(*things: str) -> list[LabelledPair]:
+    return [
+        pair for thing in things for pair in relevant(f"who built the {thing}", f"The {thing} was built by {thing}s.")
+    ]
+
+
+def of_queries(pairs: list[LabelledPair]) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for pair in pairs:
+        found[pair.query].append(pair.passage)
+    return dict(found)
+
+
+def test_each_query_gets_passages_of_others_that_are_marked() -> None:
+    pairs = questions(*THINGS)
+    added = assumed(pairs)
+    assert all(pair.assumed and pair.label == 0 for pair in added)
+    assert not {(pair.query, pair.passage) for pair in added} & {(pair.query, pair.passage) for pair in pairs}
+    assert {pair.passage for pair in added} <= {pair.passage for pair in pairs}
+    assert {query: len(set(passages)) for query, passages in of_queries(added).items()} == {
+        f"who built the {thing}": EACH for thing in THINGS
+    }
+    assert len(queries_that_tell([*pairs, *added])) == len(THINGS)
+
+
+def test_the_likest_by_their_words_come_first() -> None:
+    pairs = relevant("how deep is the harbour", "Ships of ten metres can enter.") + relevant(
+        "who runs the harbour", "The harbour is run by the town; it is deep."
+    )
+    for number in range(EACH + 2):
+        pairs += relevant(f"question {number}", f"Something else altogether, number {number}.")
+    assert of_queries(assumed(pairs))["how deep is the harbour"][0] == "The harbour is run by the town; it is deep."
+
+
+def test_where_somebody_said_what_is_not_relevant_nothing_is_assumed() -> None:
+    pairs = [*questions(*THINGS), LabelledPair("who built the bridge", "who built the bridge", "Rain falls.", 0)]
+    assert "who built the bridge" not in of_queries(assumed(pairs))
+    only_not = [LabelledPair("why", "why", "Rain falls.", 0)]
+    assert "why" not in of_queries(assumed([*questions(*THINGS), *only_not]))
+
+
+def test_what_says_the_same_is_not_taken_as_not_relevant() -> None:
+    same = "The old bridge over the river was built by monks in the year of the great flood and stands there still."
+    nearly = same.replace("there still", "there now")
+    pairs = relevant("who built the bridge", same) + relevant("when was the flood", nearly) + questions(*THINGS[1:])
+    added = of_queries(assumed(pairs))
+    assert nearly not in added["who built the bridge"] and same not in added["when was the flood"]
+    # Both have one answer, so they ask the same as far as anybody can tell.
+    pairs += relevant("who were the builders of the bridge", same, "Monks have built it.")
+    assert "Monks have built it." not in of_queries(assumed(pairs))["who built the bridge"]
+
+
+def test_there_may_be_nothing_to_take() -> None:
+    assert assumed([]) == []
+    assert assumed(questions("bridge")) == []
+    assert len(assumed(questions("bridge", "tower"))) == 2
+
+
+def test_it_is_the_same_each_time() -> None:
+    assert assumed(questions(*THINGS)) == assumed(questions(*THINGS))
+
+
+def test_nothing_of_one_set_gets_into_another() -> None:
+    sets = TrainingSets(questions(*THINGS[:3]), questions(*THINGS[3:5]), questions(*THINGS[5:]))
+    found = with_assumed(sets)
+    for before, after in ((sets.train, found.train), (sets.dev, found.dev), (sets.test, found.test)):
+        assert after[: len(before)] == before
+        assert {pair.passage for pair in after} == {pair.passage for pair in before}
+    assert sets.why_not_trainable() is not None and found.why_not_trainable() is None
