@@ -106,25 +106,22 @@ def unlike_the_last(best: list[Waiting], value: Callable[[Waiting], float], situ
 
 def opening(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
     """The first pair of another query: `by_gain`, of a query of which nothing is judged yet, if there is one."""
-    return _or_random("gain", by_gain, [waiting for waiting in sample if not waiting.is_begun] or sample, situation)
+    return _or_random(by_gain, [waiting for waiting in sample if not waiting.is_begun] or sample, situation)
 
 
 def going_on(sample: list[Waiting], situation: Situation) -> tuple[list[Waiting], str]:
     """The next pair of a query: `by_rank`, since there are both what is relevant and what is taken for it."""
-    return _or_random("gain", by_rank, sample, situation)
+    return _or_random(by_rank, sample, situation)
 
 
 def _or_random(
-    name: str,
-    choose: Callable[[list[Waiting], Situation], list[Waiting]],
-    sample: list[Waiting],
-    situation: Situation,
+    choose: Callable[[list[Waiting], Situation], list[Waiting]], sample: list[Waiting], situation: Situation
 ) -> tuple[list[Waiting], str]:
     """A fixed share is random; all of it is while nothing is learned yet."""
     scored = any(waiting.score is not None for waiting in sample)
     if not (situation.anything_learned and scored) or situation.rng.random() < RANDOM_SHARE:
         return sample, "random"
-    return choose(sample, situation), name
+    return choose(sample, situation), "gain"
 
 
 def uncertainty(waiting: Waiting) -> float:

@@ -1,13 +1,15 @@
 """Passages that nobody called not relevant, taken as such: for queries of which only relevant passages are known.
 
 Many collections say which passage answers a question and nothing else, and from what is all relevant no model learns
-anything. Nearly every other passage is not relevant; the most is learned from those that share words with the query.
+anything. Nearly every other passage is not relevant. The most is learned from those that a first stage found for the
+query and nobody has judged; where there are none, from those of other queries that share words with it.
+
 What is taken so is a guess. It goes into a training run that asks for it, is marked there, and never becomes a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,35 +27,44 @@ EACH = 4
 ROWS = 500
 
 
-def with_assumed(sets: TrainingSets) -> TrainingSets:
-    """These sets with what is assumed in each of them, so that none is trained on a passage that another holds back."""
-    added = {split: [*pairs, *assumed(pairs)] for split, pairs in
-             (("train", sets.train), ("dev", sets.dev), ("test", sets.test))}  # fmt: skip
-    return replace(sets, **added)
+def with_assumed(sets: TrainingSets, not_judged: Mapping[str, Sequence[str]]) -> TrainingSets:
+    """These sets with what is assumed in each of them; of what is held back, nothing is trained on.
+
+    `not_judged` has the passages that wait to be judged, by the id of their query.
+    """
+    dev, test = ([*pairs, *assumed(pairs, not_judged)] for pairs in (sets.dev, sets.test))
+    held_back = [pair.passage for pair in (*dev, *test)]
+    return replace(sets, train=[*sets.train, *assumed(sets.train, not_judged, held_back)], dev=dev, test=test)
 
 
-def assumed(pairs: Sequence[LabelledPair]) -> list[LabelledPair]:
-    """For each query of which only relevant passages are known, the EACH passages of other queries that are likest to
-    it by their words (TF-IDF), as not relevant.
+def assumed(
+    pairs: Sequence[LabelledPair], not_judged: Mapping[str, Sequence[str]], excluded: Iterable[str] = ()
+) -> list[LabelledPair]:
+    """For each query of which only relevant passages are known, EACH others as not relevant: first of those that wait
+    to be judged, then of those of other queries; of both the likest to the query by their words (TF-IDF).
 
-    Passages that are nearly the same as a relevant one, and those of queries that ask the same, are left out.
+    Left out is what is nearly the same as a passage that is `excluded`, or relevant to a query that asks the same.
     """
     queries = queries_without_opposite(pairs)
-    passages = list(dict.fromkeys(pair.passage for pair in pairs))
+    own = {judged.query_id: list(not_judged.get(judged.query_id, ())) for judged in queries}
+    known = [pair.passage for pair in pairs]
+    passages = list(dict.fromkeys([*known, *(passage for waiting in own.values() for passage in waiting)]))
     if not queries or len(passages) < 2:
         return []
-    cluster = near.clusters(passages)
+    cluster = near.clusters([*passages, *excluded])
+    never = {cluster[passage] for passage in excluded}
     group = groups_of(pairs)
-    relevant_of: dict[int, set[int]] = {}
+    relevant: dict[int, set[int]] = {}
     for pair in pairs:
         if pair.label:
-            relevant_of.setdefault(group[pair.query_id], set()).add(cluster[pair.passage])
+            relevant.setdefault(group[pair.query_id], set()).add(cluster[pair.passage])
     found: list[LabelledPair] = []
     for judged, order in zip(queries, _likest(queries, passages), strict=True):
-        excluded = relevant_of[group[judged.query_id]]
-        others = (passages[place] for place in order)
-        chosen = [passage for passage in others if cluster[passage] not in excluded][:EACH]
-        found += [LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True) for passage in chosen]
+        left_out = never | relevant[group[judged.query_id]]
+        others = [passages[place] for place in order if cluster[passages[place]] not in left_out]
+        mine = set(own[judged.query_id])
+        others.sort(key=lambda passage: passage not in mine)
+        found += [LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True) for passage in others[:EACH]]
     return found
 
 

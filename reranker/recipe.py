@@ -98,10 +98,10 @@ class TrainingConfig:
     `base` is the version to start from, None for the active one; `loss` is the name of a loss of sentence-transformers,
     None for the recipe's own. With `patience` it stops after so many measurements on the dev set without a better one,
     and the best is kept; with 0 it goes on to its end. With `learning_curve` it also trains on growing parts of the
-    labels (learning_curve.py). With `assume_not_relevant`, passages of other queries count as not relevant for queries
-    of which only relevant ones are known (assumed.py). The rest is what the recipe has besides: it is kept with the
-    run, so that what the run made can be made again when the recipe has become another; None stands for what the recipe
-    has today.
+    labels (learning_curve.py). With `assume_not_relevant`, passages that nobody judged count as not relevant for
+    queries of which only relevant ones are known (assumed.py). The rest is what the recipe has besides: it is kept with
+    the run, so that what the run made can be made again when the recipe has become another; None stands for what the
+    recipe has today.
     """
 
     recipe: str = DEFAULT_RECIPE

@@ -196,8 +196,8 @@ def say_how(trained: dict[str, Any], assumed: int) -> str | None:
     said = []
     if assumed:
         said.append(
-            f"{assumed:,} pairs that nobody has judged were taken as not relevant, here and where it was measured: "
-            "passages of other queries, for those of which only relevant ones are known."
+            f"{assumed:,} pairs that nobody has judged were taken as not relevant, here and where it was measured, "
+            "since of their queries only relevant passages are known."
         )
     if trained["stopped"] == "early":
         said.append(

@@ -112,9 +112,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             )
             assume = gr.Checkbox(
                 False,
-                label="Take passages of other queries as not relevant",
-                info="For queries of which only relevant passages are known: the four that share most words with each. "
-                "A guess for this run, and no label",
+                label="Take passages that nobody judged as not relevant",
+                info="For queries of which only relevant passages are known: four of those that wait to be judged, or "
+                "else of other queries. A guess for this run, and no label",
                 elem_id="assume",
                 visible=False,
             )

@@ -27,7 +27,7 @@ class TrainingRequest(StrictBody):
     """A training run: a recipe, and the values that are to differ from it. `base` is the version to start from.
 
     `loss` is the name of a loss of sentence-transformers; the recipe has its own. With `assume_not_relevant`, passages
-    of other queries count as not relevant for the queries of which only relevant ones are known.
+    that nobody judged count as not relevant for the queries of which only relevant ones are known.
     """
 
     recipe: Recipe | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -262,6 +263,19 @@ class LabelStore:
         """What each judged pair counts as. Pairs on which the annotators are split evenly are left out."""
         with database.read(self.path) as db:
             return [ConsensusLabel(*row) for row in db.conn.execute(CONSENSUS)]
+
+    def not_judged(self, query_ids: Iterable[str]) -> dict[str, list[str]]:
+        """The passages of these queries that nobody has judged, by the query's id, in the order of their rank."""
+        sql = """
+            SELECT c.query_id, p.text FROM candidates c JOIN passages p ON p.id = c.passage_id
+            WHERE c.query_id IN (SELECT value FROM json_each(?)) AND c.voices = 0
+            ORDER BY c.query_id, coalesce(c.rank, 1000000000), c.id
+        """
+        found: dict[str, list[str]] = {}
+        with database.read(self.path) as db:
+            for query_id, passage in db.conn.execute(sql, [json.dumps(list(query_ids))]):
+                found.setdefault(query_id, []).append(passage)
+        return found
 
     def splits(self) -> dict[str, str]:
         """Which set each query belongs to, by query id, as far as that has been decided."""

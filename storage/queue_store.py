@@ -145,7 +145,7 @@ class QueueStore:
         everything: bool = False,
         held_too: bool = False,
     ) -> list[Waiting]:
-        """Up to `limit` candidates that are open to this annotator, in that order.
+        """Up to `limit` candidates that are open to this annotator, in that order; of a query that is begun more.
 
         `versions` are those of the champion and of the model that it is compared with, whose scores come along. Unless
         `everything` is on, the look is a bounded one, and may find nothing although there is something. Those that

@@ -29,7 +29,7 @@ def of_queries(pairs: list[LabelledPair]) -> dict[str, list[str]]:
 
 def test_each_query_gets_passages_of_others_that_are_marked() -> None:
     pairs = questions(*THINGS)
-    added = assumed(pairs)
+    added = assumed(pairs, {})
     assert all(pair.assumed and pair.label == 0 for pair in added)
     assert not {(pair.query, pair.passage) for pair in added} & {(pair.query, pair.passage) for pair in pairs}
     assert {pair.passage for pair in added} <= {pair.passage for pair in pairs}
@@ -45,40 +45,62 @@ def test_the_likest_by_their_words_come_first() -> None:
     )
     for number in range(EACH + 2):
         pairs += relevant(f"question {number}", f"Something else altogether, number {number}.")
-    assert of_queries(assumed(pairs))["how deep is the harbour"][0] == "The harbour is run by the town; it is deep."
+    assert of_queries(assumed(pairs, {}))["how deep is the harbour"][0] == "The harbour is run by the town; it is deep."
+
+
+def test_what_waits_to_be_judged_comes_before_passages_of_other_queries() -> None:
+    query = "who built the bridge"
+    waiting = ["Rain falls.", "Snow lies.", "The bridge was built of stone."]
+    added = of_queries(assumed(questions(*THINGS), {query: waiting}))
+    assert added[query][0] == "The bridge was built of stone."
+    assert set(added[query][:3]) == set(waiting) and len(added[query]) == EACH
+
+
+def test_what_is_held_back_is_not_trained_on() -> None:
+    held = "The bridge over the river was built by monks in the year of the great flood and stands there still."
+    waiting = {
+        "who built the tower": [held, "Rain falls."],
+        "who built the museum": ["Only the museum's candidate."],
+        "who built the market": ["Only the museum's candidate."],
+    }
+    sets = TrainingSets(questions("tower", "market"), relevant("who built the bridge", held) + questions("museum"))
+    found = with_assumed(sets, waiting)
+    assert "Only the museum's candidate." in {pair.passage for pair in found.dev}
+    trained_on = {pair.passage for pair in found.train if pair.assumed}
+    assert "Rain falls." in trained_on and not trained_on & {held, "Only the museum's candidate."}
 
 
 def test_where_somebody_said_what_is_not_relevant_nothing_is_assumed() -> None:
     pairs = [*questions(*THINGS), LabelledPair("who built the bridge", "who built the bridge", "Rain falls.", 0)]
-    assert "who built the bridge" not in of_queries(assumed(pairs))
+    assert "who built the bridge" not in of_queries(assumed(pairs, {}))
     only_not = [LabelledPair("why", "why", "Rain falls.", 0)]
-    assert "why" not in of_queries(assumed([*questions(*THINGS), *only_not]))
+    assert "why" not in of_queries(assumed([*questions(*THINGS), *only_not], {}))
 
 
 def test_what_says_the_same_is_not_taken_as_not_relevant() -> None:
     same = "The old bridge over the river was built by monks in the year of the great flood and stands there still."
     nearly = same.replace("there still", "there now")
     pairs = relevant("who built the bridge", same) + relevant("when was the flood", nearly) + questions(*THINGS[1:])
-    added = of_queries(assumed(pairs))
+    added = of_queries(assumed(pairs, {}))
     assert nearly not in added["who built the bridge"] and same not in added["when was the flood"]
     # Both have one answer, so they ask the same as far as anybody can tell.
     pairs += relevant("who were the builders of the bridge", same, "Monks have built it.")
-    assert "Monks have built it." not in of_queries(assumed(pairs))["who built the bridge"]
+    assert "Monks have built it." not in of_queries(assumed(pairs, {}))["who built the bridge"]
 
 
 def test_there_may_be_nothing_to_take() -> None:
-    assert assumed([]) == []
-    assert assumed(questions("bridge")) == []
-    assert len(assumed(questions("bridge", "tower"))) == 2
+    assert assumed([], {}) == []
+    assert assumed(questions("bridge"), {}) == []
+    assert len(assumed(questions("bridge", "tower"), {})) == 2
 
 
 def test_it_is_the_same_each_time() -> None:
-    assert assumed(questions(*THINGS)) == assumed(questions(*THINGS))
+    assert assumed(questions(*THINGS), {}) == assumed(questions(*THINGS), {})
 
 
 def test_nothing_of_one_set_gets_into_another() -> None:
     sets = TrainingSets(questions(*THINGS[:3]), questions(*THINGS[3:5]), questions(*THINGS[5:]))
-    found = with_assumed(sets)
+    found = with_assumed(sets, {})
     for before, after in ((sets.train, found.train), (sets.dev, found.dev), (sets.test, found.test)):
         assert after[: len(before)] == before
         assert {pair.passage for pair in after} == {pair.passage for pair in before}
