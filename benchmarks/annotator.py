@@ -54,6 +54,22 @@ class JudgedSet:
                     return found[:count]
         return found
 
+    def label_relevant(
+        self, count: int, seed: int, waiting: int = 20
+    ) -> tuple[list[LabelledPair], dict[str, list[str]]]:
+        """So many relevant passages, one of each query, and nothing else; and up to `waiting` others of each query, by
+        the query's text."""
+        queries = random.Random(seed).sample(self.labelled, len(self.labelled))
+        found: list[LabelledPair] = []
+        others: dict[str, list[str]] = {}
+        for listed in queries:
+            graded = list(zip(listed.passages, listed.grades, strict=True))
+            relevant = [passage for passage, grade in graded if grade is not None and grade >= self.least]
+            if relevant and len(found) < count:
+                found.append(LabelledPair(listed.text, listed.text, relevant[0], 1))
+                others[listed.text] = [passage for passage in listed.passages[:waiting] if passage != relevant[0]]
+        return found, others
+
 
 def read_set(folder: Path, measured: int, candidates: int, words: int, seed: int = 42) -> JudgedSet:
     """Read a set; at most `measured` queries are to be measured on, `candidates` passages of each.

@@ -4,7 +4,9 @@ usage: python -m benchmarks.learning --data DIR [--model DIR ...] [--sets ...] [
 
 Each cell is a model, a set, a number of labels, a seed and a recipe. The labels are split, trained on and judged by the
 gate just as in the app; the gain is in nDCG@10 on queries that gave no label. Without the gate every new model would
-be used; with it, one that is not promoted gains nothing. Cells that are in --work already are not computed again.
+be used; with it, one that is not promoted gains nothing. With --relevant-only the annotator says of one passage of each
+query that it is relevant and of none that it is not, and runs assume the rest (reranker/assumed.py). Cells that are in
+--work already are not computed again.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 from benchmarks.annotator import DEPTH, JudgedSet, read_set
 from benchmarks.training_run import train_as_the_app
 from distillation.evaluate import ndcg
+from reranker.assumed import with_assumed
 from reranker.dataset import SPLITS, assign_splits, groups_of, make_sets
 from reranker.gate import decide
 from reranker.measuring import load
@@ -66,11 +69,16 @@ class Bench:
         self.champion = load(model)
         self._before: dict[str, np.ndarray] = {}
 
-    def cell(self, judged: JudgedSet, count: int, seed: int, recipe: str) -> Cell | None:
+    def cell(self, judged: JudgedSet, count: int, seed: int, recipe: str, relevant_only: bool = False) -> Cell | None:
         """Label, train and judge as the app does, then measure; None where these labels cannot be trained on."""
-        pairs = judged.label(count, seed)
+        if relevant_only:
+            pairs, not_judged = judged.label_relevant(count, seed)
+        else:
+            pairs, not_judged = judged.label(count, seed), {}
         splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
         sets = make_sets(pairs, splits)
+        if relevant_only:
+            sets = with_assumed(sets, not_judged)
         if sets.why_not_trainable():
             return None
         with tempfile.TemporaryDirectory() as scratch:
@@ -159,6 +167,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument(
+        "--relevant-only", action="store_true", help="label one relevant passage a query, assume others"
+    )
     parser.add_argument("--queries", type=int, default=40, help="measured queries of each set")
     parser.add_argument("--candidates", type=int, default=30, help="of each measured query")
     parser.add_argument("--words", type=int, default=200, help="passages are cut after so many")
@@ -177,7 +188,7 @@ def main() -> None:
                     for recipe in given.recipes:
                         if (model.name, judged.name, count, seed, recipe) in cells:
                             continue
-                        cell = bench.cell(judged, count, seed, recipe)
+                        cell = bench.cell(judged, count, seed, recipe, given.relevant_only)
                         if cell is None:
                             continue
                         cells[cell.key] = cell
