@@ -9,6 +9,7 @@ What is taken so is a guess. It goes into a training run that asks for it, is ma
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,7 +42,10 @@ def assumed(
     pairs: Sequence[LabelledPair], not_judged: Mapping[str, Sequence[str]], excluded: Iterable[str] = ()
 ) -> list[LabelledPair]:
     """For each query of which only relevant passages are known, EACH others as not relevant: first of those that wait
-    to be judged, then of those of other queries; of both the likest to the query by their words (TF-IDF).
+    to be judged, then of those of other queries the likest to the query by their words (TF-IDF).
+
+    Those that wait share words with the query as it is. The likest of them would teach that to share words is wrong, so
+    any of them are taken, always the same.
 
     Left out is what is nearly the same as a passage that is `excluded`, or relevant to a query that asks the same.
     """
@@ -61,10 +65,11 @@ def assumed(
     found: list[LabelledPair] = []
     for judged, order in zip(queries, _likest(queries, passages), strict=True):
         left_out = never | relevant[group[judged.query_id]]
-        others = [passages[place] for place in order if cluster[passages[place]] not in left_out]
-        mine = set(own[judged.query_id])
-        others.sort(key=lambda passage: passage not in mine)
-        found += [LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True) for passage in others[:EACH]]
+        waiting = own[judged.query_id]
+        random.Random(judged.query_id).shuffle(waiting)
+        ordered = dict.fromkeys([*waiting, *(passages[place] for place in order)])
+        others = [passage for passage in ordered if cluster[passage] not in left_out][:EACH]
+        found += [LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True) for passage in others]
     return found
 
 

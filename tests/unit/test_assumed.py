@@ -52,7 +52,6 @@ def test_what_waits_to_be_judged_comes_before_passages_of_other_queries() -> Non
     query = "who built the bridge"
     waiting = ["Rain falls.", "Snow lies.", "The bridge was built of stone."]
     added = of_queries(assumed(questions(*THINGS), {query: waiting}))
-    assert added[query][0] == "The bridge was built of stone."
     assert set(added[query][:3]) == set(waiting) and len(added[query]) == EACH
 
 
