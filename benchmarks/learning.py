@@ -78,7 +78,7 @@ class Bench:
         splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
         sets = make_sets(pairs, splits)
         if relevant_only:
-            sets = with_assumed(sets, not_judged)
+            sets = with_assumed(sets, lambda _: not_judged)
         if sets.why_not_trainable():
             return None
         with tempfile.TemporaryDirectory() as scratch:

@@ -10,14 +10,14 @@ What is taken so is a guess. It goes into a training run that asks for it, is ma
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reranker import near
-from reranker.dataset import JudgedQuery, LabelledPair, TrainingSets, groups_of, queries_without_opposite
+from reranker.dataset import JudgedQuery, LabelledPair, TrainingSets, groups_of, only_relevant_known
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -28,14 +28,18 @@ EACH = 4
 ROWS = 500
 
 
-def with_assumed(sets: TrainingSets, not_judged: Mapping[str, Sequence[str]]) -> TrainingSets:
+def with_assumed(
+    sets: TrainingSets, not_judged: Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
+) -> TrainingSets:
     """These sets with what is assumed in each of them; of what is held back, nothing is trained on.
 
-    `not_judged` has the passages that wait to be judged, by the id of their query.
+    `not_judged` gives the passages that wait to be judged, by the id of their query, for the ids of queries.
     """
-    dev, test = ([*pairs, *assumed(pairs, not_judged)] for pairs in (sets.dev, sets.test))
+    queries = only_relevant_known([*sets.train, *sets.dev, *sets.test])
+    waiting = not_judged(judged.query_id for judged in queries)
+    dev, test = ([*pairs, *assumed(pairs, waiting)] for pairs in (sets.dev, sets.test))
     held_back = [pair.passage for pair in (*dev, *test)]
-    return replace(sets, train=[*sets.train, *assumed(sets.train, not_judged, held_back)], dev=dev, test=test)
+    return replace(sets, train=[*sets.train, *assumed(sets.train, waiting, held_back)], dev=dev, test=test)
 
 
 def assumed(
@@ -49,7 +53,7 @@ def assumed(
 
     Left out is what is nearly the same as a passage that is `excluded`, or relevant to a query that asks the same.
     """
-    queries = queries_without_opposite(pairs)
+    queries = only_relevant_known(pairs)
     own = {judged.query_id: list(not_judged.get(judged.query_id, ())) for judged in queries}
     known = [pair.passage for pair in pairs]
     passages = list(dict.fromkeys([*known, *(passage for waiting in own.values() for passage in waiting)]))

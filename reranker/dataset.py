@@ -232,7 +232,7 @@ def queries_that_tell(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
     return [judged for judged in by_query(pairs) if judged.tells_models_apart]
 
 
-def queries_without_opposite(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
+def only_relevant_known(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
     """The queries among these pairs of which only relevant passages are known."""
     return [judged for judged in by_query(pairs) if all(judged.labels)]
 

@@ -30,7 +30,6 @@ from reranker.dataset import (
     groups_of,
     make_sets,
     place_queries,
-    queries_without_opposite,
 )
 from reranker.finish import keep
 from reranker.follow import Curves, Follower, curves
@@ -111,8 +110,7 @@ class TrainingJobs:
         """
         sets, new_splits = self._sets_and_new_splits()
         if config.assume_not_relevant:
-            one_sided = queries_without_opposite([*sets.train, *sets.dev, *sets.test])
-            sets = with_assumed(sets, self.labels.not_judged(judged.query_id for judged in one_sided))
+            sets = with_assumed(sets, self.labels.not_judged)
         if problem := sets.why_not_trainable() or (config.loss and why_not(config.loss, sets.train)):
             raise InvalidInput(problem)
         return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)

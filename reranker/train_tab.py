@@ -16,7 +16,7 @@ from reranker.dataset import (
     MIN_QUERIES_TO_SPLIT,
     TrainingSets,
     count_labels,
-    queries_without_opposite,
+    only_relevant_known,
 )
 from reranker.follow import Curves
 from reranker.gate import RULE
@@ -165,7 +165,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     def open_tab() -> tuple:
         versions = [version.version for version in services.model_store.versions()]
         sets = services.jobs.sets()
-        one_sided = bool(queries_without_opposite([*sets.train, *sets.dev, *sets.test]))
+        one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
         return _describe(sets), gr.update(choices=[ACTIVE, *versions]), assuming

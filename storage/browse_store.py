@@ -48,13 +48,9 @@ INDEXED_AT_ONCE = 5_000
 DELETED_AT_ONCE = 200
 # Sources that are listed, at most: programs may name as many as they like.
 MOST_SOURCES = 500
-# Each is found by the index: there may be a million candidates.
-SOURCES = """
-    WITH RECURSIVE s (source) AS (
-        SELECT min(source) FROM candidates
-        UNION ALL SELECT (SELECT min(source) FROM candidates WHERE source > s.source) FROM s WHERE s.source IS NOT NULL
-    )
-    SELECT source FROM s WHERE source IS NOT NULL LIMIT ?
+SOURCES = f"""
+    {database.DISTINCT.format(table="candidates", column="source")}
+    SELECT value FROM found WHERE value IS NOT NULL LIMIT ?
 """
 
 FORMER = """

@@ -26,6 +26,15 @@ from filelock import FileLock
 from storage.migrations import migrations
 
 BUSY_SECONDS = 30
+# The values of a column that an index begins with, and a NULL after them: one step along the index for each, however
+# many rows there are.
+DISTINCT = """
+    WITH RECURSIVE found (value) AS (
+        SELECT min({column}) FROM {table}
+        UNION ALL
+        SELECT (SELECT min({column}) FROM {table} WHERE {column} > found.value) FROM found WHERE value IS NOT NULL
+    )
+"""
 # Room for pages in memory, in KiB, for the few operations that touch most of the file.
 BIG_CACHE = 256_000
 # The WAL is taken over into the store when it has so many pages. That waits for the disk under the lock, so it is to

@@ -22,7 +22,7 @@ THESE = """
 # The scores lie in the order of their model: without its name all of them would be looked at.
 FORGET_SCORES = f"""
     {SCORED_VERSIONS} DELETE FROM candidate_scores
-    WHERE model_version IN (SELECT version FROM versions WHERE version IS NOT NULL) AND {THESE}
+    WHERE model_version IN (SELECT value FROM found WHERE value IS NOT NULL) AND {THESE}
 """
 
 

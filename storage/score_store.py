@@ -19,15 +19,7 @@ NOT_SCORED = """
 """
 
 
-# One step along the index for each version, however many scores there are; the last one is NULL.
-SCORED_VERSIONS = """
-    WITH RECURSIVE versions (version) AS (
-        SELECT min(model_version) FROM candidate_scores
-        UNION ALL
-        SELECT (SELECT min(model_version) FROM candidate_scores WHERE model_version > version)
-        FROM versions WHERE version IS NOT NULL
-    )
-"""
+SCORED_VERSIONS = database.DISTINCT.format(table="candidate_scores", column="model_version")
 
 
 class ScoreStore:
@@ -38,7 +30,7 @@ class ScoreStore:
 
     def scored_versions(self) -> list[str]:
         """The model versions that have scored candidates."""
-        sql = f"{SCORED_VERSIONS} SELECT version FROM versions WHERE version IS NOT NULL"
+        sql = f"{SCORED_VERSIONS} SELECT value FROM found WHERE value IS NOT NULL"
         with database.read(self.path) as db:
             return [version for (version,) in db.conn.execute(sql)]
 

@@ -63,7 +63,7 @@ def test_what_is_held_back_is_not_trained_on() -> None:
         "who built the market": ["Only the museum's candidate."],
     }
     sets = TrainingSets(questions("tower", "market"), relevant("who built the bridge", held) + questions("museum"))
-    found = with_assumed(sets, waiting)
+    found = with_assumed(sets, lambda _: waiting)
     assert "Only the museum's candidate." in {pair.passage for pair in found.dev}
     trained_on = {pair.passage for pair in found.train if pair.assumed}
     assert "Rain falls." in trained_on and not trained_on & {held, "Only the museum's candidate."}
@@ -99,7 +99,7 @@ def test_it_is_the_same_each_time() -> None:
 
 def test_nothing_of_one_set_gets_into_another() -> None:
     sets = TrainingSets(questions(*THINGS[:3]), questions(*THINGS[3:5]), questions(*THINGS[5:]))
-    found = with_assumed(sets, {})
+    found = with_assumed(sets, lambda _: {})
     for before, after in ((sets.train, found.train), (sets.dev, found.dev), (sets.test, found.test)):
         assert after[: len(before)] == before
         assert {pair.passage for pair in after} == {pair.passage for pair in before}
