@@ -128,15 +128,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             )
             run_view = gr.HTML(elem_id="training-run")
             with gr.Row():
-                loss = _plot("loss", "Loss", "loss-curve")
-                dev = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
+                loss_plot = _plot("loss", "Loss", "loss-curve")
+                dev_plot = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
             with gr.Accordion("Log", open=False):
                 log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
-    run_outputs = [shown, run_view, loss, dev, log, cancel, resume, start, timer, picked]
+    run_outputs = [shown, run_view, loss_plot, dev_plot, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
         """What has changed about the run that is looked at since it was `shown`."""

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, expect_error, open_page, open_tab
-from tests.serving import AppProcess, app_running, label
+from tests.serving import AppProcess, app_running, ended, eventually, label
 
 pytestmark = pytest.mark.browser
 
@@ -70,6 +70,26 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
     box(page, "epochs").fill("1")
     page.locator("#start-training").click()
     expect(page.locator(".run-note")).to_contain_text("24 pairs that nobody has judged", timeout=120_000)
+
+
+def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
+    labelled_app: AppProcess, context: BrowserContext, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "app" / "workbench.db")
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    page.get_by_text("For those who know what they want").click()
+    box(page, "loss").click()
+    page.get_by_role("option", name="MSELoss", exact=True).click()
+    box(page, "epochs").fill("1")
+    # The second time with the curves of the first on the page.
+    for number in (1, 2):
+        page.locator("#start-training").click()
+        eventually(lambda number=number: len(store.runs()) == number, "the run is there")
+        run = store.runs()[0]
+        assert run.config["loss"] == "MSELoss"
+        assert ended(labelled_app.client, run.id)["status"] == "succeeded"
+        expect(page.locator("#start-training")).to_be_enabled()
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(
