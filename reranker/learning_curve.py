@@ -64,6 +64,8 @@ def measured_parts(files: RunFiles, pairs: list[LabelledPair]) -> Iterator[dict[
 def keep_part(files: RunFiles, part: list[LabelledPair], dev: Evaluation) -> None:
     """Note down what a part was measured as; its model is not needed any more."""
     own = part_files(files, part)
+    # All labels are a part that is not trained here.
+    own.directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(own.model, ignore_errors=True)
     write_json(own.manifest, measured(part, asdict(dev)))
 

@@ -131,6 +131,17 @@ def test_unknown_runs_are_not_found(shared_client: httpx.Client, method: str, ru
 # What a run does
 
 
+def test_a_run_draws_its_learning_curve(client: httpx.Client) -> None:
+    label_queries(client, 40)
+    run_id = start(client, learning_curve=True, epochs=1, promote="never")
+    assert ended(client, run_id)["status"] == "succeeded"
+    curve = client.get(f"/v1/training-runs/{run_id}/learning-curve").raise_for_status().json()
+    labels = [point["labels"] for point in curve["points"]]
+    assert labels[0] == 0 and labels == sorted(set(labels)) and len(labels) > 3
+    assert all(0 <= point["low"] <= point["ndcg"] <= point["high"] <= 1 for point in curve["points"])
+    assert curve["outlook"]["more"] == 50 and curve["outlook"]["words"]
+
+
 def test_a_run_reports_how_it_ended(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
     client, seen = trained
     run = seen["run"]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reranker.dataset import LabelledPair
+from reranker.dataset import LabelledPair, by_query, write_pairs
+from reranker.evaluation import evaluate
 from reranker.learning_curve import look_ahead, parts
+from reranker.measuring import load
+from reranker.recipe import RECIPES
+from reranker.run_files import read_json
+from tests import cross_checked_run
 
 PAIRS = [
     LabelledPair(f"q{number}", f"query {number}", f"passage {place}", int(place == 0))
@@ -80,3 +86,24 @@ def test_with_too_little_nothing_is_said() -> None:
     for outlook, why in ((few_points, "training queries are too few"), (few_queries, "held-out queries are too few")):
         assert (outlook.gain, outlook.low, outlook.high) == (None, None, None)
         assert "cannot be told" in outlook.words and why in outlook.words
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_draws_its_curve(recipe: str, model_dir: Path, tmp_path: Path) -> None:
+    asked = {"recipe": recipe, "folds": RECIPES[recipe].folds, "learning_curve": True}
+    files = cross_checked_run.new_run(tmp_path / "run", model_dir, **asked)
+    dev = cross_checked_run.pairs_about("old bridges", "music at night", "rain in june", "light and stone")
+    write_pairs(files.pairs("dev"), dev)
+    cross_checked_run.go(files)
+    points = read_json(files.manifest)["learning_curve"]["points"]
+    labels = [0, *(len(part) for part in parts(cross_checked_run.PAIRS)), len(cross_checked_run.PAIRS)]
+    assert [point["labels"] for point in points] == labels
+    # Each part is trained once, so the whole is what was trained once, too: not the mean of it and the folds'.
+    queries = by_query(dev)
+    for model, point in ((model_dir, points[0]), (files.alone if files.alone.exists() else files.model, points[-1])):
+        scores = load(model).scores([(judged.query, passage) for judged in queries for passage in judged.passages])
+        of_each = [scores[3 * place : 3 * place + 3] for place in range(len(queries))]
+        assert point["ndcg"] == pytest.approx(evaluate(queries, of_each).metrics["ndcg@10"], abs=1e-3)
+    assert files.alone.exists() == (recipe == "default")
+    progress = cross_checked_run.progress_of(files)
+    assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
