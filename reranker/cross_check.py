@@ -28,8 +28,9 @@ from scipy.stats import sem
 from reranker.averaging import average
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_of, make_sets, queries_that_tell
 from reranker.evaluation import Evaluation, evaluate
+from reranker.losses import can_learn
 from reranker.measuring import Stopped, load, measure
-from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
+from reranker.recipe import DEFAULT, MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_anchored, part_work, train_part
@@ -47,8 +48,11 @@ class Fold:
     judged: list[JudgedQuery]
 
 
-def make_folds(pairs: list[LabelledPair], count: int, learned: Collection[str] | None) -> list[Fold]:
-    """Deal the queries of these pairs out to `count` folds; none where a fold would leave too little to learn from.
+def make_folds(
+    pairs: list[LabelledPair], count: int, learned: Collection[str] | None, loss: str = DEFAULT.loss
+) -> list[Fold]:
+    """Deal the queries of these pairs out to `count` folds; none where a fold would leave too little to learn from,
+    with the loss of this name.
 
     Queries that ask the same or share a relevant passage stay together. No query is judged by that the models compared
     have learned from, or one that belongs with such a query: `learned` has the ids of those, None where nobody knows.
@@ -64,7 +68,7 @@ def make_folds(pairs: list[LabelledPair], count: int, learned: Collection[str] |
         sets = make_sets(pairs, splits)
         fresh = [] if known is None else [pair for pair in sets.dev if group[pair.query_id] not in known]
         folds.append(Fold(number, sets.train, queries_that_tell(sets.dev), queries_that_tell(fresh)))
-    return folds if all(len({pair.label for pair in fold.train}) == 2 for fold in folds) else []
+    return folds if all(can_learn(loss, fold.train) for fold in folds) else []
 
 
 def _places(queries: dict[str, str], group: dict[str, int]) -> dict[int, int]:

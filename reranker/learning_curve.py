@@ -22,6 +22,8 @@ from scipy.stats import linregress, t
 from reranker.curve import CurvePoint, Outlook
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, LabelledPair, count_given
 from reranker.evaluation import Evaluation, bounds_of_mean
+from reranker.losses import can_learn
+from reranker.recipe import DEFAULT
 from reranker.run_files import RunFiles, read_json, write_json
 
 PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
@@ -33,8 +35,9 @@ CONFIDENCE = 0.9
 LITTLE = 0.002
 
 
-def parts(pairs: list[LabelledPair]) -> list[list[LabelledPair]]:
-    """Growing parts of the pairs, by query, each within the next; those that nothing can be learned from are left out.
+def parts(pairs: list[LabelledPair], loss: str = DEFAULT.loss) -> list[list[LabelledPair]]:
+    """Growing parts of the pairs, by query, each within the next; those that nothing can be learned from with the loss
+    of this name are left out.
 
     Which query comes when is decided by a hash of its text: the same each time, and no matter when it was labelled.
     """
@@ -43,7 +46,7 @@ def parts(pairs: list[LabelledPair]) -> list[list[LabelledPair]]:
     found = []
     for share in PARTS:
         part = [pair for pair in pairs if place[pair.query_id] < math.ceil(share * len(order))]
-        if len({pair.label for pair in part}) == 2 and len(part) < len(pairs) and part not in found:
+        if can_learn(loss, part) and len(part) < len(pairs) and part not in found:
             found.append(part)
     return found
 
@@ -53,9 +56,9 @@ def part_files(files: RunFiles, part: list[LabelledPair]) -> RunFiles:
     return files.part("curve", str(len(part)))
 
 
-def measured_parts(files: RunFiles, pairs: list[LabelledPair]) -> Iterator[dict[str, Any]]:
-    """What was measured of each part by now."""
-    for part in parts(pairs):
+def measured_parts(files: RunFiles, found: list[list[LabelledPair]]) -> Iterator[dict[str, Any]]:
+    """What was measured of each of these parts by now."""
+    for part in found:
         path = part_files(files, part).manifest
         if path.is_file():
             yield read_json(path)

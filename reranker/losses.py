@@ -42,6 +42,11 @@ def why_not(loss: str, pairs: Sequence[LabelledPair]) -> str | None:
     )
 
 
+def can_learn(loss: str, pairs: Sequence[LabelledPair]) -> bool:
+    """Whether a training with the loss of this name has anything to learn from in these labels."""
+    return len({pair.label for pair in pairs}) == 2 and why_not(loss, pairs) is None
+
+
 def examples(loss: str, pairs: Sequence[LabelledPair]) -> Dataset:
     """The labelled pairs in the shape that the loss of this name takes. Raises InvalidInput where they lack something.
 

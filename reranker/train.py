@@ -37,7 +37,7 @@ from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import is_main_process, part_work, train, train_part, training_work
+from reranker.training import is_main_process, loss_of, part_work, train, train_part, training_work
 
 MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -61,8 +61,8 @@ def run(run_dir: Path, stream: TextIO) -> None:
     ways = cross_check.ways_of(config, files, pairs["train"])
     work += cross_check.work(ways, folds, pairs["train"], sets["dev"])
     draw = config.get("learning_curve") and sets["dev"]
-    if draw:
-        work += sum(point_work(config, part, sets["dev"]) for part in learning_curve.parts(pairs["train"]))
+    parts = learning_curve.parts(pairs["train"], loss_of(config)) if draw else []
+    work += sum(point_work(config, part, sets["dev"]) for part in parts)
     reporter = Reporter(stream, work)
     main = is_main_process()
     try:
@@ -82,17 +82,17 @@ def run(run_dir: Path, stream: TextIO) -> None:
         if cross_checked and trained.get("folds"):
             challenger |= {"cross": cross_check.cross_checked(ways, folds)}
         if draw and trained["stopped"] != "cancelled":
-            draw_curve(files, config, pairs["train"], sets["dev"], reporter)
+            draw_curve(files, config, parts, pairs["train"], sets["dev"], reporter)
     except Stopped:
         return
-    write_manifest(files, config, before, challenger, pairs["train"], trained)
+    write_manifest(files, config, before, challenger, parts, pairs["train"], trained)
     reporter.event("done", note=say_how(trained, sum(pair.assumed for pair in labelled)))
 
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
     """The folds of a run; none where several processes train, of which only one would know what comes next."""
     count = recipe_of(config).folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
-    return cross_check.make_folds(pairs, count, config.get("learned"))
+    return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
 
 def look_before(
@@ -167,10 +167,15 @@ def look_after(
 
 
 def draw_curve(
-    files: RunFiles, config: dict[str, Any], pairs: list[LabelledPair], dev: list[JudgedQuery], reporter: Reporter
+    files: RunFiles,
+    config: dict[str, Any],
+    parts: list[list[LabelledPair]],
+    pairs: list[LabelledPair],
+    dev: list[JudgedQuery],
+    reporter: Reporter,
 ) -> None:
-    """Train on growing parts of the pairs and measure each, as far as nobody asks to stop."""
-    for part in learning_curve.parts(pairs):
+    """Train on these growing parts of the pairs and measure each, as far as nobody asks to stop."""
+    for part in parts:
         own = learning_curve.part_files(files, part)
         quiet = PhaseReporter(reporter, f"Learning curve: training on {len(part)} of {len(pairs)} labels")
         if not own.manifest.is_file() and not files.stop.is_file():
@@ -218,6 +223,7 @@ def write_manifest(
     config: dict[str, Any],
     before: dict[str, Any],
     challenger: dict[str, Evaluation],
+    parts: list[list[LabelledPair]],
     pairs: list[LabelledPair],
     trained: dict[str, Any],
 ) -> None:
@@ -235,7 +241,7 @@ def write_manifest(
         "environment": environment(),
         "training": {name: value for name, value in trained.items() if name != "scores"},
     }
-    if found := list(learning_curve.measured_parts(files, pairs)):
+    if found := list(learning_curve.measured_parts(files, parts)):
         # The model that the run started from has learned from no label; it was measured only if it was the champion.
         if config["base"] == config["champion"]:
             found.insert(0, learning_curve.measured([], manifest["champion"]["dev"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ def test_there_are_no_folds_where_one_would_leave_nothing_to_learn_from() -> Non
             for pair in PAIRS]  # fmt: skip
     assert make_folds(only, 3, []) == []
     assert make_folds(PAIRS, 0, []) == []
+
+
+def test_there_are_no_folds_where_one_would_leave_nothing_that_the_loss_learns_from() -> None:
+    # One query with both labels; of the others either all passages are relevant or none.
+    all_or_none = [replace(pair, label=int(pair.query_id < "q-m")) for pair in PAIRS[3:]]
+    assert make_folds(PAIRS[:3] + all_or_none, 3, [])
+    for loss in ("LambdaLoss", "MultipleNegativesRankingLoss"):
+        assert make_folds(PAIRS[:3] + all_or_none, 3, [], loss) == []
+        assert make_folds(PAIRS, 3, [], loss)
 
 
 def test_there_are_no_folds_where_there_are_labels_enough() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_a_short_run(judged: JudgedSet, model_dir: Path) -> None:
     for cell in cells:
         assert 0 < cell.before <= 1
         assert abs(cell.gain) <= 1
+        assert 0 <= cell.error <= 1
     # Four queries are too few to hold some back; two or three of them can be cross-checked.
     assert not cells[0].promoted and "too few" in cells[0].why
     assert "too few" in cells[1].why or "cross-checked" in cells[1].why
@@ -84,7 +86,14 @@ def cell(recipe: str, gain: float, promoted: bool, seed: int = 0) -> Cell:
 def test_the_table_says_what_the_gate_kept_and_threw_away() -> None:
     cells = [cell("default", 0.03, True), cell("default", 0.01, False, 1), cell("default", -0.02, False, 2)]
     row = next(line for line in table(cells).splitlines() if "default |" in line)
-    assert row == "| m | 20 | default | 3 | +0.0067 | -0.0200 | +0.0100 | +0.0000 | 1 | 25% |"
+    assert row == "| m | 20 | default | 3 | +0.0067 | -0.0200 | +0.0100 | +0.0000 | 1 | 25% | 0 | - |"
+
+
+def test_the_table_says_how_many_losses_are_chance() -> None:
+    cells = [replace(cell("default", gain, True, seed), error=0.01) for seed, gain in enumerate((-0.02, 0.01, 0.01, 0))]
+    row = next(line for line in table(cells).splitlines() if "default |" in line)
+    # Each of the four seems to lose more than 0.005 in 30.85 % of all cases: half of a standard error away.
+    assert row.endswith("| 1 | 1.2 |")
 
 
 def test_recipes_are_compared_on_the_cells_that_both_have() -> None:

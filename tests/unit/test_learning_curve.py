@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,18 @@ def test_what_nothing_can_be_learned_from_is_left_out() -> None:
         assert {pair.label for pair in part} == {0, 1}
     assert parts(PAIRS[:3]) == []
     assert parts([]) == []
+
+
+def test_a_part_has_to_say_what_its_loss_learns_from() -> None:
+    # The relevant passages are of other queries than those that are not, but for the last in the order of the parts.
+    last = parts(PAIRS[:30])[-1]
+    telling = next(pair.query_id for pair in PAIRS[:30] if pair not in last)
+    pairs = [
+        replace(pair, label=pair.label if pair.query_id == telling else int(pair.query_id < "q5"))
+        for pair in PAIRS[:30]
+    ]
+    assert parts(pairs)
+    assert parts(pairs, "LambdaLoss") == []
 
 
 def drawn(slope: float, seed: int, queries: int = 30, scatter: float = 0.01) -> np.ndarray:
