@@ -4,7 +4,9 @@ usage: python -m benchmarks.learning --data DIR [--model DIR ...] [--sets ...] [
 
 Each cell is a model, a set, a number of labels, a seed and a recipe. The labels are split, trained on and judged by the
 gate just as in the app; the gain is in nDCG@10 on queries that gave no label. Without the gate every new model would
-be used; with it, one that is not promoted gains nothing. With --relevant-only the annotator says of one passage of each
+be used; with it, one that is not promoted gains nothing. A gain measured on some dozen queries is itself uncertain:
+beside the promoted cells that lost more than LIMIT it is said how many would seem to if each of them gained what all
+cells of the row gain in the mean. With --relevant-only the annotator says of one passage of each
 query that it is relevant and of none that it is not, and runs assume the rest (reranker/assumed.py). Cells that are in
 --work already are not computed again.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import norm, sem
 
 from benchmarks.annotator import DEPTH, JudgedSet, read_set
 from benchmarks.training_run import train_as_the_app
@@ -35,11 +38,16 @@ from reranker.sources import STARTER_DIR
 
 SETS = ("trec_dl21", "medquad_liveqa", "tatqa_dev", "obliqa_test", "stackfaq", "quepid_haystack_products")
 LABELS = (20, 50, 100, 300)
+# No promoted model is to lose more nDCG@10 than this.
+LIMIT = 0.005
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one run brought. `gain` is in mean nDCG@10 on the measured queries, `before` the champion's."""
+    """What one run brought. `gain` is in mean nDCG@10 on the measured queries, `before` the champion's.
+
+    `error` is the gain's standard error over these queries, None in cells that were computed before it was kept.
+    """
 
     model: str
     set: str
@@ -50,6 +58,7 @@ class Cell:
     gain: float
     promoted: bool
     why: str
+    error: float | None = None
 
     @property
     def gated(self) -> float:
@@ -88,8 +97,19 @@ class Bench:
             promoted, why = decide("auto", read_json(files.manifest)["comparison"])
             after = ndcg_of(load(files.model), judged)
         before = self.before(judged)
-        gain = float((after - before).mean())
-        return Cell(self.model.name, judged.name, count, seed, recipe, float(before.mean()), gain, promoted, why)
+        gains = after - before
+        return Cell(
+            model=self.model.name,
+            set=judged.name,
+            labels=count,
+            seed=seed,
+            recipe=recipe,
+            before=float(before.mean()),
+            gain=float(gains.mean()),
+            promoted=promoted,
+            why=why,
+            error=float(sem(gains)),
+        )
 
     def before(self, judged: JudgedSet) -> np.ndarray:
         """The champion's nDCG@10 of each measured query of a set."""
@@ -114,8 +134,9 @@ def table(cells: Iterable[Cell]) -> str:
     """Mean gains by number of labels and recipe, without and with the gate, and how classic and default compare."""
     cells = list(cells)
     lines = [
-        "| model | labels | recipe | cells | mean gain | worst | gate: mean | worst | promoted | gains thrown away |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | labels | recipe | cells | mean gain | worst | gate: mean | worst | promoted | gains thrown away | "
+        f"lost over {LIMIT} | by chance |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for model in dict.fromkeys(cell.model for cell in cells):
         for count in sorted({cell.labels for cell in cells if cell.model == model}):
@@ -134,8 +155,20 @@ def _figures(rows: list[Cell]) -> str:
     lost = sum(cell.gain for cell in rows if cell.gain > 0 and not cell.promoted)
     return (
         f"{len(rows)} | {np.mean(gains):+.4f} | {min(gains):+.4f} | {np.mean(gated):+.4f} | {min(gated):+.4f} | "
-        f"{sum(cell.promoted for cell in rows)} | {f'{lost / true:.0%}' if true else '-'}"
+        f"{sum(cell.promoted for cell in rows)} | {f'{lost / true:.0%}' if true else '-'} | "
+        f"{sum(cell.gated < -LIMIT for cell in rows)} | {_by_chance(rows)}"
     )
+
+
+def _by_chance(rows: list[Cell]) -> str:
+    """How many promoted cells would seem to lose more than LIMIT, were the true gain of each the mean of the row."""
+    promoted = [cell for cell in rows if cell.promoted]
+    if any(cell.error is None for cell in promoted):
+        return "-"
+    mean = np.mean([cell.gain for cell in rows])
+    # Where no query changed there is no error, and nothing seems to be lost.
+    chances = [norm.cdf((-LIMIT - mean) / cell.error) for cell in promoted if cell.error]
+    return f"{sum(chances):.1f}"
 
 
 def ratio(cells: list[Cell], model: str) -> str:

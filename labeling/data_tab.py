@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from labeling.importing import (
 )
 from labeling.reading import IMPORT_TYPES, preview
 from labeling.trec import read_trec
+from page.downloads import Download, written
 from page.notices import SECONDS_TO_READ, check_may_change, shown_to_people
 from page.render import render
 from services import Services
@@ -259,20 +260,12 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
         elem_id="export-format",
     )
     do_export = gr.Button("Make the file", elem_id="export")
-    exported = gr.File(label="Labels", interactive=False, visible=False, elem_id="exported")
-    written = gr.State(None)
+    exported = Download("Labels", "exported")
 
     @shown_to_people
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
-        path = Path(tempfile.mkdtemp()) / file_name(kind)
         store = services.label_store
-        pieces: Iterable[bytes] = export(kind, store.labels, store.consensus, services.labeling.scored_pairs)
-        with path.open("wb") as out:
-            out.writelines(pieces)
-        return gr.update(value=str(path), visible=True), path.parent
+        return written(file_name(kind), export(kind, store.labels, store.consensus, services.labeling.scored_pairs))
 
-    # The page keeps a copy of its own to download, so that what was written for it can go.
-    do_export.click(run_export, [kind, token], [exported, written], api_visibility="private").success(
-        shutil.rmtree, written, None, show_progress="hidden", api_visibility="private"
-    )
+    exported.connect(do_export.click, run_export, [kind, token])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from errors import InvalidInput
+from page.downloads import Download, written
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.comparison import compare_versions
@@ -46,8 +45,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     )
     table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)
-    archive = gr.File(label="The version as a zip", interactive=False, visible=False, elem_id="model-archive")
-    written = gr.State(None)
+    archive = Download("The version as a zip", "model-archive")
     with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
         gr.Markdown("Both rank the labelled queries that are held back now.")
         with gr.Row():
@@ -77,6 +75,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         runs = {version.version: services.model_store.run(version.run_id) for version in versions if version.run_id}
         html = render(
             "models.html",
+            drawn=time.monotonic_ns(),
             versions=versions,
             before={name: run.metrics["champion"] for name, run in runs.items()},
             made={name: services.jobs.how_made(run) for name, run in runs.items()},
@@ -168,10 +167,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     def download(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         version = services.model_store.version(event.version)
-        path = Path(tempfile.mkdtemp()) / f"{version.version}.zip"
-        with path.open("wb") as file:
-            file.writelines(zip_directory(registry.directory(version)))
-        return gr.update(value=str(path), visible=True), path.parent
+        return written(f"{version.version}.zip", zip_directory(registry.directory(version)))
 
     @shown_to_people
     def go_back(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
@@ -186,10 +182,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     table.again(again, token, outputs, **quiet)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
-    # The page keeps a copy of its own to download, so that what was written for it can go.
-    table.download(download, token, [archive, written], show_progress_on=archive, api_visibility="private").success(
-        shutil.rmtree, written, None, **quiet
-    )
+    archive.connect(table.download, download, token, show_progress_on=archive.box)
     roll_back.click(go_back, token, outputs, show_progress="minimal", api_visibility="private")
 
     def connect(opened: Callable) -> None:

@@ -133,9 +133,8 @@ def exported(page: Page, name: str) -> Download:
     """The file of this format that the Data tab makes."""
     box(page, "export-format").click()
     page.get_by_role("option", name=re.compile(f"^{name}:")).click()
-    page.get_by_role("button", name="Make the file").click()
     with page.expect_download() as download:
-        page.locator("#exported a").first.click()
+        page.get_by_role("button", name="Make the file").click()
     return download.value
 
 

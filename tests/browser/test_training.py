@@ -192,9 +192,9 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
 def test_a_version_is_downloaded_as_a_zip(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Models")
-    page.get_by_role("button", name="Download").click()
     with page.expect_download() as download:
-        page.locator("#model-archive a").first.click()
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == f"{page.locator('#active-version').inner_text()}.zip"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert {"config.json", "README.md"} & set(archive.namelist())
         assert any(name.endswith(".safetensors") for name in archive.namelist())
