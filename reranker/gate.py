@@ -91,11 +91,12 @@ def _say(comparison: dict[str, Any], crossed: int) -> str:
 
 
 def figures(evaluations: dict[str, Any]) -> dict[str, float]:
-    """The dev figures by name with their intervals, and those of the other sets with the set's name before theirs."""
-    dev = evaluations.get("dev", {})
-    figures = dict(dev.get("metrics", {}))
-    for name, (low, high) in dev.get("intervals", {}).items():
-        figures |= {f"{name}_low": low, f"{name}_high": high}
-    for split in ("cross", "test", "general"):
-        figures |= {f"{split}_{name}": value for name, value in evaluations.get(split, {}).get("metrics", {}).items()}
+    """The figures of each set by name with their intervals, those of other sets than dev with the set's name before
+    theirs."""
+    figures: dict[str, float] = {}
+    for split, prefix in (("dev", ""), ("cross", "cross_"), ("test", "test_"), ("general", "general_")):
+        evaluation = evaluations.get(split, {})
+        figures |= {f"{prefix}{name}": value for name, value in evaluation.get("metrics", {}).items()}
+        for name, (low, high) in evaluation.get("intervals", {}).items():
+            figures |= {f"{prefix}{name}_low": low, f"{prefix}{name}_high": high}
     return figures

@@ -189,6 +189,26 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
     expect(page.locator("#latest-labels")).to_contain_text("Nothing is stored yet")
 
 
+def test_where_nothing_is_held_back_a_version_shows_its_cross_checked_figures(
+    app_process: AppProcess, context: BrowserContext
+) -> None:
+    for number in range(8):
+        query = f"query {number} bridge"
+        label(app_process.client, (query, f"{query} answer", 1), (query, f"rain {number}", 0))
+    run = app_process.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never"}).json()
+    metrics = ended(app_process.client, run["id"])["metrics"]["challenger"]
+    assert "ndcg@10" not in metrics
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    figure = page.locator('tr[data-version="v1"] td[data-label="nDCG@10"]')
+    expect(figure).to_contain_text(f"{metrics['cross_ndcg@10']:.3f}")
+    expect(figure).to_contain_text("cross-checked")
+    open_tab(page, "Train")
+    row = page.locator(".figures-table tr", has_text="Cross-checked queries (8)").nth(1)
+    low, high = (metrics[f"cross_ndcg@10_{end}"] for end in ("low", "high"))
+    expect(row).to_contain_text(f"{low:.2f}–{high:.2f}")
+
+
 def test_a_version_is_downloaded_as_a_zip(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Models")

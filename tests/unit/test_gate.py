@@ -118,7 +118,11 @@ def test_figures_are_those_of_dev_and_those_of_other_sets_by_other_names() -> No
     result = {
         "dev": {"metrics": {"map": 0.5}, "intervals": {"map": [0.25, 0.75]}},
         "test": {"metrics": {"map": 0.125}},
-        "general": {"metrics": {"map": 1.0}},
+        "general": {"metrics": {"map": 1.0}, "intervals": {"map": (0.75, 1.0)}},
     }
-    assert figures(result) == {"map": 0.5, "map_low": 0.25, "map_high": 0.75, "test_map": 0.125, "general_map": 1.0}
+    assert figures(result) == {
+        "map": 0.5, "map_low": 0.25, "map_high": 0.75,
+        "test_map": 0.125,
+        "general_map": 1.0, "general_map_low": 0.75, "general_map_high": 1.0,
+    }  # fmt: skip
     assert figures({}) == {}
