@@ -52,6 +52,8 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
             measured += " These are too few to go by."
         elif not passed:
             measured += " It may be worse."
+        elif comparison["gain"] < 0:
+            measured += " So small a loss counts as none."
     if general and forgot(general):
         passed = False
         measured += f" It has forgotten: nDCG@10 changed by {general['gain']:+.3f} on the general set."

@@ -60,8 +60,8 @@ def run(run_dir: Path, stream: TextIO) -> None:
     work += training_work(config, pairs["train"], sets["dev"])
     ways = cross_check.ways_of(config, files, pairs["train"])
     work += cross_check.work(ways, folds, pairs["train"], sets["dev"])
-    draw = config.get("learning_curve") and sets["dev"]
-    parts = learning_curve.parts(pairs["train"], loss_of(config)) if draw else []
+    draw = bool(config.get("learning_curve"))
+    parts = learning_curve.parts(pairs["train"], loss_of(config)) if draw and sets["dev"] else []
     work += sum(point_work(config, part, sets["dev"]) for part in parts)
     reporter = Reporter(stream, work)
     main = is_main_process()
@@ -81,12 +81,13 @@ def run(run_dir: Path, stream: TextIO) -> None:
         challenger = look_after(files, trained, sets, reporter)
         if cross_checked and trained.get("folds"):
             challenger |= {"cross": cross_check.cross_checked(ways, folds)}
-        if draw and trained["stopped"] != "cancelled":
+        if parts and trained["stopped"] != "cancelled":
             draw_curve(files, config, parts, pairs["train"], sets["dev"], reporter)
     except Stopped:
         return
     write_manifest(files, config, before, challenger, parts, pairs["train"], trained)
-    reporter.event("done", note=say_how(trained, sum(pair.assumed for pair in labelled)))
+    note = say_how(trained, sum(pair.assumed for pair in labelled), no_curve=draw and not parts)
+    reporter.event("done", note=note)
 
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
@@ -195,9 +196,9 @@ def point_work(config: dict[str, Any], part: list[LabelledPair], dev: list[Judge
     return part_work(config, part, dev) + count_passages(dev)
 
 
-def say_how(trained: dict[str, Any], assumed: int) -> str | None:
-    """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, or
-    where so many pairs are no labels."""
+def say_how(trained: dict[str, Any], assumed: int, no_curve: bool) -> str | None:
+    """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, where
+    so many pairs are no labels, or where the learning curve that was asked for could not be drawn."""
     said = []
     if assumed:
         said.append(
@@ -214,6 +215,11 @@ def say_how(trained: dict[str, Any], assumed: int) -> str | None:
             "Trained again without holding on to what the model knew before, since the cross-checked queries are "
             f"ranked better that way, by {trained['gain_without_anchor']:.3f} nDCG@10 in the mean. The curves of loss "
             "and nDCG@10 are those of the first training."
+        )
+    if no_curve:
+        said.append(
+            "No learning curve was drawn: it needs held-out queries to be measured on, and enough others to train on a "
+            "part of them."
         )
     return " ".join(said) or None
 

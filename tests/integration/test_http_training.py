@@ -142,6 +142,15 @@ def test_a_run_draws_its_learning_curve(client: httpx.Client) -> None:
     assert curve["outlook"]["more"] == 50 and curve["outlook"]["words"]
 
 
+def test_a_run_says_why_it_drew_no_learning_curve(client: httpx.Client) -> None:
+    label_queries(client, 6)
+    run = ended(client, start(client, learning_curve=True, recipe="classic", epochs=1, promote="never"))
+    assert run["status"] == "succeeded"
+    assert run["note"].startswith("No learning curve was drawn: it needs held-out queries")
+    missing = client.get(f"/v1/training-runs/{run['id']}/learning-curve")
+    assert "drawn no learning curve" in assert_error(missing, 404, "not_found")
+
+
 def test_a_run_reports_how_it_ended(trained: tuple[httpx.Client, dict[str, Any]]) -> None:
     client, seen = trained
     run = seen["run"]

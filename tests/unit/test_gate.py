@@ -67,7 +67,9 @@ def test_a_gain_on_most_queries_is_enough_though_a_dozen_leave_doubt() -> None:
 def test_a_small_loss_on_one_query_is_not_enough_to_refuse() -> None:
     slipped = measured(-0.03, *[0.0] * 7)
     assert -MARGIN < slipped["gain"] < 0 and slipped["low"] < -MARGIN
-    assert decide("auto", {"dev": slipped})[0]
+    promoted, why = decide("auto", {"dev": slipped})
+    assert promoted and "So small a loss counts as none. Promoted." in why
+    assert "So small" not in decide("auto", {"dev": EQUAL})[1]
     # A larger one is, and so are two queries that slip.
     assert not decide("auto", {"dev": measured(-0.1, *[0.0] * 7)})[0]
     assert not decide("auto", {"dev": measured(-0.03, -0.03, *[0.0] * 6)})[0]
