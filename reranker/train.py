@@ -205,11 +205,13 @@ def say_how(trained: dict[str, Any], assumed: int, no_curve: bool) -> str | None
             f"{assumed:,} pairs that nobody has judged were taken as not relevant, here and where it was measured, "
             "since of their queries only relevant passages are known."
         )
-    if trained["stopped"] == "early":
+    if trained["stopped"] == "early" and trained["last_step"] < trained["total_steps"]:
         said.append(
             f"Stopped early at step {trained['last_step']} of {trained['total_steps']}: the held-out queries were not "
-            f"ranked better any more. The weights of step {trained['step']} are kept, which ranked them best."
+            "ranked better any more."
         )
+    if trained["stopped"] in (None, "early") and trained["step"] < trained["last_step"]:
+        said.append(f"The weights of step {trained['step']} are kept, which ranked the held-out queries best.")
     if "gain_without_anchor" in trained:
         said.append(
             "Trained again without holding on to what the model knew before, since the cross-checked queries are "

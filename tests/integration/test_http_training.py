@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def test_a_run_draws_its_learning_curve(client: httpx.Client) -> None:
     assert labels[0] == 0 and labels == sorted(set(labels)) and len(labels) > 3
     assert all(0 <= point["low"] <= point["ndcg"] <= point["high"] <= 1 for point in curve["points"])
     assert curve["outlook"]["more"] == 50 and curve["outlook"]["words"]
+
+
+def test_a_run_that_gets_no_better_stops_early_and_says_so(client: httpx.Client) -> None:
+    label_queries(client, 40)
+    run = ended(client, start(client, patience=1, epochs=6, learning_rate=1e-8, promote="never"))
+    assert run["status"] == "succeeded"
+    assert 0 < run["step"] < run["total_steps"]
+    kept = re.fullmatch(
+        rf"Stopped early at step {run['step']} of {run['total_steps']}: the held-out queries were not ranked better "
+        r"any more\. The weights of step (\d+) are kept, which ranked the held-out queries best\.",
+        run["note"],
+    )
+    assert kept and int(kept[1]) < run["step"]
 
 
 def test_a_run_says_why_it_drew_no_learning_curve(client: httpx.Client) -> None:
