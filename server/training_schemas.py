@@ -44,7 +44,10 @@ class TrainingRequest(StrictBody):
 
 
 class RunMetrics(BaseModel):
-    """The figures of both models by name; those of the test and the general set have its name before theirs."""
+    """The figures of both models by name, those of other sets than dev with `cross_`, `test_` or `general_` before it.
+
+    Names that end in `_low` and `_high` are the ends of a figure's 95 % confidence interval.
+    """
 
     champion: dict[str, float]
     challenger: dict[str, float]
