@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 from scipy.stats import bootstrap, permutation_test
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
@@ -43,8 +42,7 @@ class Comparison:
     """Champion and challenger on the same queries.
 
     `gain` is in mean nDCG@10; it is at least `low` and at most `high`, each with 95 % confidence. `p_value` is
-    two-sided. The three are None with fewer than two queries. `surer` is the gain in mean `soft_auc`, and `surer_low`
-    what it is at least with 95 % confidence; None where a model was measured before there was such a figure.
+    two-sided. The three are None with fewer than two queries.
     """
 
     queries: int
@@ -55,8 +53,6 @@ class Comparison:
     p_value: float | None
     low: float | None
     high: float | None
-    surer: float | None = None
-    surer_low: float | None = None
 
 
 def ndcg(labels: Sequence[int], scores: Sequence[float]) -> float:
@@ -82,26 +78,10 @@ def query_metrics(labels: Sequence[int], scores: Sequence[float]) -> dict[str, f
     }
 
 
-def soft_auc(labels: Sequence[int], scores: Sequence[float]) -> float:
-    """How surely the relevant passages of a query stand above the others: the mean over all such two of the logistic
-    function of the difference of their scores (logits).
-
-    RankNet's probability that the two are in the right order (Burges et al., 2005), or AUC with a smooth step (Yan et
-    al., 2003). A change of the model shows in it although no passage has changed its place.
-    """
-    relevant = np.asarray(labels, dtype=bool)
-    values = np.asarray(scores, dtype=float)
-    return float(expit(values[relevant][:, None] - values[~relevant][None, :]).mean())
-
-
 def evaluate(queries: Sequence[JudgedQuery], scores: Sequence[Sequence[float]]) -> Evaluation:
     """The figures of a model that gave these scores: one list for each query, in the order of its passages."""
     per_query = {
-        judged.query_id: {
-            **query_metrics(judged.labels, list(query_scores)),
-            "soft_auc": soft_auc(judged.labels, query_scores),
-            "scores": list(query_scores),
-        }
+        judged.query_id: {**query_metrics(judged.labels, list(query_scores)), "scores": list(query_scores)}
         for judged, query_scores in zip(queries, scores, strict=True)
     }
     if not per_query:
@@ -129,18 +109,15 @@ def bounds_of_mean(values: np.ndarray, confidence: float, seed: int = 0) -> tupl
 
 
 def compare(champion: Evaluation, challenger: Evaluation, seed: int = 0) -> Comparison:
-    """How the challenger's nDCG@10 and soft AUC differ from the champion's, query by query.
+    """How the challenger's nDCG@10 differs from the champion's, query by query.
 
     The p-value is that of a paired randomisation test on the mean difference (Smucker, Allan & Carterette, 2007), the
     bounds those of a paired bootstrap: both ends of a 90 % interval are one-sided bounds at 95 %.
     """
-    differences = _differences(champion, challenger, "ndcg@10")
+    differences = np.array(
+        [challenger.per_query[query]["ndcg@10"] - figures["ndcg@10"] for query, figures in champion.per_query.items()]
+    )
     low, high = bounds_of_mean(differences, 0.9, seed) if differences.size > 1 else (None, None)
-    surer = surer_low = None
-    if all("soft_auc" in of for model in (champion, challenger) for of in model.per_query.values()):
-        more = _differences(champion, challenger, "soft_auc")
-        surer = float(more.mean()) if more.size else 0.0
-        surer_low = float(bounds_of_mean(more, 0.9, seed)[0]) if more.size > 1 else None
     return Comparison(
         queries=len(differences),
         gain=float(differences.mean()) if differences.size else 0.0,
@@ -150,15 +127,6 @@ def compare(champion: Evaluation, challenger: Evaluation, seed: int = 0) -> Comp
         p_value=_p_value(differences, seed),
         low=None if low is None else float(low),
         high=None if high is None else float(high),
-        surer=surer,
-        surer_low=surer_low,
-    )
-
-
-def _differences(champion: Evaluation, challenger: Evaluation, figure: str) -> np.ndarray:
-    """By how much the challenger's figure of each query is higher than the champion's, (Q,)."""
-    return np.array(
-        [challenger.per_query[query][figure] - figures[figure] for query, figures in champion.per_query.items()]
     )
 
 

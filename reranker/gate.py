@@ -7,12 +7,7 @@ a few lucky queries are not enough. Not worse is the question of a one-sided tes
 extension on non-inferiority trials, Piaggio et al., 2012, JAMA 308:2594): the lower bound of the gain, by a paired
 bootstrap over the queries, lies above -MARGIN. To ask for that confidence of every model would refuse most true gains:
 what can be hoped for from some dozen labels does not stand out among so few queries, and a loss so small is as often
-chance.
-
-Of some dozen judged passages hardly one changes its place, so nDCG@10 alone says little, and lets most through. So, but
-where nDCG@10 is higher beyond doubt, the model also has to be about as sure of the order: the soft AUC, how surely
-relevant passages stand above others, must not be lower, or, beyond doubt, by less than MARGIN. What this rule lets
-through and throws away is measured in benchmarks/README.md.
+chance. What this rule lets through and throws away is measured in benchmarks/README.md.
 
 Beside it stands a guard against forgetting: a model that has beyond doubt lost more than MARGIN on the general set that
 ships with the app is not promoted by itself, however good it is on the held-out queries.
@@ -33,7 +28,6 @@ MORE_WORSE = 1
 RULE = (
     f"If it is as good or better: on queries that it has not seen, its mean nDCG@10 may be lower by {MARGIN} at most; "
     f"where more than {MORE_WORSE} query more got worse than better, that has to be 95 % sure; "
-    "relevant passages must not stand above others less surely; "
     "and it must not have forgotten what other texts are about."
 )
 
@@ -53,8 +47,7 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
     else:
         measured = _say(comparison, crossed)
         enough = comparison["queries"] >= MIN_QUERIES_TO_MEASURE
-        as_good = is_as_good(comparison) or is_not_worse(comparison)
-        passed = enough and as_good and (is_as_sure(comparison) or is_better(comparison))
+        passed = enough and (is_as_good(comparison) or is_not_worse(comparison))
         if not enough:
             measured += " These are too few to go by."
         elif not passed:
@@ -81,17 +74,6 @@ def is_not_worse(comparison: dict[str, Any]) -> bool:
     return comparison["low"] is not None and comparison["low"] > -MARGIN
 
 
-def is_better(comparison: dict[str, Any]) -> bool:
-    """Whether a model has surely gained: with 95 % confidence something."""
-    return comparison["low"] is not None and comparison["low"] > 0
-
-
-def is_as_sure(comparison: dict[str, Any]) -> bool:
-    """Whether relevant passages stand above others about as surely as before; true where that was not measured."""
-    surer, low = comparison.get("surer"), comparison.get("surer_low")
-    return surer is None or surer >= 0 or (low is not None and low > -MARGIN)
-
-
 def forgot(general: dict[str, Any]) -> bool:
     """Whether a model has clearly lost on the general set: with 95 % confidence more than MARGIN."""
     return general["high"] is not None and general["high"] < -MARGIN
@@ -104,11 +86,9 @@ def _say(comparison: dict[str, Any], crossed: int) -> str:
     which = f"{queries} held-out queries"
     if crossed:
         which = f"{queries} queries ({queries - crossed} held out, {crossed} cross-checked)"
-    surer = comparison.get("surer")
-    order = "" if surer is None else f" Soft AUC, how surely relevant passages stand above others: {surer:+.3f}."
     return (
         f"nDCG@10 changed by {comparison['gain']:+.3f} on {which}{bound} "
-        f"({comparison['better']} better, {comparison['worse']} worse{p_value}).{order}"
+        f"({comparison['better']} better, {comparison['worse']} worse{p_value})."
     )
 
 

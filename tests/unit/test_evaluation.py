@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import log, log2
+from math import log2
 
 import pytest
 
 from reranker.dataset import JudgedQuery
-from reranker.evaluation import Evaluation, compare, evaluate, query_metrics, soft_auc
+from reranker.evaluation import Evaluation, compare, evaluate, query_metrics
 
 
 def falling(count: int) -> list[float]:
@@ -78,15 +78,6 @@ def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     assert query_metrics([1, 1, 0, 0, 0], [5, 2, 3, 2, 1])["auc"] == pytest.approx(4.5 / 6)
 
 
-def test_soft_auc_is_how_surely_each_pair_is_in_the_right_order() -> None:
-    # Differences of ln 3 and ln 9: 3/4 and 9/10 likely to be in this order.
-    assert soft_auc([0, 1, 0], [0.0, log(3), -log(3)]) == pytest.approx((3 / 4 + 9 / 10) / 2)
-    assert soft_auc([1, 0], [0.5, 0.5]) == pytest.approx(1 / 2)
-    # It falls although the order is the same, and its ends are those of AUC.
-    assert soft_auc([1, 0], [1.0, 0.0]) > soft_auc([1, 0], [0.5, 0.0])
-    assert soft_auc([1, 0], [2000.0, 0.0]) == 1 and soft_auc([0, 1], [2000.0, 0.0]) == 0
-
-
 def test_logits_of_any_size_and_sign_are_ranked() -> None:
     assert query_metrics([1, 0, 0], [-11.2, -11.3, -900.0])["ndcg@10"] == 1.0
 
@@ -101,12 +92,8 @@ def test_the_figures_of_a_model_are_means_over_the_queries() -> None:
     ]
     evaluation = evaluate(queries, [falling(2), falling(4)])
     assert evaluation.per_query == {
-        "a": {**query_metrics([1, 0], falling(2)), "soft_auc": soft_auc([1, 0], falling(2)), "scores": falling(2)},
-        "b": {
-            **query_metrics([0, 0, 0, 1], falling(4)),
-            "soft_auc": soft_auc([0, 0, 0, 1], falling(4)),
-            "scores": falling(4),
-        },
+        "a": {**query_metrics([1, 0], falling(2)), "scores": falling(2)},
+        "b": {**query_metrics([0, 0, 0, 1], falling(4)), "scores": falling(4)},
     }
     assert evaluation.metrics == pytest.approx(
         {
@@ -154,16 +141,6 @@ def test_queries_that_got_better_and_worse_are_counted() -> None:
     comparison = compare(with_ndcg(0.5, 0.5, 0.5, 1.0), with_ndcg(0.7, 0.6, 0.5, 0.6))
     assert (comparison.queries, comparison.better, comparison.equal, comparison.worse) == (4, 2, 1, 1)
     assert comparison.gain == pytest.approx((0.2 + 0.1 + 0.0 - 0.4) / 4)
-
-
-def test_what_was_measured_before_there_was_soft_auc_is_compared_without() -> None:
-    queries = [JudgedQuery(name, "q", ["x", "y"], [1, 0]) for name in "ab"]
-    now, better = (evaluate(queries, [[score, 0.0]] * 2) for score in (0.0, log(3)))
-    comparison = compare(now, better)
-    assert comparison.surer == comparison.surer_low == pytest.approx(1 / 4)
-    earlier = Evaluation({}, {name: {"ndcg@10": figures["ndcg@10"]} for name, figures in now.per_query.items()})
-    for one, other in ((earlier, better), (better, earlier)):
-        assert compare(one, other).surer is None and compare(one, other).gain != 0
 
 
 def test_the_order_of_the_queries_does_not_matter() -> None:

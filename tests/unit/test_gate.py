@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,16 +16,6 @@ def measured(*gains: float) -> dict[str, Any]:
     before = Evaluation({}, {str(place): {"ndcg@10": 0.5} for place in range(len(gains))})
     after = Evaluation({}, {str(place): {"ndcg@10": 0.5 + gain} for place, gain in enumerate(gains)})
     return asdict(compare(before, after))
-
-
-def surer_by(*differences: float, gains: Sequence[float] = ()) -> dict[str, Any]:
-    """The comparison of two models, the second of which has so much more soft AUC, and so much more nDCG@10."""
-    both = list(zip(differences, gains or [0.0] * len(differences), strict=True))
-    before = Evaluation({}, {str(place): {"ndcg@10": 0.5, "soft_auc": 0.5} for place in range(len(both))})
-    after = {
-        str(place): {"ndcg@10": 0.5 + gain, "soft_auc": 0.5 + more} for place, (more, gain) in enumerate(both)
-    }
-    return asdict(compare(before, Evaluation({}, after)))
 
 
 BETTER = measured(*[0.1, 0.2, 0.0, 0.05] * 5)
@@ -84,23 +73,6 @@ def test_a_small_loss_on_one_query_is_not_enough_to_refuse() -> None:
     # A larger one is, and so are two queries that slip.
     assert not decide("auto", {"dev": measured(-0.1, *[0.0] * 7)})[0]
     assert not decide("auto", {"dev": measured(-0.03, -0.03, *[0.0] * 6)})[0]
-
-
-def test_where_no_passage_changes_its_place_it_counts_how_surely_they_stand() -> None:
-    surer, less_sure = surer_by(*[0.05, -0.01] * 5), surer_by(*[-0.05, 0.01] * 5)
-    assert surer["gain"] == less_sure["gain"] == 0
-    promoted, why = decide("auto", {"dev": surer})
-    assert promoted and "stand above others: +0.020." in why
-    promoted, why = decide("auto", {"dev": less_sure})
-    assert not promoted and "stand above others: -0.020. It may be worse." in why
-    # A little less, on so many queries that there is no doubt that it is little.
-    assert decide("auto", {"dev": surer_by(*[-0.05, 0.045] * 200)})[0]
-    assert not decide("auto", {"dev": surer_by(*[-0.05, 0.045] * 5)})[0]
-
-
-def test_a_model_that_surely_ranks_better_need_not_be_surer() -> None:
-    assert decide("auto", {"dev": surer_by(*[-0.2] * 20, gains=[0.1, 0.2, 0.0, 0.05] * 5)})[0]
-    assert not decide("auto", {"dev": surer_by(*[-0.2] * 4, gains=[0.1, 0.0, 0.0, 0.0])})[0]
 
 
 def test_what_could_not_be_measured_is_not_promoted_by_itself() -> None:
