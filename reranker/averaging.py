@@ -11,6 +11,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from reranker.loading import MODEL_KWARGS
+
 
 def average(models: list[Path], place: Path) -> None:
     """Write the mean of these models to `place`, which appears in one step; the rest of it is the first one's.
@@ -21,7 +23,7 @@ def average(models: list[Path], place: Path) -> None:
     from sentence_transformers import CrossEncoder
 
     def load(directory: Path) -> CrossEncoder:
-        return CrossEncoder(str(directory), local_files_only=True, model_kwargs={"use_safetensors": True})
+        return CrossEncoder(str(directory), local_files_only=True, model_kwargs=MODEL_KWARGS)
 
     mean = load(models[0])
     with torch.no_grad():

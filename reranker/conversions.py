@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 KEPT_CONVERSIONS = 4
 UNFINISHED = "unfinished-"
 SECONDS_TO_WRITE = 600
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ PLANS = {
 # tied: a cross-encoder gives nearly the same low score to everything that has nothing to do with the query.
 TIE = 0.05
 LEAST_CONCORDANCE = 0.98
+# An engine that gives the right order by wrong scores is no use either: their sigmoid is shown as a probability. Scores
+# may be off by so many standard deviations at most; bfloat16 and float16 are off by some hundredths of one.
+LARGEST_ERROR = 0.25
+# How weights are read: safetensors only, and whatever they were saved in, as float32. In half precision most steps of a
+# training would round away, and OpenVINO gives out what a reader takes for other numbers.
+MODEL_KWARGS = {"use_safetensors": True, "dtype": "float32"}
 # A tokenizer without a limit of its own says so with a number beyond all bounds.
 LONGEST_LIMIT = 100_000
 
@@ -109,16 +115,18 @@ def load_model(
 
 
 class RanksDiffer(Exception):
-    """An engine ranks the passages of the check in another way than plain sentence-transformers does."""
+    """An engine ranks or scores the passages of the check in another way than plain sentence-transformers does."""
 
 
 def compare_ranks(expected: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> str:
     """Compare an engine's scores with the expected ones, an array (N,) for each query; returns a sentence about it.
 
     Raises RanksDiffer when of all two passages of a query that are not tied, fewer than LEAST_CONCORDANCE are in the
-    right order, or a passage comes first that is not tied with the best.
+    right order, a passage comes first that is not tied with the best, or a score is off by more than LARGEST_ERROR
+    standard deviations.
     """
-    tie = TIE * float(np.concatenate(expected).std())
+    deviation = float(np.concatenate(expected).std())
+    tie = TIE * deviation
     right_orders = orders = 0
     for right, given in zip(expected, scores, strict=True):
         if not np.isfinite(given).all():
@@ -131,6 +139,8 @@ def compare_ranks(expected: Sequence[np.ndarray], scores: Sequence[np.ndarray]) 
     if right_orders < LEAST_CONCORDANCE * orders:
         raise RanksDiffer(f"It puts {orders - right_orders} of {orders} passages in another order than float32 does")
     largest = max(float(np.abs(right - given).max()) for right, given in zip(expected, scores, strict=True))
+    if largest > LARGEST_ERROR * deviation:
+        raise RanksDiffer(f"Its scores are off by up to {largest:.4f}")
     return (
         f"Checked against plain sentence-transformers on {sum(map(len, scores))} pairs: {right_orders} of {orders} "
         f"orders are the same, and scores differ by at most {largest:.4f}."
@@ -239,7 +249,8 @@ def _load_plainly(path: Path) -> LoadedModel:
     from reranker.first_token import shorten
 
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, **MODEL_KWARGS)
+    _check_head(model, path)
     if model.config.num_labels != 1:
         raise UnusableModel(f"The model in {path.name!r} has {model.config.num_labels} outputs; a reranker has one.")
     if torch.cuda.is_available():
@@ -267,13 +278,32 @@ def _load_cross_encoder(path: Path) -> CrossEncoder:
             str(path),
             local_files_only=True,
             activation_fn=torch.nn.Identity(),
-            model_kwargs={"use_safetensors": True},
+            model_kwargs=MODEL_KWARGS,
         )
     except Exception as error:  # transformers raises a dozen kinds for a damaged or foreign directory
         raise UnusableModel(f"The model in {path.name!r} cannot be loaded: {first_line(error)}") from error
+    _check_head(cross_encoder.model, path)
     if cross_encoder.num_labels != 1:
         raise UnusableModel(f"The model in {path.name!r} has {cross_encoder.num_labels} outputs; a reranker has one.")
     return cross_encoder
+
+
+def _check_head(model: Any, path: Path) -> None:
+    """Raise UnusableModel where the weights are of an encoder alone: its classifier would be drawn by chance."""
+    from safetensors import safe_open
+
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return
+    saved: set[str] = set()
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            saved.update(weights.keys())
+    head = [name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
+    if head and not saved.intersection(head):
+        raise UnusableModel(
+            f"The model in {path.name!r} has no weights for what gives the score ({head[0]}): it is an encoder and no "
+            "reranker. Choose a cross-encoder."
+        )
 
 
 def tokenizer_of(cross_encoder: CrossEncoder) -> PairTokenizer:

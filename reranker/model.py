@@ -19,6 +19,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from errors import InvalidInput, UnusableModel
+from reranker.conversions import LoadedModel
 from reranker.convert import convert_apart
 from reranker.engine import Plan
 from reranker.loading import AUTO, load_at_once, load_model, may_convert
@@ -106,7 +107,11 @@ class Reranker:
             if conversions and may_convert(engine):
                 convert_apart(path, engine, conversions, self._closing)
             if not self._closing.is_set():
-                self.loaded = load_model(path, engine, conversions)
+                best = load_model(path, engine, conversions)
+                # What the first one gave differs by its rounding, and is not ranked beside what this one gives.
+                with self._knowing:
+                    self.loaded = best
+                    self._known.clear()
         except Exception as error:
             log.exception("No faster engine could be prepared")
             self.loaded = replace(self.loaded, reason=f"No faster engine could be prepared: {error}")
@@ -141,15 +146,19 @@ class Reranker:
         """Score two pairs of different length. Raises UnusableModel when the model cannot."""
         self.scores([("what is a reranker", "It orders passages by relevance."), ("a", "b " * 600)])
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        """What is remembered of these pairs."""
+    def known(self, keys: Sequence[bytes]) -> tuple[LoadedModel, dict[bytes, PairScore]]:
+        """What scores now, and what is remembered of these pairs that it has scored."""
         with self._knowing:
-            return {key: known for key in keys if (known := self._known.get(key)) is not None}
+            return self.loaded, {key: known for key in keys if (known := self._known.get(key)) is not None}
 
-    def remember(self, scores: dict[bytes, PairScore]) -> None:
-        """Remember the scores of pairs, and forget those that nobody has asked for longest."""
+    def remember(self, loaded: LoadedModel, scores: dict[bytes, PairScore]) -> None:
+        """Remember the scores of pairs, and forget those that nobody has asked for longest.
+
+        `loaded` is what gave them; where another scores by now, they are not remembered.
+        """
         with self._knowing:
-            self._known.update(scores)
+            if loaded is self.loaded:
+                self._known.update(scores)
 
 
 class PairScores:
@@ -160,12 +169,11 @@ class PairScores:
         self.reranker = reranker
         self.keys = [_key(*pair) for pair in pairs]
         self.total = len(pairs)
-        self._scores = reranker.known(self.keys)
+        self._loaded, self._scores = reranker.known(self.keys)
         missing = {key: pair for key, pair in zip(self.keys, pairs, strict=True) if key not in self._scores}
         self._missing = list(missing)
-        loaded = reranker.loaded
-        encoded = loaded.tokenizer.encode(list(missing.values()))
-        self._job = reranker._queue.submit(loaded.engine, encoded)
+        encoded = self._loaded.tokenizer.encode(list(missing.values()))
+        self._job = reranker._queue.submit(self._loaded.engine, encoded)
 
     @property
     def done(self) -> int:
@@ -203,7 +211,7 @@ class PairScores:
             if math.isfinite(score):
                 new[self._missing[place]] = PairScore(score, pair.tokens, pair.read_characters)
         self._scores.update(new)
-        self.reranker.remember(new)
+        self.reranker.remember(self._loaded, new)
 
     def finish(self, on_progress: OnProgress | None = None) -> list[PairScore]:
         """`result`, telling `on_progress` how far it has come meanwhile; what that raises cancels the scoring."""

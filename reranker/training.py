@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reranker.anchor import Anchor
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages
 from reranker.first_token import shorten
-from reranker.loading import cpu_precision, tokenizer_of
+from reranker.loading import MODEL_KWARGS, cpu_precision, tokenizer_of
 from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
 from reranker.measuring import Stopped
 from reranker.recipe import recipe_of
@@ -91,7 +91,7 @@ def train(
     recipe, loss = recipe_of(config), loss_of(config)
     card = CrossEncoderModelCardData(local_files_only=True)
     model = CrossEncoder(
-        config["base_path"], local_files_only=True, model_card_data=card, model_kwargs={"use_safetensors": True}
+        config["base_path"], local_files_only=True, model_card_data=card, model_kwargs=MODEL_KWARGS
     )
     # The card would find the base only by asking the Hub; the parent knows it.
     card.base_model = config["base_name"]
@@ -169,7 +169,10 @@ def has_bfloat16() -> bool:
     """Whether training in bfloat16 is faster than in float32 here."""
     import torch
 
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else cpu_precision() == "bfloat16"
+    if torch.cuda.is_available():
+        # A card that only emulates it is no faster for it.
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return cpu_precision() == "bfloat16"
 
 
 def _plain_trainer() -> Callable:

@@ -112,6 +112,43 @@ def test_a_damaged_model_is_no_model(model_dir: Path, tmp_path: Path) -> None:
         load_model(damaged)
 
 
+def saved_as(dtype: torch.dtype, model_dir: Path, directory: Path) -> Path:
+    """The model with its weights in another precision."""
+    shutil.copytree(model_dir, directory)
+    BertForSequenceClassification.from_pretrained(model_dir).to(dtype).save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("engine", ["auto", "torch-float32", "sentence-transformers"])
+def test_a_model_that_was_saved_in_half_precision_scores_as_in_float32(
+    dtype: torch.dtype, engine: str, model_dir: Path, tmp_path: Path
+) -> None:
+    half = saved_as(dtype, model_dir, tmp_path / "half")
+    expected = Reranker(model_dir, engine="sentence-transformers").scores(PAIRS)
+    for at_once in (False, True):
+        assert Reranker(half, engine=engine, at_once=at_once).scores(PAIRS) == pytest.approx(expected, abs=0.05)
+
+
+def test_right_orders_by_wrong_scores_are_no_agreement() -> None:
+    right = [np.linspace(-4, 4, 20)]
+    assert "20 pairs" in compare_ranks(right, [right[0] + 0.01])
+    with pytest.raises(RanksDiffer, match="off by up to 2"):
+        compare_ranks(right, [right[0] / 2])
+
+
+@pytest.mark.parametrize("claims", ["BertModel", "BertForSequenceClassification"])
+def test_an_encoder_without_a_classifier_is_no_reranker(claims: str, model_dir: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    shutil.copytree(model_dir, encoder)
+    BertForSequenceClassification.from_pretrained(model_dir).bert.save_pretrained(encoder)
+    config = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(config | {"architectures": [claims]}))
+    for at_once in (False, True):
+        with pytest.raises(UnusableModel, match=r"no weights for what gives the score \(classifier.weight\)"):
+            Reranker(encoder, at_once=at_once)
+
+
 # Conversions that are kept
 
 

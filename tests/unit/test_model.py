@@ -103,9 +103,21 @@ def test_what_on_progress_raises_ends_the_scoring(reranker: Reranker) -> None:
     assert reranker.rank("river", TEXTS)[0].rank == 0
 
 
+def test_what_another_engine_scored_is_not_ranked_beside_what_this_one_scores(model_dir: Path) -> None:
+    reranker = Reranker(model_dir, engine="torch-float32")
+    begun = PairScores(reranker, [("river", "a bridge")])
+    reranker.scores([("river", text) for text in TEXTS])
+    reranker._prepare(model_dir, "torch-float32", None)
+    begun.finish()
+    keys = PairScores(reranker, [("river", text) for text in [*TEXTS, "a bridge"]]).keys
+    assert reranker.known(keys)[1] == {}
+    reranker.scores([("river", text) for text in TEXTS])
+    assert len(reranker.known(keys)[1]) == len(set(TEXTS))
+
+
 def test_a_score_that_is_not_a_number_is_an_error(reranker: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reranker.loaded.engine, "score", lambda pairs: np.full(len(pairs), np.nan, np.float32))
     with pytest.raises(UnusableModel, match="not a number"):
         reranker.rank("river", TEXTS)
     # And it is not remembered.
-    assert reranker.known(PairScores(reranker, [("river", text) for text in TEXTS]).keys) == {}
+    assert reranker.known(PairScores(reranker, [("river", text) for text in TEXTS]).keys)[1] == {}
