@@ -10,7 +10,7 @@ What is taken so is a guess. It goes into a training run that asks for it, is ma
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -77,15 +77,13 @@ def assumed(
     return found
 
 
-def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> list[np.ndarray]:
-    """The numbers of the passages for each query, those first that are likest to it."""
+def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> Iterator[np.ndarray]:
+    """The numbers of the passages for each query in turn, those first that are likest to it."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
     of_passages: csr_matrix = vectorizer.fit_transform(passages)
     of_queries = vectorizer.transform([judged.query for judged in queries])
-    orders: list[np.ndarray] = []
     for start in range(0, len(queries), ROWS):
         likeness = (of_queries[start : start + ROWS] @ of_passages.T).toarray()
-        orders.extend(np.argsort(-likeness, axis=1, kind="stable"))
-    return orders
+        yield from np.argsort(-likeness, axis=1, kind="stable")

@@ -130,18 +130,17 @@ def assign_splits(
 ) -> dict[str, str]:
     """Sets for the labelled queries (id -> text) that have none yet, as id -> set.
 
-    With fewer than MIN_QUERIES_TO_SPLIT queries in all, every new one is trained on, and stays with that. The queries
-    of a group (id -> group) get one set, that of those of them that have one already.
+    The queries of a group (id -> group) get one set, that of those of them that have one already. With fewer than
+    MIN_QUERIES_TO_SPLIT queries in all, every other new one is trained on, and stays with that.
     """
     new = {query_id: text for query_id, text in queries.items() if query_id not in known}
-    if len(queries) < MIN_QUERIES_TO_SPLIT:
-        return dict.fromkeys(new, "train")
     members: dict[object, list[str]] = defaultdict(list)
     for query_id in queries:
         members[groups[query_id] if groups else query_id].append(query_id)
     splits: dict[str, str] = {}
     for together in members.values():
-        split = _split_together([queries[query_id] for query_id in together], len(queries))
+        texts = [queries[query_id] for query_id in together]
+        split = "train" if len(queries) < MIN_QUERIES_TO_SPLIT else _split_together(texts, len(queries))
         # What one of them was trained on cannot be held back any more.
         settled = {known[query_id] for query_id in together if query_id in known}
         split = next((name for name in SPLITS if name in settled), split)

@@ -134,6 +134,11 @@ def _p_value(differences: np.ndarray, seed: int) -> float | None:
     if differences.size < 2:
         return None
     test = permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=9_999, rng=np.random.default_rng(seed)
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=9_999,
+        batch=BATCH,
+        rng=np.random.default_rng(seed),
     )
     return float(test.pvalue)

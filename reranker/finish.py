@@ -16,9 +16,10 @@ from storage.records import ModelVersion, TrainingRun
 
 @dataclass(frozen=True)
 class Kept:
-    """The version that a run has made, with its figures beside the champion's."""
+    """The version that a run has made, with its figures beside those of the version that was the champion."""
 
     version: ModelVersion
+    champion: str
     metrics: dict[str, Any]
     manifest: dict[str, Any]
 
@@ -31,12 +32,15 @@ class Kept:
         """Whether this is what a training had when it was cancelled."""
         return self.training.get("stopped") == "cancelled"
 
-    def decide(self, promote: str, cancelled: bool) -> tuple[bool, str]:
+    def decide(self, promote: str, cancelled: bool, answers: str) -> tuple[bool, str]:
         """Whether the version is to be promoted, and the outcome in a sentence for a person.
 
-        `cancelled` says that somebody cancelled the run, which may have been too late to stop its training.
+        `cancelled` says that somebody cancelled the run, which may have been too late to stop its training; `answers`
+        is the version that is active now.
         """
         name = self.version.version
+        if self.cancelled and self.training.get("folds"):
+            return False, f"Cancelled when it was trained already: {name} is kept, not promoted."
         if self.cancelled:
             return (
                 False,
@@ -44,6 +48,11 @@ class Kept:
             )
         if cancelled:
             return False, f"Cancelled when it was done already: {name} is kept, not promoted."
+        if promote == "auto" and answers not in (self.champion, name):
+            return False, (
+                f"{self.champion} was active when this run began, so {name} was measured against that; {answers} is "
+                "active now. Not promoted by itself: compare the two on the Models tab."
+            )
         return decide(promote, self.manifest["comparison"])  # type: ignore[arg-type]
 
     def _best(self) -> str:
@@ -67,7 +76,7 @@ def keep(
     for who, name in (("champion", champion), ("challenger", version.version)):
         for split, result in manifest[who].items():
             models.add_evaluation(run.id, name, split, result["metrics"], result["per_query"])
-    return Kept(version, {who: figures(manifest[who]) for who in ("champion", "challenger")}, manifest)
+    return Kept(version, champion, {who: figures(manifest[who]) for who in ("champion", "challenger")}, manifest)
 
 
 def _version_of(

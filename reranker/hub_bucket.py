@@ -21,7 +21,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 from errors import HubRefused
 from reranker.dataset import SPLITS
 from reranker.in_job import ENDED
-from reranker.run_files import MARK, RunFiles, read_json
+from reranker.run_files import MARK, MODELS, RunFiles, read_json
 
 PROJECT_DIR = Path(__file__).parent.parent
 # What the child imports beside its own package, and the libraries of requirements.txt that it needs.
@@ -73,7 +73,7 @@ class RunBucket:
         """The configuration as it is right in the job, and the directories of its models by their names there."""
         config = read_json(self.files.config)
         models: dict[str, Path] = {}
-        for name in ("base", "champion"):
+        for name in MODELS:
             path = Path(config[f"{name}_path"])
             known = next((other for other, directory in models.items() if directory == path), None)
             models.setdefault(known or name, path)

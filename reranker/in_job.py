@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from reranker.launch import Launch
-from reranker.run_files import MARK, RunFiles, read_json, write_json
+from reranker.run_files import MARK, MODELS, RunFiles, read_json, write_json
 
 # Written last of all. It holds the exit status of what trained.
 ENDED = "ended"
@@ -54,8 +54,8 @@ def train(mount: Path, seconds: float, processes: int) -> int:
 def _localise(files: RunFiles) -> None:
     """Let the configuration say where the models are here."""
     config = read_json(files.config)
-    for name in ("base_path", "champion_path"):
-        config[name] = str(Path(config[name]).absolute())
+    for name in MODELS:
+        config[f"{name}_path"] = str(Path(config[f"{name}_path"]).absolute())
     write_json(files.config, config)
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from errors import Conflict, InvalidInput, WorkbenchError
+from errors import Conflict, InvalidInput, NotFound, WorkbenchError, first_line
 from reranker import process as child
 from reranker.assumed import with_assumed
 from reranker.dataset import (
@@ -47,6 +49,7 @@ from storage.records import ModelVersion, TrainingRun
 log = logging.getLogger(__name__)
 
 SECONDS_TO_STOP = 5
+SECONDS_BETWEEN_TRIES = 2
 LOG_LINES = 200
 CANCELLED = "Cancelled before it was done."
 # Of so many runs that were broken off, the latest, the checkpoints are kept.
@@ -129,10 +132,9 @@ class TrainingJobs:
             sets = files.read_sets()
         except OSError as error:
             raise Conflict(f"The labels that {name} was made from are no longer on this disk.") from error
-        known = {field.name for field in fields(TrainingConfig)}
-        config = {key: value for key, value in self.models.run(version.run_id).config.items() if key in known}
+        config = replace(_config_of(self.models.run(version.run_id)), promote="never")
         try:
-            return self._launch(replace(TrainingConfig(**config), promote="never"), sets, {}, _stop_after(files))
+            return self._launch(config, sets, {}, _stop_after(files))
         except InvalidInput as error:  # the base was deleted
             raise Conflict(str(error)) from error
 
@@ -174,6 +176,10 @@ class TrainingJobs:
 
     def _child_config(self, run: TrainingRun, base: ModelVersion) -> dict[str, Any]:
         champion, root = self.registry.active().version, self.registry.root(base)
+        try:
+            untaught = self.registry.directory(root)
+        except NotFound:
+            untaught = self.registry.directory(base)
         slower = self.launch.job.seconds_between_checkpoints if self.launch.job else 0
         return {
             **run.config,
@@ -182,13 +188,18 @@ class TrainingJobs:
             "base_on_hub": root.source == "hub",
             "champion": champion.version,
             "champion_path": str(self.registry.directory(champion)),
+            # What the base was first made from: it has learned from none of the labels.
+            "untaught_path": str(untaught),
             "learned": learned_by((base, champion), self.models, self.files),
             "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
 
-    def _begin(self, run: TrainingRun, new_splits: dict[str, str]) -> TrainingRun:
-        """Start the child of a run that is in the store, and follow it."""
+    def _begin(
+        self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], None] = lambda: None
+    ) -> TrainingRun:
+        """Start the child of a run that is in the store, and follow it; `prepare` does what comes before."""
         try:
+            prepare()
             self.labels.assign_splits(new_splits)
             process = child.start(self.files(run.id), self.launch)
         except BaseException as error:
@@ -208,35 +219,55 @@ class TrainingJobs:
 
     def can_resume(self, run: TrainingRun) -> bool:
         """Whether a run was broken off and can go on."""
-        ended = run.status in ("failed", "cancelled") and run.model_version is None
-        return ended and self.files(run.id).can_go_on()
+        ended = run.status in ("failed", "cancelled") and not self._is_kept(run)
+        return ended and (self.files(run.id).can_go_on() or self._is_made(run))
+
+    def _is_kept(self, run: TrainingRun) -> bool:
+        """Whether a run's model became a version, which may have been deleted since."""
+        return any(version.version == run.model_version for version in self.models.all_versions())
+
+    def _is_made(self, run: TrainingRun) -> bool:
+        """Whether a run has its outcome, and its model is still where it was trained or where it was moved to."""
+        files = self.files(run.id)
+        moved = run.model_version is not None and (self.registry.models_dir / run.model_version).is_dir()
+        return files.manifest.is_file() and (files.model.is_dir() or moved)
 
     def resume(self, run_id: str) -> TrainingRun:
         """Let a run that was broken off go on from its last checkpoint, or from its beginning where it has none.
 
-        Raises NotFound, or Conflict when it cannot go on, or while another run is under way.
+        One whose model could not be put in place has that done again. Raises NotFound, or Conflict when it cannot go
+        on, or while another run is under way.
         """
         run = self.models.run(run_id)
         files = self.files(run_id)
         if not self.can_resume(run):
             why = "" if run.under_way or run.model_version else " What it had is no longer there."
             raise Conflict(f"This run is {run.status}, so it cannot be resumed.{why}")
+        if self._is_made(run):
+            run = self.models.reopen_run(run_id, "Its model, which was trained already, is put in place.")
+            self._follow_in_background(run_id, None)
+            return run
         try:
             base = self.registry.check_base(run.config["base"])
+            self._check_processes(_config_of(run))
         except InvalidInput as error:
             raise Conflict(str(error)) from error
+        # What answers now is what the new model is measured against, and it may be another one than before.
+        config, sets = read_json(files.config) | self._child_config(run, base), files.read_sets()
         step = files.saved_step()
         note = f"Resumed from step {step}." if step else "Started again from its beginning: nothing had been saved yet."
         if files.job.is_file():
             note = "Its job on the Hub is followed again."
         run = self.models.reopen_run(run_id, note)
-        files.stop.unlink(missing_ok=True)
-        files.mend_events()
-        # What answers now is what the new model is measured against, and it may be another one than before.
-        write_json(files.config, read_json(files.config) | self._child_config(run, base))
+
+        def prepare() -> None:
+            files.forget_wish_to_stop()
+            files.mend_events()
+            write_json(files.config, config)
+
         # The app may have been killed before the sets were noted down.
-        sets = files.read_sets()
-        return self._begin(run, {pair.query_id: split for split, pairs in sets.items() for pair in pairs})
+        splits = {pair.query_id: split for split, pairs in sets.items() for pair in pairs}
+        return self._begin(run, splits, prepare)
 
     # Stopping
 
@@ -330,10 +361,28 @@ class TrainingJobs:
                 self._end(run_id, child.how_it_ended(None if self._shutting_down else process, files))
         except Exception as error:
             log.exception("Following run %s failed", run_id)
-            self.models.update_run(run_id, status="failed", error=f"The app lost this run: {error}", finished_at=now())
+            if process is not None:
+                # It would go on unseen, and beside one that is resumed.
+                child.end(process, self.files(run_id))
+            self._note_that_it_is_lost(run_id, first_line(error))
         finally:
             self._processes.pop(run_id, None)
+            self._in_place.discard(run_id)
+            self._followers.remove(threading.current_thread())
             self._drop_what_is_not_needed()
+
+    def _note_that_it_is_lost(self, run_id: str, why: str) -> None:
+        """Let a run end as failed, however long it takes until the store can be written to: no other could start."""
+        run = self.models.run(run_id)
+        can_go_on = "Resume it" if self._is_made(run) or self.files(run_id).can_go_on() else "Start it again"
+        ended = {"status": "failed", "phase": "Failed", "seconds_left": None, "finished_at": now()}
+        while not self._shutting_down:
+            try:
+                self.models.update_run(run_id, error=f"The app lost this run: {why}. {can_go_on}.", **ended)
+                return
+            except Exception:
+                log.exception("The end of run %s cannot be stored yet", run_id)
+                time.sleep(SECONDS_BETWEEN_TRIES)
 
     def _end(self, run_id: str, how: str) -> None:
         run, files = self.models.run(run_id), self.files(run_id)
@@ -366,7 +415,7 @@ class TrainingJobs:
         with self._deciding:
             cancelled = self.models.run(run.id).outcome == CANCELLED
             self._in_place.add(run.id)
-        promote, outcome = kept.decide(run.config["promote"], cancelled)
+        promote, outcome = kept.decide(run.config["promote"], cancelled, self.registry.active().version.version)
         if promote:
             try:
                 self.registry.promote(kept.version.version, f"training run {run.id}")
@@ -400,4 +449,12 @@ class TrainingJobs:
 def _stop_after(files: RunFiles) -> int | None:
     """The step after which a run was cancelled whose model was kept all the same."""
     training = read_json(files.manifest).get("training", {}) if files.manifest.is_file() else {}
-    return training["step"] if training.get("stopped") in ("cancelled", "stop_after") else None
+    # One that was cancelled after its folds had been trained has all that it was to have.
+    broken_off = training.get("stopped") in ("cancelled", "stop_after") and not training.get("folds")
+    return training["step"] if broken_off else None
+
+
+def _config_of(run: TrainingRun) -> TrainingConfig:
+    """How a stored run was asked for."""
+    known = {field.name for field in fields(TrainingConfig)}
+    return TrainingConfig(**{name: value for name, value in run.config.items() if name in known})

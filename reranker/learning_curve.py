@@ -107,7 +107,8 @@ def look_ahead(labels: list[int], ndcg: np.ndarray, more: int = MORE) -> Outlook
     # The slope is linear in the values, so that of the mean is the mean of each query's own.
     weights = (amount - amount.mean()) / ((amount - amount.mean()) ** 2).sum()
     slopes = weights @ ndcg
-    error = math.hypot(line.stderr, slopes.std(ddof=1) / math.sqrt(len(slopes)))
+    # Points that are all equal have no scatter, for which scipy says that it is not a number.
+    error = math.hypot(np.nan_to_num(line.stderr), slopes.std(ddof=1) / math.sqrt(len(slopes)))
     reach = t.ppf((1 + CONFIDENCE) / 2, len(labels) - 2) * error
     now = max(labels)
     room = 1 - float(ndcg[int(np.argmax(labels))].mean())

@@ -65,7 +65,7 @@ def measure(
 def look_for_suspects(
     reranker: Reranker, pairs: list[LabelledPair], reporter: Reporter | PhaseReporter, files: RunFiles | None = None
 ) -> list[Suspect]:
-    """The labels that the others contradict most, going by the scores of the champion."""
+    """The labels that the others contradict most, going by the scores of a model that has learned from none of them."""
     texts = [(pair.query, pair.passage) for pair in pairs]
     return find_suspects(pairs, _score(reranker, texts, reporter, "Looking for doubtful labels", files))
 

@@ -275,7 +275,11 @@ class ModelRegistry:
             if not stack and event.previous_version:
                 stack = [event.previous_version]
             if event.action == "rollback":
-                stack = stack[:-1] if len(stack) > 1 else [event.version]
+                # Of those between, some may have been deleted by then.
+                below = stack[:-1]
+                while below and below[-1] != event.version:
+                    below.pop()
+                stack = below or [event.version]
             else:
                 stack.append(event.version)
         deleted = {version.version for version in self.store.all_versions() if version.deleted_at}

@@ -18,6 +18,9 @@ from typing import Any
 from reranker.dataset import SPLITS, LabelledPair, read_pairs, write_pairs
 
 MARK = "whole"
+# The models that a run's configuration names, each as `..._path`: what it starts from, what answers, and what the
+# first of these was first made from.
+MODELS = ("base", "champion", "untaught")
 
 
 class RunFiles:
@@ -89,13 +92,29 @@ class RunFiles:
                 whole = events.read()
                 events.truncate(whole.rfind(b"\n") + 1)
 
+    def forget_wish_to_stop(self) -> None:
+        """Let a run that was asked to stop, and was then broken off, go on as if nobody had asked."""
+        self.stop.unlink(missing_ok=True)
+        if not self.trained.is_file():
+            return
+        if self._was_cut_short():
+            self.trained.unlink()
+            shutil.rmtree(self.model, ignore_errors=True)
+        elif (trained := read_json(self.trained))["stopped"] == "cancelled":
+            write_json(self.trained, trained | {"stopped": None})
+
+    def _was_cut_short(self) -> bool:
+        """Whether the run's own training was ended by a wish to stop, before its last step."""
+        trained = read_json(self.trained)
+        return trained["stopped"] == "cancelled" and trained["last_step"] < trained["total_steps"]
+
     def tidy(self) -> None:
         """Remove what only a run that may go on needs. What tells how a version was made stays."""
         curve, parts = self.directory / "curve", self.directory.glob("*.part")
         for directory in (self.checkpoints, self.model, *parts, curve, self.folds):
             shutil.rmtree(directory, ignore_errors=True)
-        files = [*self.directory.glob("best-*"), *self.directory.glob("*.part"), self.stop, self.job, self.trained]
-        for path in files:
+        files = [self.history, *self.directory.glob("best-*"), *self.directory.glob("*.part")]
+        for path in [*files, self.stop, self.job, self.trained]:
             path.unlink(missing_ok=True)
 
     # The child's side
@@ -126,7 +145,7 @@ class RunFiles:
 
     def saved_step(self) -> int:
         """The step that the run would go on from; 0 stands for its beginning."""
-        if self.is_trained():
+        if self.is_trained() and not self._was_cut_short():
             return read_json(self.trained)["step"]
         last = self.last_checkpoint()
         return step_of(last) if last else 0

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from reranker import cross_check, learning_curve
 from reranker.dataset import (
+    MIN_QUERIES_TO_MEASURE,
     SPLITS,
     JudgedQuery,
     LabelledPair,
@@ -62,7 +63,11 @@ def run(run_dir: Path, stream: TextIO) -> None:
     work += cross_check.work(ways, folds, pairs["train"], sets["dev"])
     draw = bool(config.get("learning_curve"))
     parts = learning_curve.parts(pairs["train"], loss_of(config)) if draw and sets["dev"] else []
-    work += sum(point_work(config, part, sets["dev"]) for part in parts)
+    # Of what a model has learned already, a part of the labels says nothing: then the curve is one of its own.
+    own_curve = not is_untaught(config)
+    points = [*parts, pairs["train"]] if parts and own_curve else parts
+    curve_config = config | {"base_path": config["untaught_path"]} if own_curve else config
+    work += sum(point_work(curve_config, part, sets["dev"]) for part in points)
     reporter = Reporter(stream, work)
     main = is_main_process()
     try:
@@ -82,12 +87,17 @@ def run(run_dir: Path, stream: TextIO) -> None:
         if cross_checked and trained.get("folds"):
             challenger |= {"cross": cross_check.cross_checked(ways, folds)}
         if parts and trained["stopped"] != "cancelled":
-            draw_curve(files, config, parts, pairs["train"], sets["dev"], reporter)
+            draw_curve(files, curve_config, points, pairs["train"], sets["dev"], reporter)
     except Stopped:
         return
     write_manifest(files, config, before, challenger, parts, pairs["train"], trained)
     note = say_how(trained, sum(pair.assumed for pair in labelled), no_curve=draw and not parts)
     reporter.event("done", note=note)
+
+
+def is_untaught(config: dict[str, Any]) -> bool:
+    """Whether the model that the run starts from has learned from no label here."""
+    return config.get("untaught_path", config["base_path"]) == config["base_path"]
 
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
@@ -103,7 +113,7 @@ def look_before(
     labelled: list[LabelledPair],
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """The champion's figures, and the labels that it finds doubtful: {"champion": ..., "suspects": ...}."""
+    """The champion's figures, and the labels that look doubtful: {"champion": ..., "suspects": ...}."""
     reporter.progress("Loading the models", 0)
     known = read_json(files.before) if files.before.is_file() else {"version": None}
     if known["version"] == config["champion"] and known["champion"].keys() >= {name for name in sets if sets[name]}:
@@ -113,6 +123,10 @@ def look_before(
         return known
     reranker = load(Path(config["champion_path"]))
     champion = measure(reranker, sets, reporter, "Measuring the active model", files)
+    # One that has learned from the labels has learned the wrong ones, too.
+    untaught = Path(config.get("untaught_path", config["champion_path"]))
+    if untaught != Path(config["champion_path"]):
+        reranker = load(untaught)
     suspects = look_for_suspects(reranker, labelled, reporter, files)
     before = {
         "version": config["champion"],
@@ -185,7 +199,7 @@ def draw_curve(
                 found = measure(load(own.model), {"dev": dev}, quiet, "")["dev"]
                 learning_curve.keep_part(files, part, found)
         reporter.finish_phase(point_work(config, part, dev))
-    if files.alone.is_dir() and not files.stop.is_file():
+    if files.alone.is_dir() and pairs not in parts and not files.stop.is_file():
         # The parts were trained once each, so what is at the end of the curve is the model that was, too.
         reporter.progress("Learning curve: the model of all labels", 0)
         learning_curve.keep_part(files, pairs, measure(load(files.alone), {"dev": dev}, reporter, "")["dev"])
@@ -211,7 +225,10 @@ def say_how(trained: dict[str, Any], assumed: int, no_curve: bool) -> str | None
             "ranked better any more."
         )
     if trained["stopped"] in (None, "early") and trained["step"] < trained["last_step"]:
-        said.append(f"The weights of step {trained['step']} are kept, which ranked the held-out queries best.")
+        said.append(
+            f"The weights of step {trained['step']} are kept, which ranked the held-out queries best: how well these "
+            "are ranked is rather too good a figure."
+        )
     if "gain_without_anchor" in trained:
         said.append(
             "Trained again without holding on to what the model knew before, since the cross-checked queries are "
@@ -239,7 +256,10 @@ def write_manifest(
     champion = {split: Evaluation(**before["champion"][split]) for split in challenger}
     comparisons = {split: compare(champion[split], challenger[split]) for split in challenger}
     if "cross" in challenger:
-        comparisons["judged"] = compare(held_out_or_crossed(champion), held_out_or_crossed(challenger))
+        # Held-out queries that chose the weights say too much good of them.
+        chose = config.get("patience") and len(challenger["cross"].per_query) >= MIN_QUERIES_TO_MEASURE
+        judges = (lambda found: found["cross"]) if chose else held_out_or_crossed
+        comparisons["judged"] = compare(judges(champion), judges(challenger))
     manifest = {
         "labels": count_given(pairs),
         "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
@@ -250,13 +270,14 @@ def write_manifest(
         "training": {name: value for name, value in trained.items() if name != "scores"},
     }
     if found := list(learning_curve.measured_parts(files, parts)):
-        # The model that the run started from has learned from no label; it was measured only if it was the champion.
-        if config["base"] == config["champion"]:
+        # The model that has learned from no label was measured only if it was the champion.
+        if config["base"] == config["champion"] and is_untaught(config):
             found.insert(0, learning_curve.measured([], manifest["champion"]["dev"]))
         whole = learning_curve.part_files(files, pairs).manifest
-        found.append(
-            read_json(whole) if whole.is_file() else learning_curve.measured(pairs, manifest["challenger"]["dev"])
-        )
+        if whole.is_file():
+            found.append(read_json(whole))
+        elif is_untaught(config):
+            found.append(learning_curve.measured(pairs, manifest["challenger"]["dev"]))
         manifest["learning_curve"] = learning_curve.curve(found)
     write_json(files.manifest, manifest)
 

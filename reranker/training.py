@@ -15,7 +15,6 @@ from reranker.dataset import JudgedQuery, LabelledPair, count_passages
 from reranker.first_token import shorten
 from reranker.loading import MODEL_KWARGS, cpu_precision, tokenizer_of
 from reranker.losses import MEANS_OVER_PAIRS, examples, make_loss
-from reranker.measuring import Stopped
 from reranker.recipe import recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, write_json
@@ -79,8 +78,8 @@ def train(
 ) -> None:
     """Fine-tune the base model on `pairs` with sentence-transformers' own trainer, and save it with its model card.
 
-    It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Raises Stopped when it
-    was asked to stop before there was anything to keep.
+    It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Asked to stop, it ends
+    after the step that it is in.
     """
     import torch
     from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
@@ -117,6 +116,9 @@ def train(
     )
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
     arguments.dataloader_drop_last = False
+    if processes == 1:
+        # Of several graphics cards one process takes one, or each step would see as many batches.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
     work = training_work(config, pairs, dev or [])
     watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
     make_trainer = _fast_trainer(model, pairs, config) if is_in_parts(config) else _plain_trainer()
@@ -134,8 +136,6 @@ def train(
     reporter.finish_phase(work)
     if not is_main_process():
         return
-    if not watch.step:
-        raise Stopped
     kept = watch.load_best(model)
     reporter.progress("Saving the new model", 0)
     unfinished = files.directory / "model.part"

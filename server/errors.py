@@ -18,6 +18,8 @@ from texts import MAX_PASSAGES
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 10_000_000
+# So much of a body that is too large is read and dropped, so that its sender comes to read the answer.
+MAX_DROPPED_BYTES = 100_000_000
 
 STATUS: dict[type[errors.WorkbenchError], int] = {
     errors.TooLarge: 413,
@@ -97,7 +99,8 @@ def _shown(part: int | str) -> str:
 class LimitBody:
     """ASGI middleware that answers 413 to a body of more than MAX_BODY_BYTES on the paths of the HTTP interface.
 
-    The connection stays open: were it closed while the client still sends, the client would never read the answer.
+    What the client still sends is read first: were the connection closed meanwhile, as some clients ask for, it would
+    never read the answer.
     """
 
     def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
@@ -111,6 +114,7 @@ class LimitBody:
         message = f"The body is larger than {MAX_BODY_BYTES:,} bytes. Send it in parts."
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            await _drop(receive)
             await error_response(413, "too_large", message)(scope, receive, send)
             return
         received = 0
@@ -124,6 +128,15 @@ class LimitBody:
             return part
 
         await self.app(scope, limited, send)
+
+
+async def _drop(receive: Receive) -> None:
+    """Read what a client sends and keep nothing of it, up to MAX_DROPPED_BYTES."""
+    dropped, more = 0, True
+    while more and dropped < MAX_DROPPED_BYTES:
+        part = await receive()
+        dropped += len(part.get("body", b""))
+        more = part.get("more_body", False)
 
 
 def check_count(items: Sequence[object], what: str) -> None:

@@ -93,11 +93,13 @@ class ModelStore:
         raise NotFound(f"There is no training run {run_id!r}.")
 
     def reopen_run(self, run_id: str, note: str) -> TrainingRun:
-        """Put a run that has ended back to its start. Raises Conflict while another one is under way."""
+        """Put a run that has ended back to its start. Raises Conflict while one is under way, itself or another."""
         columns = {"status": "queued", "phase": "waiting to start", "note": note}
         columns |= dict.fromkeys(("outcome", "error", "finished_at", "pid", "pid_started", "seconds_left"))
         try:
             with database.write(self.path) as db:
+                if db["training_runs"].get(run_id)["status"] in ("queued", "running"):
+                    raise Conflict(UNDER_WAY)
                 db["training_runs"].update(run_id, columns)
         except sqlite3.IntegrityError as error:
             raise Conflict(UNDER_WAY) from error

@@ -65,6 +65,12 @@ def test_a_known_set_is_never_decided_again() -> None:
     assert assign_splits(queries, known) == {}
 
 
+def test_with_few_queries_one_that_asks_the_same_as_one_held_back_is_held_back() -> None:
+    queries = {"old": "how long is the bridge", "new": "How long is the bridge?", "other": "who sings"}
+    splits = assign_splits(queries, {"old": "dev"}, {"old": 0, "new": 0, "other": 1})
+    assert splits == {"new": "dev", "other": "train"}
+
+
 @pytest.mark.parametrize("count", [0, 1, MIN_QUERIES_TO_SPLIT - 1])
 def test_with_few_queries_all_are_trained_on(count: int) -> None:
     assert assign_splits(make_queries(count), {}) == dict.fromkeys(make_queries(count), "train")

@@ -82,6 +82,8 @@ def test_a_clear_slope_is_told_and_none_is_not() -> None:
     assert "would likely bring +" in steep.words
     flat = look_ahead(LABELS, np.full((5, 50), 0.8) + np.random.default_rng(0).normal(0, 1e-4, (5, 50)))
     assert "little or nothing" in flat.words
+    level = look_ahead(LABELS, np.full((5, 50), 0.79))
+    assert (level.gain, level.low, level.high) == pytest.approx((0, 0, 0), abs=1e-9) and "little" in level.words
     noisy = look_ahead(LABELS, drawn(0.0, 1, scatter=0.05))
     assert "cannot be told yet" in noisy.words and noisy.low < 0 < noisy.high  # type: ignore[operator]
 
