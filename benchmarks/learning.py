@@ -46,7 +46,8 @@ LIMIT = 0.005
 class Cell:
     """What one run brought. `gain` is in mean nDCG@10 on the measured queries, `before` the champion's.
 
-    `error` is the gain's standard error over these queries, None in cells that were computed before it was kept.
+    `error` is the gain's standard error over these queries, None in cells that were computed before it was kept;
+    `setting` says what was measured and labelled.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Cell:
     promoted: bool
     why: str
     error: float | None = None
+    setting: str = ""
 
     @property
     def gated(self) -> float:
@@ -67,14 +69,15 @@ class Cell:
 
     @property
     def key(self) -> tuple:
-        return self.model, self.set, self.labels, self.seed, self.recipe
+        return self.setting, self.model, self.set, self.labels, self.seed, self.recipe
 
 
 class Bench:
-    """Runs the cells of one model. What the champion scores is computed once for each set."""
+    """Runs the cells of one model in one setting. What the champion scores is computed once for each set."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, setting: str = "") -> None:
         self.model = model
+        self.setting = setting
         self.champion = load(model)
         self._before: dict[str, np.ndarray] = {}
 
@@ -109,6 +112,7 @@ class Bench:
             promoted=promoted,
             why=why,
             error=float(sem(gains)),
+            setting=self.setting,
         )
 
     def before(self, judged: JudgedSet) -> np.ndarray:
@@ -211,15 +215,17 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     work = given.work or Path(tempfile.mkdtemp()) / "cells.jsonl"
-    cells = {cell.key: cell for cell in read_cells(work)}
+    setting = f"{given.queries} queries of {given.candidates} candidates, {given.words} words"
+    setting += ", only relevant ones labelled" if given.relevant_only else ""
+    cells = {cell.key: cell for cell in read_cells(work) if cell.setting == setting}
     sets = [read_set(given.data / name, given.queries, given.candidates, given.words) for name in given.sets]
     for model in given.model:
-        bench = Bench(model)
+        bench = Bench(model, setting)
         for seed in given.seeds:
             for count in given.labels:
                 for judged in sets:
                     for recipe in given.recipes:
-                        if (model.name, judged.name, count, seed, recipe) in cells:
+                        if (setting, model.name, judged.name, count, seed, recipe) in cells:
                             continue
                         cell = bench.cell(judged, count, seed, recipe, given.relevant_only)
                         if cell is None:
