@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,9 @@ class TrainingJobs:
             sets = files.read_sets()
         except OSError as error:
             raise Conflict(f"The labels that {name} was made from are no longer on this disk.") from error
-        config = replace(_config_of(self.models.run(version.run_id)), promote="never")
+        config = replace(TrainingConfig.stored(self.models.run(version.run_id).config), promote="never")
         try:
-            return self._launch(config, sets, {}, _stop_after(files))
+            return self._launch(config, sets, {}, files.stop_after())
         except InvalidInput as error:  # the base was deleted
             raise Conflict(str(error)) from error
 
@@ -156,7 +156,8 @@ class TrainingJobs:
         except BaseException:
             shutil.rmtree(files.directory, ignore_errors=True)
             raise
-        return self._begin(run, new_splits)
+        # A base may have been deleted just before the run, which keeps it, was noted down.
+        return self._begin(run, new_splits, lambda: self.registry.directory(base))
 
     def _check_processes(self, config: TrainingConfig) -> None:
         """Raise InvalidInput for what several processes cannot do together, or a job on the Hub without a token."""
@@ -195,7 +196,7 @@ class TrainingJobs:
         }
 
     def _begin(
-        self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], None] = lambda: None
+        self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], object] = lambda: None
     ) -> TrainingRun:
         """Start the child of a run that is in the store, and follow it; `prepare` does what comes before."""
         try:
@@ -249,7 +250,7 @@ class TrainingJobs:
             return run
         try:
             base = self.registry.check_base(run.config["base"])
-            self._check_processes(_config_of(run))
+            self._check_processes(TrainingConfig.stored(run.config))
         except InvalidInput as error:
             raise Conflict(str(error)) from error
         # What answers now is what the new model is measured against, and it may be another one than before.
@@ -373,12 +374,12 @@ class TrainingJobs:
 
     def _note_that_it_is_lost(self, run_id: str, why: str) -> None:
         """Let a run end as failed, however long it takes until the store can be written to: no other could start."""
-        run = self.models.run(run_id)
-        can_go_on = "Resume it" if self._is_made(run) or self.files(run_id).can_go_on() else "Start it again"
         ended = {"status": "failed", "phase": "Failed", "seconds_left": None, "finished_at": now()}
         while not self._shutting_down:
             try:
-                self.models.update_run(run_id, error=f"The app lost this run: {why}. {can_go_on}.", **ended)
+                can_go_on = self._is_made(self.models.run(run_id)) or self.files(run_id).can_go_on()
+                error = f"The app lost this run: {why}. {'Resume it' if can_go_on else 'Start it again'}."
+                self.models.update_run(run_id, error=error, **ended)
                 return
             except Exception:
                 log.exception("The end of run %s cannot be stored yet", run_id)
@@ -394,16 +395,8 @@ class TrainingJobs:
         if run.outcome == CANCELLED:
             self.models.update_run(run_id, status="cancelled", phase="Cancelled", **ended)
         else:
-            error = " ".join(filter(None, (run.error or how, self._what_now(files))))
+            error = " ".join(filter(None, (run.error or how, child.what_now(files))))
             self.models.update_run(run_id, status="failed", phase="Failed", error=error, **ended)
-
-    def _what_now(self, files: RunFiles) -> str:
-        if files.job.is_file():
-            return "Resume the run to follow it again."
-        if not files.can_go_on():
-            return "Start it again."
-        step = files.saved_step()
-        return f"It can be resumed{f' from step {step}' if step else ', from its beginning'}."
 
     def _keep(self, run: TrainingRun, manifest: dict[str, Any]) -> None:
         """Make the model of a run that has an outcome a version, and promote it as the run was told to.
@@ -444,17 +437,3 @@ class TrainingJobs:
         kept = [run for run in ended if self.can_resume(run)][:KEPT_INTERRUPTED]
         for run in (run for run in ended if run not in kept):
             self.files(run.id).tidy()
-
-
-def _stop_after(files: RunFiles) -> int | None:
-    """The step after which a run was cancelled whose model was kept all the same."""
-    training = read_json(files.manifest).get("training", {}) if files.manifest.is_file() else {}
-    # One that was cancelled after its folds had been trained has all that it was to have.
-    broken_off = training.get("stopped") in ("cancelled", "stop_after") and not training.get("folds")
-    return training["step"] if broken_off else None
-
-
-def _config_of(run: TrainingRun) -> TrainingConfig:
-    """How a stored run was asked for."""
-    known = {field.name for field in fields(TrainingConfig)}
-    return TrainingConfig(**{name: value for name, value in run.config.items() if name in known})

@@ -99,6 +99,16 @@ def kill(process: psutil.Process) -> None:
                 member.kill()
 
 
+def what_now(files: RunFiles) -> str:
+    """What to tell a person to do about a run that ended without a result."""
+    if files.job.is_file():
+        return "Resume the run to follow it again."
+    if not files.can_go_on():
+        return "Start it again."
+    step = files.saved_step()
+    return f"It can be resumed{f' from step {step}' if step else ', from its beginning'}."
+
+
 def how_it_ended(process: psutil.Process | None, files: RunFiles) -> str:
     """What to tell a person about a training process that ended without a result; None for one that was not found."""
     if files.job.is_file():

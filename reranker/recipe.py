@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from errors import InvalidInput
@@ -140,6 +140,12 @@ class TrainingConfig:
             raise InvalidInput(f"There is no loss {config.loss!r}. Choose one of: {', '.join(LOSSES)}.")
         checked = {name: _checked(name, getattr(config, name), *limits) for name, limits in LIMITS.items()}
         return replace(config, **checked)
+
+    @classmethod
+    def stored(cls, config: Mapping[str, Any]) -> TrainingConfig:
+        """The configuration of a run as the store has it, without what later versions of the app do not know."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in config.items() if name in known})
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:

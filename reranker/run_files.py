@@ -85,6 +85,13 @@ class RunFiles:
         # A progress bar redraws its line with carriage returns; what counts is its last state.
         return "\n".join(line.split("\r")[-1] for line in text.split("\n")[-lines:])
 
+    def stop_after(self) -> int | None:
+        """The step after which a run was cancelled whose model was kept all the same."""
+        training = read_json(self.manifest).get("training", {}) if self.manifest.is_file() else {}
+        # One that was cancelled after its folds had been trained has all that it was to have.
+        broken_off = training.get("stopped") in ("cancelled", "stop_after") and not training.get("folds")
+        return training["step"] if broken_off else None
+
     def mend_events(self) -> None:
         """Take away a last line that was not written to its end, so that another child can add its own."""
         if self.events.is_file():

@@ -235,7 +235,7 @@ def test_what_was_cancelled_after_its_folds_is_made_again_in_full(tmp_path: Path
         ({"stopped": None, "step": 9}, None),
     ):
         write_json(files.manifest, {"training": training})
-        assert jobs._stop_after(files) == step
+        assert files.stop_after() == step
 
 
 def test_later_runs_look_at_the_labels_with_a_model_that_has_not_learned_them(
