@@ -34,6 +34,7 @@ element.addEventListener('click', (event) => {
 });
 """
 LATEST_EVENTS = 20
+ROLL_BACK_TO = "Roll back to "
 METRIC_NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 SHOWN_QUERIES = 200
 
@@ -85,7 +86,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             room=_room(registry, versions),
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
-        text = f"Roll back to {previous}" if previous else "Nothing to roll back to"
+        text = f"{ROLL_BACK_TO}{previous}" if previous else "Nothing to roll back to"
         names = [version.version for version in versions]
         chosen = [gr.update(choices=names)] * len(choosers)
         return html, gr.update(value=text, interactive=previous is not None), *chosen
@@ -169,12 +170,15 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))
 
+    def go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        return _and_show(_go_back, words, token, request, profile)
+
     @shown_to_people
-    def go_back(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def _go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
-        version = registry.roll_back("asked for on the page")
+        # Somebody else may have promoted another version since the button was drawn: it is to do what it says.
+        version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
         gr.Info(f"{version.version} answers again.")
-        return show()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     table.promote(promote, token, outputs, **quiet)
@@ -183,7 +187,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     archive.connect(table.download, download, token, show_progress_on=archive.box)
-    roll_back.click(go_back, token, outputs, show_progress="minimal", api_visibility="private")
+    roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
     def connect(opened: Callable) -> None:
         opened(show, None, outputs, **quiet)

@@ -1,0 +1,57 @@
+"""The Models tab on a page that others have gone on beside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from storage.label_store import now
+from storage.model_store import ModelStore
+from storage.records import ModelVersion
+from tests.browser.conftest import expect_error, open_page, open_tab
+from tests.serving import AppProcess, loaded_version
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def add_version(app_process: AppProcess, tmp_path: Path, other_model_dir: Path) -> Callable[[str], None]:
+    """Adds a version of this name to a running app."""
+    base = loaded_version(app_process.client)
+
+    def add(name: str) -> None:
+        shutil.copytree(other_model_dir, tmp_path / "app" / "models" / name)
+        ModelStore(tmp_path / "app" / "workbench.db").add_version(
+            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, {"ndcg@10": 0.5}, now())
+        )
+
+    return add
+
+
+def promote(app: AppProcess, name: str) -> None:
+    app.client.post(f"/v1/models/{name}/promote").raise_for_status()
+
+
+def test_rolling_back_does_what_the_button_says_or_nothing(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2", "v3"):
+        add_version(name)
+    promote(app_process, "v1")
+    promote(app_process, "v2")
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    button = page.locator("#roll-back")
+    expect(button).to_have_text("Roll back to v1")
+    promote(app_process, "v3")
+    button.click()
+    expect_error(page, "v3 answers now, and rolling back would return to v2, not to v1.")
+    expect(button).to_have_text("Roll back to v2")
+    expect(page.locator("tr.active")).to_contain_text("v3")
+    button.click()
+    expect(button).to_have_text("Roll back to v1")
+    expect(page.locator("tr.active")).to_contain_text("v2")
