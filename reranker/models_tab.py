@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from errors import InvalidInput
+from page.choices import offer
 from page.downloads import Download, written
 from page.notices import check_may_change, shown_to_people
 from page.render import render
@@ -66,7 +67,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         push_outcome = gr.HTML(elem_id="push-outcome")
     registry = services.registry
     choosers = [first, second, pushed]
-    outputs = [table, roll_back, *choosers]
+    outputs = [table, roll_back]
 
     def show() -> tuple:
         status = registry.status()
@@ -87,9 +88,11 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
         text = f"{ROLL_BACK_TO}{previous}" if previous else "Nothing to roll back to"
-        names = [version.version for version in versions]
-        chosen = [gr.update(choices=names)] * len(choosers)
-        return html, gr.update(value=text, interactive=previous is not None), *chosen
+        return html, gr.update(value=text, interactive=previous is not None)
+
+    def offer_versions(*chosen: str | None) -> list[dict[str, Any]]:
+        names = [version.version for version in services.model_store.versions()]
+        return [offer(names, version) for version in chosen]
 
     def promote(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         return _and_show(_promote, token, event, request, profile)
@@ -181,8 +184,9 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         gr.Info(f"{version.version} answers again.")
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    table.promote(promote, token, outputs, **quiet)
-    table.delete(delete, token, outputs, **quiet)
+    fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}
+    table.promote(promote, token, outputs, **quiet).then(offer_versions, **fill)
+    table.delete(delete, token, outputs, **quiet).then(offer_versions, **fill)
     table.again(again, token, outputs, **quiet)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
@@ -191,6 +195,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
 
     def connect(opened: Callable) -> None:
         opened(show, None, outputs, **quiet)
+        opened(offer_versions, **fill)
 
     return connect
 

@@ -9,6 +9,7 @@ import gradio as gr
 import pandas as pd
 
 from errors import Conflict, WorkbenchError
+from page.choices import offer
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.dataset import (
@@ -162,13 +163,13 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             gr.update(choices=[LATEST, *((_run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
         )
 
-    def open_tab() -> tuple:
+    def open_tab(base: str) -> tuple:
         versions = [version.version for version in services.model_store.versions()]
         sets = services.jobs.sets()
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
-        return _describe(sets), gr.update(choices=[ACTIVE, *versions]), assuming
+        return _describe(sets), offer([ACTIVE, *versions], base, ACTIVE), assuming
 
     def read_set_queries(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
         try:
@@ -256,7 +257,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
 
     def connect(opened: Callable) -> None:
-        opened(open_tab, None, [sets, base, assume], **quiet)
+        opened(open_tab, base, [sets, base, assume], preprocess=False, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
 
     return connect, shown

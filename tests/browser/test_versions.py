@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from storage.label_store import now
 from storage.model_store import ModelStore
 from storage.records import ModelVersion
-from tests.browser.conftest import expect_error, open_page, open_tab
+from tests.browser.conftest import box, expect_error, open_page, open_tab
 from tests.serving import AppProcess, loaded_version
 
 pytestmark = pytest.mark.browser
@@ -55,3 +55,36 @@ def test_rolling_back_does_what_the_button_says_or_nothing(
     button.click()
     expect(button).to_have_text("Roll back to v1")
     expect(page.locator("tr.active")).to_contain_text("v2")
+
+
+def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2"):
+        add_version(name)
+    page = open_page(context, app_process)
+    open_tab(page, "Train")
+    choose(page, "base", "v1")
+    open_tab(page, "Models")
+    page.get_by_role("button", name="Compare two versions").click()
+    page.get_by_role("button", name="Push a version").click()
+    for elem_id, version in (("compare-first", "v1"), ("compare-second", "v2"), ("push-version", "v1")):
+        choose(page, elem_id, version)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator('[data-delete="v1"]').click()
+    expect(page.locator('tr[data-version="v1"]')).to_have_count(0)
+    expect(box(page, "compare-first")).to_have_value("")
+    expect(box(page, "compare-second")).to_have_value("v2")
+    page.locator("#compare").click()
+    expect_error(page, "Choose two versions first.")
+    box(page, "push-repo").fill("ada/reranker")
+    page.locator("#push").click()
+    expect_error(page, "Choose a version and type where it goes")
+    open_tab(page, "Train")
+    expect(box(page, "base")).to_have_value("the active model")
+
+
+def choose(page: Page, elem_id: str, name: str) -> None:
+    box(page, elem_id).click()
+    box(page, elem_id).fill(name)
+    box(page, elem_id).press("Enter")
