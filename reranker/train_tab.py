@@ -58,8 +58,9 @@ SHOWN_QUERIES = 300
 def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
     """Build the tab.
 
-    Returns a function that makes an event (the tab's `select`) bring it up to date, and the state whose first element
-    is the id of the run that is looked at.
+    Returns a function that makes an event (the tab's `select`) bring it up to date, and another one, which comes with
+    news about the model or a run, show that run where the tab was opened; and the state whose first element is the id
+    of the run that is looked at.
     """
     sets = gr.HTML(elem_id="training-sets")
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
@@ -225,6 +226,13 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     def look_at_latest() -> tuple:
         return look(None, LATEST)[:-1] + (gr.update(value=LATEST),)
 
+    def look_what_is_in_the_way() -> tuple:
+        """After a refusal: the run that somebody else has started since the page was drawn, where there is one."""
+        return look_at_latest() if services.jobs.current() else (gr.skip(),) * len(run_outputs)
+
+    def look_if_open(shown: tuple | None, picked: str) -> tuple:
+        return look(shown, picked) if shown else (gr.skip(),) * len(run_outputs)
+
     @shown_to_people
     def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
@@ -249,16 +257,18 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
-    start.click(start_run, asked_for, run_outputs, **quiet)
+    start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
     picked.input(look, [shown, picked], run_outputs, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
 
-    def connect(opened: Callable) -> None:
+    def connect(opened: Callable, news: Callable) -> None:
         opened(open_tab, base, [sets, base, assume], preprocess=False, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
+        # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
+        news(look_if_open, [shown, picked], run_outputs, **quiet)
 
     return connect, shown
 

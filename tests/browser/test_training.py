@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, expect_error, open_page, open_tab
@@ -115,23 +115,39 @@ def test_a_run_that_was_killed_is_resumed_on_the_page(
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
-def test_a_second_person_sees_the_run_and_cannot_start_another(
-    labelled_app: AppProcess, context: BrowserContext
-) -> None:
-    first = open_page(context, labelled_app)
+def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, context: BrowserContext) -> None:
     second = open_page(context, labelled_app)
     open_tab(second, "Train")
     expect(second.locator("#training-run")).to_contain_text("No model has been trained here yet")
-    start_long_run(first)
-    # The second page was drawn before the run began, so its button can still be pressed.
-    second.locator("#start-training").click()
-    expect_error(second, "Another training run is under way")
+    start_long_run(open_page(context, labelled_app))
     expect(second.locator("#model-status")).to_contain_text("Training")
-    open_tab(second, "Label")
-    open_tab(second, "Train")
     expect(second.locator(".run-status")).to_contain_text("Running")
+    expect(second.locator("#start-training")).to_be_disabled()
     second.locator("#cancel-training").click()
-    expect(first.locator(".run-status")).to_contain_text("Cancelled")
+    expect(second.locator(".run-status")).to_contain_text("Cancelled")
+
+
+def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    expect(page.locator("#training-run")).to_contain_text("No model has been trained here yet")
+    pressed = False
+
+    def hold_until_pressed(route: Route) -> None:
+        """The page hears nothing new before somebody presses Start."""
+        nonlocal pressed
+        pressed = pressed or '"default"' in (route.request.post_data or "")
+        if pressed:
+            route.continue_()
+
+    page.route("**/queue/join*", hold_until_pressed)
+    run = labelled_app.client.post("/v1/training-runs", json={"epochs": 100, "batch_size": 1}).json()
+    page.locator("#start-training").click()
+    expect_error(page, "Another training run is under way")
+    expect(page.locator(".run-status")).to_contain_text("Running")
+    expect(page.locator("#cancel-training")).to_be_visible()
+    labelled_app.client.delete(f"/v1/training-runs/{run['id']}").raise_for_status()
+    expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
 def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
