@@ -151,7 +151,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             "changes.html",
             changes=found.changes[:SHOWN_QUERIES],
             total=len(verdicts),
-            what="held-out queries",
+            what="held-out query",
             titles=found.versions,
             **counts,
         )

@@ -17,7 +17,8 @@ from storage.records import Judgment
 
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
-SETS = {"dev": "held-out queries", "cross": "cross-checked queries", "general": "queries of the general set"}
+# What is counted, in the singular.
+SETS = {"dev": "held-out query", "cross": "cross-checked query", "general": "general-set query"}
 NONE_MEASURED = {
     "dev": "No labelled query with both relevant and not relevant passages was held back.",
     "cross": "The default recipe cross-checks the queries to learn from, with up to "
