@@ -20,18 +20,34 @@ from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
 
+# Sends a press to the server. The table is drawn anew after it, so the focus is put back: on the same button of the
+# same version, or another one of it, or where the version is gone, of the one that took its place.
 MODELS_JS = """
+const rows = () => [...element.querySelectorAll('tr[data-version]')];
+let pressed = null;
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.buttons button');
   if (!button) return;
   const { promote, download, again, delete: gone } = button.dataset;
   if (download) return trigger('download', { version: download });
   if (gone && !confirm(`Delete ${gone}? Its weights are gone then; its labels and figures are kept.`)) return;
+  const [action] = Object.keys(button.dataset);
+  const row = button.closest('tr');
+  pressed = { action, version: row.dataset.version, place: rows().indexOf(row) };
   button.disabled = true;
   button.textContent = promote ? 'Loading…' : gone ? 'Deleting…' : 'Starting…';
   if (promote) trigger('promote', { version: promote });
   if (again) trigger('again', { version: again });
   if (gone) trigger('delete', { version: gone });
+});
+watch('value', () => {
+  if (!pressed) return;
+  const { action, version, place } = pressed;
+  pressed = null;
+  if (document.activeElement !== document.body) return;
+  const row = rows().find((row) => row.dataset.version === version) ?? rows()[place] ?? rows().at(-1);
+  const button = row?.querySelector(`button[data-${action}]`) ?? row?.querySelector('button');
+  button?.focus({ preventScroll: true });
 });
 """
 LATEST_EVENTS = 20

@@ -84,6 +84,23 @@ def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
     expect(box(page, "base")).to_have_value("the active model")
 
 
+def test_the_focus_stays_at_the_version_whose_button_was_pressed(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2"):
+        add_version(name)
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator('[data-promote="v1"]').press("Enter")
+    expect(page.locator("tr.active")).to_contain_text("v1")
+    # Promote is gone from it.
+    expect(page.locator('[data-download="v1"]')).to_be_focused()
+    page.locator('[data-delete="v2"]').press("Enter")
+    expect(page.locator('tr[data-version="v2"]')).to_have_count(0)
+    expect(page.locator('tr[data-version="v1"] button').first).to_be_focused()
+
+
 def choose(page: Page, elem_id: str, name: str) -> None:
     box(page, elem_id).click()
     box(page, elem_id).fill(name)
