@@ -38,6 +38,8 @@ THEME = gr.themes.Default(
     block_info_text_color="*neutral_500",
     block_info_text_color_dark="*neutral_400",
     button_primary_background_fill="*primary_600",
+    button_cancel_background_fill=gr.themes.colors.red.c600,
+    button_cancel_background_fill_hover=gr.themes.colors.red.c700,
 )
 SECONDS_BETWEEN_STATUS = 2.0
 # Requests that are answered side by side; scoring takes its turns below them.
