@@ -135,8 +135,11 @@ def _changes(results: RunResults | None, split: str) -> str:
 
 def _curve_points(results: RunResults | None) -> dict[str, Any]:
     points = results.learning_curve.points if results and results.learning_curve else []
+    if not points:
+        # What it showed before stays in it, unseen: a plot that is emptied while it goes makes errors in the browser.
+        return gr.update(visible=False)
     frame = pd.DataFrame([(point.labels, point.ndcg) for point in points], columns=["labels", "nDCG@10"])
-    return gr.update(value=frame if points else None, visible=bool(points))
+    return gr.update(value=frame, visible=True)
 
 
 def _curve(results: RunResults | None) -> str:
@@ -148,7 +151,7 @@ def _curve(results: RunResults | None) -> str:
             title="No learning curve was drawn",
             what_to_do="Tick Learning curve before you start a run. With too few held-out queries there is none.",
         )
-    return render("learning_curve.html", curve=results.learning_curve)
+    return render("learning_curve.html", curve=results.learning_curve, models=results.models)
 
 
 def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) -> str:

@@ -66,7 +66,13 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
     page.reload()
     open_tab(page, "Train")
     expect(page.get_by_text("Or have passages that nobody judged taken as not relevant.")).to_be_visible()
-    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    assume = page.get_by_label("Take passages that nobody judged as not relevant")
+    assume.check()
+    expect(page.locator("#assumed")).to_contain_text("24 of the pairs above are taken as not relevant")
+    expect(page.locator("#training-sets")).not_to_contain_text("Nothing can be measured yet")
+    assume.uncheck()
+    expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
+    assume.check()
     box(page, "epochs").fill("1")
     page.locator("#start-training").click()
     expect(page.locator(".run-note")).to_contain_text("24 pairs that nobody has judged", timeout=120_000)
@@ -150,6 +156,14 @@ def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppPr
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
+def test_a_negative_patience_is_refused_by_its_name(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    box(page, "patience").fill("-1")
+    page.locator("#start-training").click()
+    expect_error(page, "The patience is -1; it has to be from 0 to 100.")
+
+
 def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
@@ -177,6 +191,10 @@ def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, contex
     assert len({together.nth(place).locator("td").nth(1).inner_text() for place in (0, 1)}) == 1
     expect(rows.filter(has_text="by the hash of its text")).to_have_count(30)
     expect(rows.filter(has_text="from the next run on")).to_have_count(32)
+    label(app_process.client, ("one more", "about another thing", 1))
+    open_tab(page, "Data")
+    open_tab(page, "Train")
+    expect(rows).to_have_count(33)
 
 
 @pytest.fixture
