@@ -8,6 +8,7 @@ import gradio as gr
 import pandas as pd
 
 from errors import InvalidInput, WorkbenchError
+from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.recipe import MOST_CROSS_CHECKED
@@ -53,7 +54,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             y="nDCG@10",
             title="Held-out nDCG@10 by the number of labels",
             height=240,
-            visible=False,
+            visible=HIDDEN,
             elem_id="learning-curve-plot",
             show_label=False,
         )
@@ -68,7 +69,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return hidden, hidden, hidden, gr.update(visible=False), hidden, hidden, {}
+            return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
         results = services.jobs.results(run_id)
         return (
@@ -136,8 +137,7 @@ def _changes(results: RunResults | None, split: str) -> str:
 def _curve_points(results: RunResults | None) -> dict[str, Any]:
     points = results.learning_curve.points if results and results.learning_curve else []
     if not points:
-        # What it showed before stays in it, unseen: a plot that is emptied while it goes makes errors in the browser.
-        return gr.update(visible=False)
+        return gr.update(visible=HIDDEN)
     frame = pd.DataFrame([(point.labels, point.ndcg) for point in points], columns=["labels", "nDCG@10"])
     return gr.update(value=frame, visible=True)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from errors import Conflict, WorkbenchError
 from page.choices import offer
+from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
 from reranker.assumed import with_assumed
@@ -51,19 +52,16 @@ PURPOSES = {
     "test": "held back: decides nothing",
 }
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
-OF_ONE_MODEL = (
-    "Of one model, while it was trained. What is kept is the mean of {models} models, so the figures above are others."
-)
 # A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
 FEW_STEPS = 16
 OWN_LOSS = "the recipe's own"
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
-SCROLL_LOG = """() => requestAnimationFrame(() => {
+SCROLL_LOG = """() => setTimeout(() => {
   const log = document.querySelector('#training-log textarea');
   if (log) log.scrollTop = log.scrollHeight;
-})"""
+}, 100)"""
 
 
 def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
@@ -143,6 +141,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             with gr.Row():
                 loss_plot = _plot("loss", "Loss", "loss-curve")
                 dev_plot = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
+            curves_note = gr.HTML(elem_id="curves-note", visible=False)
             with gr.Accordion("Log", open=False, elem_id="log-box") as log_box:
                 log = gr.Textbox(
                     lines=10,
@@ -156,7 +155,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
-    run_outputs = [shown, run_view, loss_plot, dev_plot, log, cancel, resume, start, timer, picked]
+    run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
         """What has changed about the run that is looked at since it was `shown`."""
@@ -174,7 +173,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             state,
             render_run(run),
             _points(curves.loss, "loss"),
-            _points(curves.dev, "nDCG@10", caption=OF_ONE_MODEL.format(models=models) if models > 1 else ""),
+            _points(curves.dev, "nDCG@10"),
+            gr.update(value=render("curves_note.html", models=models), visible=models > 1 and len(curves.loss) > 1),
             services.jobs.log_tail(run.id) if run else "",
             gr.update(visible=under_way, value="Stop it at once" if _is_stopping(latest) else "Cancel the run"),
             gr.update(visible=can_resume, interactive=can_resume),
@@ -292,10 +292,10 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
-    picked.input(look, [shown, picked], run_outputs, **quiet)
-    assume.input(describe_sets, assume, sets, **quiet)
+    picked.input(look, [shown, picked], run_outputs, **quiet).then(None, None, None, js=SCROLL_LOG, **quiet)
     # Text that comes while the box is closed does not scroll it.
     log_box.expand(None, None, None, js=SCROLL_LOG, **quiet)
+    assume.input(describe_sets, assume, sets, **quiet)
     set_queries_box.expand(lambda: True, None, set_queries_open, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
@@ -382,22 +382,21 @@ def _start_words(settings: Settings) -> str:
 
 def _plot(y: str, title: str, name: str) -> gr.LinePlot:
     return gr.LinePlot(
-        x="step", y=y, title=title, height=220, min_width=240, visible=False, elem_id=name, show_label=False
+        x="step", y=y, title=title, height=220, min_width=240, visible=HIDDEN, elem_id=name, show_label=False
     )
 
 
-def _points(curve: list[tuple[int, float]], y: str, caption: str = "") -> dict[str, Any]:
+def _points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
     """What a plot is to show; a single point is no curve."""
     if len(curve) < 2:
-        # What it showed before stays in it, unseen: a plot that is emptied while it goes makes errors in the browser.
-        return gr.update(visible=False)
+        return gr.update(visible=HIDDEN)
     frame = pd.DataFrame(curve, columns=["step", y])
     first, last = curve[0][0], curve[-1][0]
     few = last - first < FEW_STEPS
     if few:
         # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
         frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
-    return gr.update(value=frame, sort="x" if few else None, caption=caption, visible=True)
+    return gr.update(value=frame, sort="x" if few else None, visible=True)
 
 
 def _is_stopping(run: TrainingRun | None) -> bool:

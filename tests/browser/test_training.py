@@ -96,6 +96,14 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
         assert run.config["loss"] == "MSELoss"
         assert ended(labelled_app.client, run.id)["status"] == "succeeded"
         expect(page.locator("#start-training")).to_be_enabled()
+        expect(page.locator("#loss-curve svg")).to_be_visible()
+    # From one run to the other and back, and away from a plot that was drawn several times.
+    for place in (1, 0):
+        box(page, "pick-run").click()
+        page.get_by_role("option").nth(place).click()
+        expect(page.locator("#loss-curve svg")).to_be_visible()
+    page.locator("#start-training").click()
+    expect(page.locator("#loss-curve")).to_be_hidden()
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(
