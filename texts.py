@@ -1,5 +1,5 @@
-"""What counts as a usable query, passage or name, wherever it comes from: the page, a file or the HTTP interface; and
-what counts as a word."""
+"""What counts as a usable query, passage or name, wherever it comes from: the page, a file or the HTTP interface;
+what counts as a word; and how a number of things is said."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""
     return _WORDS.findall(text.casefold())
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things as people say it, with the noun in the singular: "1 pair", "1,200 pairs", "3 queries"."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def check_text(text: str, what: str) -> str:

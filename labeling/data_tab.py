@@ -33,6 +33,7 @@ from page.notices import SECONDS_TO_READ, check_may_change, shown_to_people
 from page.render import render
 from services import Services
 from storage.staging import Staging
+from texts import counted
 
 # Whose labels a file's are when it names no annotator, and nobody has typed a name.
 IMPORTER = "import"
@@ -229,8 +230,8 @@ class ImportForm:
         counts = checked.staging.take_over(store, lambda what, part: progress(part, desc=f"Storing the {what}"))
         checked.remove()
         done = (
-            f"Imported: {counts.labels} labels, of which {counts.changed_labels} changed an earlier one; "
-            f"{counts.new_pairs} pairs were new."
+            f"Imported: {counted(counts.labels, 'label')}, of which {counts.changed_labels:,} changed an earlier one; "
+            f"{counted(counts.new_pairs, 'new pair')}."
         )
         report = render("import.html", checked=checked.file, done=done)
         return None, None, report, gr.update(interactive=False)

@@ -38,6 +38,8 @@ THEME = gr.themes.Default(
     block_info_text_color="*neutral_500",
     block_info_text_color_dark="*neutral_400",
     button_primary_background_fill="*primary_600",
+    button_cancel_background_fill=gr.themes.colors.red.c600,
+    button_cancel_background_fill_hover=gr.themes.colors.red.c700,
 )
 SECONDS_BETWEEN_STATUS = 2.0
 # Requests that are answered side by side; scoring takes its turns below them.
@@ -92,7 +94,6 @@ def build_page(services: Services) -> gr.Blocks:
         remembering.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
         judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)
-        connect_train(train_tab.select)
         connect_models(models_tab.select)
 
         def show_status(shown: str) -> tuple:
@@ -107,6 +108,7 @@ def build_page(services: Services) -> gr.Blocks:
             return (gr.skip(), gr.skip()) if html == shown else (html, html)
 
         shown_status = gr.State("")
+        connect_train(train_tab.select, shown_status.change)
         page.load(show_status, shown_status, [shown_status, status], **quiet)
         gr.Timer(SECONDS_BETWEEN_STATUS).tick(show_status, shown_status, [shown_status, status], **quiet)
         add_client_api(services)

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from page.highlight import highlight
+from texts import counted
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -15,11 +16,6 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things as people say it: "1 pair", "1,200 pairs"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 _environment.filters |= {"highlight": highlight, "counted": counted}

@@ -28,8 +28,8 @@ BATCH = 500
 class Evaluation:
     """The figures of one model on one set.
 
-    `metrics` are means over the queries, `intervals` their 95 % confidence intervals. `per_query` has the figures of
-    each query by its id, and its `scores` in the order of its passages.
+    `metrics` are means over the queries, `intervals` their 95 % confidence intervals, none with fewer than two queries.
+    `per_query` has the figures of each query by its id, and its `scores` in the order of its passages.
     """
 
     metrics: dict[str, float]
@@ -92,7 +92,10 @@ def evaluate(queries: Sequence[JudgedQuery], scores: Sequence[Sequence[float]]) 
 
 
 def _intervals(values: np.ndarray) -> dict[str, tuple[float, float]]:
-    low, high = bounds_of_mean(values, 0.95) if values.shape[1] > 1 else (values[:, 0], values[:, 0])
+    """None with fewer than two queries: one says nothing about how much others differ from it."""
+    if values.shape[1] < 2:
+        return {}
+    low, high = bounds_of_mean(values, 0.95)
     return {name: (float(low[row]), float(high[row])) for row, name in enumerate(METRICS)}
 
 

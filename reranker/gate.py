@@ -20,6 +20,7 @@ from typing import Any
 
 from reranker.dataset import MIN_QUERIES_TO_MEASURE
 from reranker.recipe import Promote
+from texts import counted
 
 # The loss of nDCG@10 that is small enough to be none.
 MARGIN = 0.01
@@ -83,9 +84,9 @@ def _say(comparison: dict[str, Any], crossed: int) -> str:
     p_value = "" if comparison["p_value"] is None else f", p = {comparison['p_value']:.3f}"
     bound = "" if comparison["low"] is None else f", with 95 % confidence by at least {comparison['low']:+.3f}"
     queries = comparison["queries"]
-    which = f"{queries} held-out queries"
+    which = counted(queries, "held-out query")
     if crossed:
-        which = f"{queries} queries ({queries - crossed} held out, {crossed} cross-checked)"
+        which = f"{counted(queries, 'query')} ({queries - crossed} held out, {crossed} cross-checked)"
     return (
         f"nDCG@10 changed by {comparison['gain']:+.3f} on {which}{bound} "
         f"({comparison['better']} better, {comparison['worse']} worse{p_value})."

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from errors import InvalidInput
+from page.choices import offer
 from page.downloads import Download, written
 from page.notices import check_may_change, shown_to_people
 from page.render import render
@@ -19,21 +20,38 @@ from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
 
+# Sends a press to the server. The table is drawn anew after it, so the focus is put back: on the same button of the
+# same version, or another one of it, or where the version is gone, of the one that took its place.
 MODELS_JS = """
+const rows = () => [...element.querySelectorAll('tr[data-version]')];
+let pressed = null;
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.buttons button');
   if (!button) return;
   const { promote, download, again, delete: gone } = button.dataset;
   if (download) return trigger('download', { version: download });
   if (gone && !confirm(`Delete ${gone}? Its weights are gone then; its labels and figures are kept.`)) return;
+  const [action] = Object.keys(button.dataset);
+  const row = button.closest('tr');
+  pressed = { action, version: row.dataset.version, place: rows().indexOf(row) };
   button.disabled = true;
   button.textContent = promote ? 'Loading…' : gone ? 'Deleting…' : 'Starting…';
   if (promote) trigger('promote', { version: promote });
   if (again) trigger('again', { version: again });
   if (gone) trigger('delete', { version: gone });
 });
+watch('value', () => {
+  if (!pressed) return;
+  const { action, version, place } = pressed;
+  pressed = null;
+  if (document.activeElement !== document.body) return;
+  const row = rows().find((row) => row.dataset.version === version) ?? rows()[place] ?? rows().at(-1);
+  const button = row?.querySelector(`button[data-${action}]`) ?? row?.querySelector('button');
+  button?.focus({ preventScroll: true });
+});
 """
 LATEST_EVENTS = 20
+ROLL_BACK_TO = "Roll back to "
 METRIC_NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 SHOWN_QUERIES = 200
 
@@ -65,7 +83,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         push_outcome = gr.HTML(elem_id="push-outcome")
     registry = services.registry
     choosers = [first, second, pushed]
-    outputs = [table, roll_back, *choosers]
+    outputs = [table, roll_back]
 
     def show() -> tuple:
         status = registry.status()
@@ -85,10 +103,12 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             room=_room(registry, versions),
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
-        text = f"Roll back to {previous}" if previous else "Nothing to roll back to"
-        names = [version.version for version in versions]
-        chosen = [gr.update(choices=names)] * len(choosers)
-        return html, gr.update(value=text, interactive=previous is not None), *chosen
+        text = f"{ROLL_BACK_TO}{previous}" if previous else "Nothing to roll back to"
+        return html, gr.update(value=text, interactive=previous is not None)
+
+    def offer_versions(*chosen: str | None) -> list[dict[str, Any]]:
+        names = [version.version for version in services.model_store.versions()]
+        return [offer(names, version) for version in chosen]
 
     def promote(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         return _and_show(_promote, token, event, request, profile)
@@ -147,7 +167,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             "changes.html",
             changes=found.changes[:SHOWN_QUERIES],
             total=len(verdicts),
-            what="held-out queries",
+            what="held-out query",
             titles=found.versions,
             **counts,
         )
@@ -169,24 +189,29 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))
 
+    def go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+        return _and_show(_go_back, words, token, request, profile)
+
     @shown_to_people
-    def go_back(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def _go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
-        version = registry.roll_back("asked for on the page")
+        # Somebody else may have promoted another version since the button was drawn: it is to do what it says.
+        version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
         gr.Info(f"{version.version} answers again.")
-        return show()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    table.promote(promote, token, outputs, **quiet)
-    table.delete(delete, token, outputs, **quiet)
+    fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}
+    table.promote(promote, token, outputs, **quiet).then(offer_versions, **fill)
+    table.delete(delete, token, outputs, **quiet).then(offer_versions, **fill)
     table.again(again, token, outputs, **quiet)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     archive.connect(table.download, download, token, show_progress_on=archive.box)
-    roll_back.click(go_back, token, outputs, show_progress="minimal", api_visibility="private")
+    roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
     def connect(opened: Callable) -> None:
         opened(show, None, outputs, **quiet)
+        opened(offer_versions, **fill)
 
     return connect
 

@@ -87,6 +87,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "patience": (0, 100),
 }
 
+# What is said of a value where its own name is no singular.
+NAMES = {"epochs": "number of epochs"}
+
 # What a recipe has that cannot be changed for a run.
 INNER = ("fast", "warmup", "anchor", "folds", "choice_above")
 
@@ -159,7 +162,7 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
 
 def _checked(name: str, value: Any, low: float, high: float) -> Any:
     """The value, as a whole number where it has to be one. Raises InvalidInput."""
-    words = name.replace("_", " ")
+    words = NAMES.get(name, name.replace("_", " "))
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise InvalidInput(f"The {words} has to be a number from {low:g} to {high:g}.")
     if not low <= value <= high:

@@ -228,12 +228,18 @@ class ModelRegistry:
         with self._swap:
             return self._switch(version, "promote", reason)
 
-    def roll_back(self, reason: str) -> ModelVersion:
-        """Make the version before the active one active again, and return it. Raises Conflict where there is none."""
+    def roll_back(self, reason: str, to: str | None = None) -> ModelVersion:
+        """Make the version before the active one active again, and return it.
+
+        Raises Conflict where there is none, or where it is another one than `to`, if that is given.
+        """
         with self._swap:
             stack = self._stack()
             if len(stack) < 2:
                 raise Conflict("There is nothing to roll back to: no other version was active before this one.")
+            if to not in (None, stack[-2]):
+                active = self.active().version.version
+                raise Conflict(f"{active} answers now, and rolling back would return to {stack[-2]}, not to {to}.")
             return self._switch(self.store.version(stack[-2]), "rollback", reason)
 
     def can_roll_back_to(self) -> str | None:

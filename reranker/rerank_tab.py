@@ -19,7 +19,7 @@ from reranker.ranking_view import RankingView
 from reranker.scoring_queue import Cancelled
 from services import Services
 from storage.records import Candidate, Judgment
-from texts import check_passages, check_text
+from texts import check_passages, check_text, counted
 
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text(encoding="utf-8"))
 
@@ -189,7 +189,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
         added = services.labeling.add_candidates(
             Candidate(view.query, passage.text, "rerank", passage.index + 1) for passage in in_input_order
         )
-        gr.Info(f"{added.candidates} pairs are waiting on the Label tab; {added.duplicates} were there already.")
+        gr.Info(f"New on the Label tab: {counted(added.candidates, 'pair')}. There already: {added.duplicates:,}.")
 
     @shown_to_people
     def open_file(path: str) -> str:

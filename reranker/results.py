@@ -6,6 +6,7 @@ Read from the run's directory, which keeps the labels as they were and the score
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 from reranker.curve import CurvePoint, LearningCurve, Outlook
 from reranker.dataset import SPLITS, JudgedQuery, Suspect, queries_that_tell, read_pairs
 from reranker.general import general_queries
+from reranker.recipe import recipe_of
 from storage.records import TrainingRun
+from texts import counted
 
 CHIEF = "ndcg@10"
 # Figures that differ by less are equal, as for the comparison of the two models.
@@ -58,12 +61,13 @@ class QueryChange:
 
 @dataclass(frozen=True)
 class RunResults:
-    """What a run did to each query, those that changed most first, by set; the doubtful labels; and the learning curve
-    where one was drawn."""
+    """What a run did to each query, those that changed most first, by set; the doubtful labels; the learning curve
+    where one was drawn; and of how many models what it kept is the mean."""
 
     changes: dict[str, list[QueryChange]]
     suspects: list[Suspect]
     learning_curve: LearningCurve | None = None
+    models: int = 1
 
 
 def read_results(run_dir: Path) -> RunResults | None:
@@ -77,7 +81,16 @@ def read_results(run_dir: Path) -> RunResults | None:
     except (OSError, ValueError, KeyError):  # a run from before these were kept has no scores in its manifest
         return None
     suspects = [Suspect(**row) for row in manifest.get("suspects", [])]
-    return RunResults(changes, suspects, _learning_curve(manifest.get("learning_curve")))
+    return RunResults(changes, suspects, _learning_curve(manifest.get("learning_curve")), models_in_mean(run_dir))
+
+
+def models_in_mean(run_dir: Path) -> int:
+    """Of how many models the mean is what the run in this directory kept: its own, and one for each fold."""
+    try:
+        manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 1
+    return 1 + manifest.get("training", {}).get("folds", 0)
 
 
 def _learning_curve(found: dict[str, Any] | None) -> LearningCurve | None:
@@ -88,22 +101,43 @@ def _learning_curve(found: dict[str, Any] | None) -> LearningCurve | None:
 
 def how_made(run: TrainingRun, run_dir: Path) -> dict[str, str]:
     """What the version of this run was made from and on, in words, as far as its directory is still there."""
-    configuration = {name: value for name, value in run.config.items() if name != "promote" and value is not None}
-    words = {
-        "Run": run.id,
-        "Configuration": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in configuration.items()),
-    }
+    words = {"Run": run.id, "Configuration": ", ".join(_chosen(run.config))}
     try:
         sizes = {split: len(read_pairs(run_dir / f"{split}.jsonl")) for split in SPLITS}
         environment = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["environment"]
     except (OSError, ValueError, KeyError):
         return words
     libraries = ", ".join(f"{name} {version}" for name, version in environment["libraries"].items())
+    threads = counted(environment["threads"], "thread")
     return words | {
         "Labels": ", ".join(f"{count} {split}" for split, count in sizes.items()),
         "Environment": f"Python {environment['python']}, {libraries}",
-        "Machine": f"{environment['device']}, {environment['threads']} threads, {environment['system']}",
+        "Machine": f"{environment['device']}, {threads}, {environment['system']}",
     }
+
+
+def _chosen(config: dict[str, Any]) -> Iterator[str]:
+    """What a person chose of a run's configuration, in words, and what the recipe does besides; not what is off."""
+    yield f"from {config['base']}"
+    yield f"{config['recipe']} recipe"
+    yield counted(config["epochs"], "epoch")
+    yield f"learning rate {config['learning_rate']:g}"
+    yield f"batches of {config['batch_size']}"
+    yield f"seed {config['seed']}"
+    recipe = recipe_of(config)
+    yield f"loss {config.get('loss') or recipe.loss}"
+    if config.get("patience"):
+        yield f"patience of {counted(config['patience'], 'measurement')}"
+    if recipe.warmup:
+        yield f"the learning rate rises during the first {recipe.warmup * 100:g} % of the steps"
+    if recipe.anchor:
+        yield f"held to what the model knew with weight {recipe.anchor:g}"
+    if recipe.folds:
+        yield f"cross-checked with up to {counted(recipe.folds, 'fold')}"
+    if config.get("learning_curve"):
+        yield "with a learning curve"
+    if config.get("assume_not_relevant"):
+        yield "passages that nobody judged taken as not relevant"
 
 
 def changes_of(queries: list[JudgedQuery], champion: dict[str, Any], challenger: dict[str, Any]) -> list[QueryChange]:

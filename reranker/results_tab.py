@@ -8,6 +8,7 @@ import gradio as gr
 import pandas as pd
 
 from errors import InvalidInput, WorkbenchError
+from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.recipe import MOST_CROSS_CHECKED
@@ -17,7 +18,8 @@ from storage.records import Judgment
 
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
-SETS = {"dev": "held-out queries", "cross": "cross-checked queries", "general": "queries of the general set"}
+# What is counted, in the singular.
+SETS = {"dev": "held-out query", "cross": "cross-checked query", "general": "general-set query"}
 NONE_MEASURED = {
     "dev": "No labelled query with both relevant and not relevant passages was held back.",
     "cross": "The default recipe cross-checks the queries to learn from, with up to "
@@ -52,7 +54,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             y="nDCG@10",
             title="Held-out nDCG@10 by the number of labels",
             height=240,
-            visible=False,
+            visible=HIDDEN,
             elem_id="learning-curve-plot",
             show_label=False,
         )
@@ -67,7 +69,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return hidden, hidden, hidden, gr.update(visible=False), hidden, hidden, {}
+            return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
         results = services.jobs.results(run_id)
         return (
@@ -134,8 +136,10 @@ def _changes(results: RunResults | None, split: str) -> str:
 
 def _curve_points(results: RunResults | None) -> dict[str, Any]:
     points = results.learning_curve.points if results and results.learning_curve else []
+    if not points:
+        return gr.update(visible=HIDDEN)
     frame = pd.DataFrame([(point.labels, point.ndcg) for point in points], columns=["labels", "nDCG@10"])
-    return gr.update(value=frame if points else None, visible=bool(points))
+    return gr.update(value=frame, visible=True)
 
 
 def _curve(results: RunResults | None) -> str:
@@ -147,7 +151,7 @@ def _curve(results: RunResults | None) -> str:
             title="No learning curve was drawn",
             what_to_do="Tick Learning curve before you start a run. With too few held-out queries there is none.",
         )
-    return render("learning_curve.html", curve=results.learning_curve)
+    return render("learning_curve.html", curve=results.learning_curve, models=results.models)
 
 
 def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) -> str:

@@ -9,8 +9,11 @@ import gradio as gr
 import pandas as pd
 
 from errors import Conflict, WorkbenchError
+from page.choices import offer
+from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import duration, render
+from reranker.assumed import with_assumed
 from reranker.dataset import (
     MIN_QUERIES_TO_MEASURE,
     MIN_QUERIES_TO_SPLIT,
@@ -22,6 +25,7 @@ from reranker.follow import Curves
 from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
+from reranker.results import models_in_mean
 from services import Services
 from settings import Settings
 from storage.records import TrainingRun
@@ -48,21 +52,29 @@ PURPOSES = {
     "test": "held back: decides nothing",
 }
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
+# A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
+FEW_STEPS = 16
 OWN_LOSS = "the recipe's own"
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
+SCROLL_LOG = """() => setTimeout(() => {
+  const log = document.querySelector('#training-log textarea');
+  if (log) log.scrollTop = log.scrollHeight;
+}, 100)"""
 
 
 def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
     """Build the tab.
 
-    Returns a function that makes an event (the tab's `select`) bring it up to date, and the state whose first element
-    is the id of the run that is looked at.
+    Returns a function that makes an event (the tab's `select`) bring it up to date, and another one, which comes with
+    news about the model or a run, show that run where the tab was opened; and the state whose first element is the id
+    of the run that is looked at.
     """
     sets = gr.HTML(elem_id="training-sets")
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
         set_queries = gr.HTML(elem_id="set-queries")
+    set_queries_open = gr.State(False)
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(scale=2, min_width=320):
             with gr.Row():
@@ -90,7 +102,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     label="Patience",
                     info=PATIENCE,
                     precision=0,
-                    minimum=0,
                     min_width=190,
                     elem_id="patience",
                 )
@@ -130,13 +141,21 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             with gr.Row():
                 loss_plot = _plot("loss", "Loss", "loss-curve")
                 dev_plot = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
-            with gr.Accordion("Log", open=False):
-                log = gr.Textbox(lines=10, max_lines=10, show_label=False, interactive=False, elem_id="training-log")
+            curves_note = gr.HTML(elem_id="curves-note", visible=False)
+            with gr.Accordion("Log", open=False, elem_id="log-box") as log_box:
+                log = gr.Textbox(
+                    lines=10,
+                    max_lines=10,
+                    show_label=False,
+                    interactive=False,
+                    autoscroll=True,
+                    elem_id="training-log",
+                )
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
-    run_outputs = [shown, run_view, loss_plot, dev_plot, log, cancel, resume, start, timer, picked]
+    run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
         """What has changed about the run that is looked at since it was `shown`."""
@@ -147,6 +166,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         if state == shown:
             return (gr.skip(),) * len(run_outputs)
         curves = services.jobs.curves(run.id) if run else Curves()
+        models = models_in_mean(services.jobs.files(run.id).directory) if run else 1
         runs = services.model_store.runs()
         can_resume = run is not None and not under_way and services.jobs.can_resume(run)
         return (
@@ -154,6 +174,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             render_run(run),
             _points(curves.loss, "loss"),
             _points(curves.dev, "nDCG@10"),
+            gr.update(value=render("curves_note.html", models=models), visible=models > 1 and len(curves.loss) > 1),
             services.jobs.log_tail(run.id) if run else "",
             gr.update(visible=under_way, value="Stop it at once" if _is_stopping(latest) else "Cancel the run"),
             gr.update(visible=can_resume, interactive=can_resume),
@@ -162,13 +183,25 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             gr.update(choices=[LATEST, *((_run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
         )
 
-    def open_tab() -> tuple:
+    def open_tab(base: str, assume: bool) -> tuple:
         versions = [version.version for version in services.model_store.versions()]
         sets = services.jobs.sets()
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
-        return _describe(sets), gr.update(choices=[ACTIVE, *versions]), assuming
+        return _describe(as_trained_on(sets, assume and one_sided)), offer([ACTIVE, *versions], base, ACTIVE), assuming
+
+    def describe_sets(assume: bool) -> str:
+        return _describe(as_trained_on(services.jobs.sets(), assume))
+
+    def as_trained_on(sets: TrainingSets, assume: bool) -> TrainingSets:
+        """These sets with what a run is to take as not relevant, where it is asked to."""
+        return with_assumed(sets, services.jobs.labels.not_judged) if assume else sets
+
+    def refresh_set_queries(
+        is_open: bool, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> str | dict[str, Any]:
+        return read_set_queries(token, request, profile) if is_open else gr.skip()
 
     def read_set_queries(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
         try:
@@ -224,6 +257,13 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     def look_at_latest() -> tuple:
         return look(None, LATEST)[:-1] + (gr.update(value=LATEST),)
 
+    def look_what_is_in_the_way() -> tuple:
+        """After a refusal: the run that somebody else has started since the page was drawn, where there is one."""
+        return look_at_latest() if services.jobs.current() else (gr.skip(),) * len(run_outputs)
+
+    def look_if_open(shown: tuple | None, picked: str) -> tuple:
+        return look(shown, picked) if shown else (gr.skip(),) * len(run_outputs)
+
     @shown_to_people
     def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
@@ -248,16 +288,24 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
-    start.click(start_run, asked_for, run_outputs, **quiet)
+    start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
-    picked.input(look, [shown, picked], run_outputs, **quiet)
+    picked.input(look, [shown, picked], run_outputs, **quiet).then(None, None, None, js=SCROLL_LOG, **quiet)
+    # Text that comes while the box is closed does not scroll it.
+    log_box.expand(None, None, None, js=SCROLL_LOG, **quiet)
+    assume.input(describe_sets, assume, sets, **quiet)
+    set_queries_box.expand(lambda: True, None, set_queries_open, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
+    set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
-    def connect(opened: Callable) -> None:
-        opened(open_tab, None, [sets, base, assume], **quiet)
+    def connect(opened: Callable, news: Callable) -> None:
+        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet)
+        opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
+        # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
+        news(look_if_open, [shown, picked], run_outputs, **quiet)
 
     return connect, shown
 
@@ -291,6 +339,7 @@ def _describe(sets: TrainingSets) -> str:
         measuring=measuring,
         left_out=len(sets.left_out),
         shared=sets.shared,
+        assumed=sum(pair.assumed for name in PURPOSES for pair in getattr(sets, name)),
     )
 
 
@@ -333,14 +382,21 @@ def _start_words(settings: Settings) -> str:
 
 def _plot(y: str, title: str, name: str) -> gr.LinePlot:
     return gr.LinePlot(
-        x="step", y=y, title=title, height=220, min_width=240, visible=False, elem_id=name, show_label=False
+        x="step", y=y, title=title, height=220, min_width=240, visible=HIDDEN, elem_id=name, show_label=False
     )
 
 
 def _points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
     """What a plot is to show; a single point is no curve."""
-    seen = len(curve) > 1
-    return gr.update(value=pd.DataFrame(curve, columns=["step", y]) if seen else None, visible=seen)
+    if len(curve) < 2:
+        return gr.update(visible=HIDDEN)
+    frame = pd.DataFrame(curve, columns=["step", y])
+    first, last = curve[0][0], curve[-1][0]
+    few = last - first < FEW_STEPS
+    if few:
+        # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
+        frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
+    return gr.update(value=frame, sort="x" if few else None, visible=True)
 
 
 def _is_stopping(run: TrainingRun | None) -> bool:

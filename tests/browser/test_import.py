@@ -142,7 +142,7 @@ def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: AppPro
     give(data, path)
     expect(data.locator("#import-report")).to_contain_text("holds 60 labels")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("60 pairs were new")
+    expect(data.locator("#import-report")).to_contain_text("60 new pairs")
     shown = data.locator("#latest-labels")
     box(data, "source").click()
     data.get_by_role("option", name="wrong file.csv").click()

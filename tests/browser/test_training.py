@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, expect_error, open_page, open_tab
@@ -66,7 +66,13 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
     page.reload()
     open_tab(page, "Train")
     expect(page.get_by_text("Or have passages that nobody judged taken as not relevant.")).to_be_visible()
-    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    assume = page.get_by_label("Take passages that nobody judged as not relevant")
+    assume.check()
+    expect(page.locator("#assumed")).to_contain_text("24 of the pairs above are taken as not relevant")
+    expect(page.locator("#training-sets")).not_to_contain_text("Nothing can be measured yet")
+    assume.uncheck()
+    expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
+    assume.check()
     box(page, "epochs").fill("1")
     page.locator("#start-training").click()
     expect(page.locator(".run-note")).to_contain_text("24 pairs that nobody has judged", timeout=120_000)
@@ -90,6 +96,14 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
         assert run.config["loss"] == "MSELoss"
         assert ended(labelled_app.client, run.id)["status"] == "succeeded"
         expect(page.locator("#start-training")).to_be_enabled()
+        expect(page.locator("#loss-curve svg")).to_be_visible()
+    # From one run to the other and back, and away from a plot that was drawn several times.
+    for place in (1, 0):
+        box(page, "pick-run").click()
+        page.get_by_role("option").nth(place).click()
+        expect(page.locator("#loss-curve svg")).to_be_visible()
+    page.locator("#start-training").click()
+    expect(page.locator("#loss-curve")).to_be_hidden()
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(
@@ -115,23 +129,47 @@ def test_a_run_that_was_killed_is_resumed_on_the_page(
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
-def test_a_second_person_sees_the_run_and_cannot_start_another(
-    labelled_app: AppProcess, context: BrowserContext
-) -> None:
-    first = open_page(context, labelled_app)
+def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, context: BrowserContext) -> None:
     second = open_page(context, labelled_app)
     open_tab(second, "Train")
     expect(second.locator("#training-run")).to_contain_text("No model has been trained here yet")
-    start_long_run(first)
-    # The second page was drawn before the run began, so its button can still be pressed.
-    second.locator("#start-training").click()
-    expect_error(second, "Another training run is under way")
+    start_long_run(open_page(context, labelled_app))
     expect(second.locator("#model-status")).to_contain_text("Training")
-    open_tab(second, "Label")
-    open_tab(second, "Train")
     expect(second.locator(".run-status")).to_contain_text("Running")
+    expect(second.locator("#start-training")).to_be_disabled()
     second.locator("#cancel-training").click()
-    expect(first.locator(".run-status")).to_contain_text("Cancelled")
+    expect(second.locator(".run-status")).to_contain_text("Cancelled")
+
+
+def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    expect(page.locator("#training-run")).to_contain_text("No model has been trained here yet")
+    pressed = False
+
+    def hold_until_pressed(route: Route) -> None:
+        """The page hears nothing new before somebody presses Start."""
+        nonlocal pressed
+        pressed = pressed or '"default"' in (route.request.post_data or "")
+        if pressed:
+            route.continue_()
+
+    page.route("**/queue/join*", hold_until_pressed)
+    run = labelled_app.client.post("/v1/training-runs", json={"epochs": 100, "batch_size": 1}).json()
+    page.locator("#start-training").click()
+    expect_error(page, "Another training run is under way")
+    expect(page.locator(".run-status")).to_contain_text("Running")
+    expect(page.locator("#cancel-training")).to_be_visible()
+    labelled_app.client.delete(f"/v1/training-runs/{run['id']}").raise_for_status()
+    expect(page.locator(".run-status")).to_contain_text("Cancelled")
+
+
+def test_a_negative_patience_is_refused_by_its_name(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    box(page, "patience").fill("-1")
+    page.locator("#start-training").click()
+    expect_error(page, "The patience is -1; it has to be from 0 to 100.")
 
 
 def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
@@ -161,6 +199,10 @@ def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, contex
     assert len({together.nth(place).locator("td").nth(1).inner_text() for place in (0, 1)}) == 1
     expect(rows.filter(has_text="by the hash of its text")).to_have_count(30)
     expect(rows.filter(has_text="from the next run on")).to_have_count(32)
+    label(app_process.client, ("one more", "about another thing", 1))
+    open_tab(page, "Data")
+    open_tab(page, "Train")
+    expect(rows).to_have_count(33)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from errors import Conflict
 from services import Services
 from tests.conftest import make_settings
 from tests.integration.conftest import version_of
@@ -92,6 +93,19 @@ def test_promoting_the_active_version_changes_nothing(client: httpx.Client) -> N
 
 def test_nothing_to_roll_back_to_is_a_conflict(client: httpx.Client) -> None:
     assert "nothing to roll back" in assert_error(client.post("/v1/models/rollback"), 409, "conflict")
+
+
+def test_rolling_back_goes_to_the_version_that_was_named_or_nowhere(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    base, first, second = active(client), add_version(), add_version()
+    for name in (first, second):
+        client.post(f"/v1/models/{name}/promote").raise_for_status()
+    with pytest.raises(Conflict, match=f"{second} answers now, .* return to {first}, not to {base}"):
+        services.registry.roll_back("a page from before", to=base)
+    assert active(client) == second
+    assert services.registry.roll_back("a page of now", to=first).version == first
+    assert active(client) == first
 
 
 def test_the_active_version_survives_a_restart(

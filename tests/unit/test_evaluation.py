@@ -120,9 +120,10 @@ def test_every_figure_has_an_interval_that_holds_it() -> None:
     assert evaluate(queries, scores) == evaluation
 
 
-def test_a_single_query_is_its_own_interval() -> None:
+def test_a_single_query_has_figures_and_no_intervals() -> None:
     evaluation = evaluate([JudgedQuery("a", "q", ["x", "y"], [1, 0])], [[0.0, 1.0]])
-    assert evaluation.intervals["mrr@10"] == (0.5, 0.5)
+    assert evaluation.metrics["mrr@10"] == 0.5
+    assert evaluation.intervals == {}
 
 
 def test_no_queries_have_no_figures() -> None:

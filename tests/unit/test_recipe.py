@@ -68,6 +68,7 @@ def test_values_outside_the_limits_are_refused_with_the_limits(name: str, value:
     message = refusal(**{name: value})
     assert name.replace("_", " ") in message
     assert "it has to be from" in message
+    assert "The epochs is" not in message
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "seed"])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from reranker.dataset import JudgedQuery, LabelledPair, Suspect, write_pairs
 from reranker.evaluation import evaluate
-from reranker.results import changes_of, read_results
+from reranker.recipe import TrainingConfig
+from reranker.results import changes_of, how_made, models_in_mean, read_results
+from storage.records import TrainingRun
 
 QUERIES = [
     JudgedQuery("a", "same order", ["x", "y"], [1, 0]),
@@ -59,6 +61,29 @@ def test_results_are_read_from_the_directory_of_a_run(tmp_path: Path) -> None:
     assert results is not None
     assert [change.query for change in results.changes["dev"]][:2] == ["gets better", "gets worse"]
     assert results.suspects == [Suspect(**suspect)]
+    assert results.models == 1
+
+
+def test_a_run_says_of_how_many_models_the_mean_is_what_it_kept(tmp_path: Path) -> None:
+    assert models_in_mean(tmp_path) == 1
+    for training, models in (({"folds": 3}, 4), ({}, 1)):
+        (tmp_path / "manifest.json").write_text(json.dumps({"training": training}))
+        assert models_in_mean(tmp_path) == models
+
+
+def test_how_a_version_was_made_is_said_in_words_and_without_what_is_off(tmp_path: Path) -> None:
+    asked = TrainingConfig.of("classic", base="v3", epochs=1, seed=7)
+    run = TrainingRun("1", "succeeded", asdict(asked), "2026-01-01")
+    assert how_made(run, tmp_path)["Configuration"] == (
+        "from v3, classic recipe, 1 epoch, learning rate 5e-05, batches of 16, seed 7, loss BinaryCrossEntropyLoss"
+    )
+    asked = TrainingConfig.of(base="v3", patience=2, learning_curve=True, assume_not_relevant=True, loss="LambdaLoss")
+    run = TrainingRun("1", "succeeded", asdict(asked), "2026-01-01")
+    assert how_made(run, tmp_path)["Configuration"].endswith(
+        "loss LambdaLoss, patience of 2 measurements, the learning rate rises during the first 10 % of the steps, held "
+        "to what the model knew with weight 0.1, cross-checked with up to 3 folds, with a learning curve, passages "
+        "that nobody judged taken as not relevant"
+    )
 
 
 def test_a_run_from_before_scores_were_kept_has_no_results(tmp_path: Path) -> None:

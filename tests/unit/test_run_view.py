@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from reranker.recipe import TrainingConfig
-from reranker.train_tab import render_run
+from reranker.train_tab import _points, render_run
 from storage.records import TrainingRun
 
 ALWAYS_THERE = ("recipe", "base", "epochs", "learning_rate", "batch_size", "seed", "promote")
@@ -30,3 +30,20 @@ def test_without_a_run_it_says_how_to_start_one() -> None:
     assert "No model has been trained here yet" in shown
     assert "press Start training" in shown
     assert "progressbar" not in shown
+
+
+def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
+    for curve in ([], [(1, 0.5)]):
+        shown = _points(curve, "loss")
+        assert shown["visible"] == "hidden"
+        assert "value" not in shown
+
+
+def test_the_steps_of_a_short_run_are_names_in_their_order_and_those_of_a_long_one_numbers() -> None:
+    short = _points([(step, 1 / step) for step in range(1, 12)], "loss")
+    steps = list(short["value"]["step"])
+    assert (steps[0], steps[-1]) == (" 1", "11")
+    assert sorted(steps) == steps and short["sort"] == "x"
+    long = _points([(step, 1 / step) for step in range(1, 200)], "loss")
+    assert list(long["value"]["step"])[:2] == [1, 2]
+    assert long["sort"] is None

@@ -3,7 +3,7 @@
 import pytest
 
 from errors import InvalidInput, TooLarge, WorkbenchError
-from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES, check_name, check_passages, check_text
+from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES, check_name, check_passages, check_text, counted
 
 USUAL = ["x", " spaces around ", "two\nlines", "emoji 🙂", "عربي", "水", "a\tb", "‮left‬", "0", "e\u0301", "<b>&amp;</b>"]
 
@@ -73,3 +73,12 @@ def test_each_refusal_is_fit_to_be_shown() -> None:
     with pytest.raises(WorkbenchError) as raised:
         check_text("", "The query")
     assert (raised.value.code, str(raised.value)) == ("invalid_input", "The query is empty. Type or paste some text.")
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "said"),
+    [(1, "pair", "1 pair"), (0, "pair", "0 pairs"), (1200, "label", "1,200 labels"), (1, "held-out query",
+     "1 held-out query"), (3, "held-out query", "3 held-out queries")],
+)  # fmt: skip
+def test_a_number_of_things_is_said_as_people_do(count: int, noun: str, said: str) -> None:
+    assert counted(count, noun) == said

@@ -1,0 +1,107 @@
+"""The Models tab on a page that others have gone on beside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from storage.label_store import now
+from storage.model_store import ModelStore
+from storage.records import ModelVersion
+from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.serving import AppProcess, loaded_version
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def add_version(app_process: AppProcess, tmp_path: Path, other_model_dir: Path) -> Callable[[str], None]:
+    """Adds a version of this name to a running app."""
+    base = loaded_version(app_process.client)
+
+    def add(name: str) -> None:
+        shutil.copytree(other_model_dir, tmp_path / "app" / "models" / name)
+        ModelStore(tmp_path / "app" / "workbench.db").add_version(
+            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, {"ndcg@10": 0.5}, now())
+        )
+
+    return add
+
+
+def promote(app: AppProcess, name: str) -> None:
+    app.client.post(f"/v1/models/{name}/promote").raise_for_status()
+
+
+def test_rolling_back_does_what_the_button_says_or_nothing(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2", "v3"):
+        add_version(name)
+    promote(app_process, "v1")
+    promote(app_process, "v2")
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    button = page.locator("#roll-back")
+    expect(button).to_have_text("Roll back to v1")
+    promote(app_process, "v3")
+    button.click()
+    expect_error(page, "v3 answers now, and rolling back would return to v2, not to v1.")
+    expect(button).to_have_text("Roll back to v2")
+    expect(page.locator("tr.active")).to_contain_text("v3")
+    button.click()
+    expect(button).to_have_text("Roll back to v1")
+    expect(page.locator("tr.active")).to_contain_text("v2")
+
+
+def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2"):
+        add_version(name)
+    page = open_page(context, app_process)
+    open_tab(page, "Train")
+    choose(page, "base", "v1")
+    open_tab(page, "Models")
+    page.get_by_role("button", name="Compare two versions").click()
+    page.get_by_role("button", name="Push a version").click()
+    for elem_id, version in (("compare-first", "v1"), ("compare-second", "v2"), ("push-version", "v1")):
+        choose(page, elem_id, version)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator('[data-delete="v1"]').click()
+    expect(page.locator('tr[data-version="v1"]')).to_have_count(0)
+    expect(box(page, "compare-first")).to_have_value("")
+    expect(box(page, "compare-second")).to_have_value("v2")
+    page.locator("#compare").click()
+    expect_error(page, "Choose two versions first.")
+    box(page, "push-repo").fill("ada/reranker")
+    page.locator("#push").click()
+    expect_error(page, "Choose a version and type where it goes")
+    open_tab(page, "Train")
+    expect(box(page, "base")).to_have_value("the active model")
+
+
+def test_the_focus_stays_at_the_version_whose_button_was_pressed(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    for name in ("v1", "v2"):
+        add_version(name)
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator('[data-promote="v1"]').press("Enter")
+    expect(page.locator("tr.active")).to_contain_text("v1")
+    # Promote is gone from it.
+    expect(page.locator('[data-download="v1"]')).to_be_focused()
+    page.locator('[data-delete="v2"]').press("Enter")
+    expect(page.locator('tr[data-version="v2"]')).to_have_count(0)
+    expect(page.locator('tr[data-version="v1"] button').first).to_be_focused()
+
+
+def choose(page: Page, elem_id: str, name: str) -> None:
+    box(page, elem_id).click()
+    box(page, elem_id).fill(name)
+    box(page, elem_id).press("Enter")
