@@ -94,7 +94,8 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
         check_may_change(services, token, request, profile)
         if not name.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
-        results = services.jobs.results(event.run)
+        # What comes from a browser may be anything: only a run that the store knows has a directory.
+        results = services.jobs.results(services.model_store.run(str(event.run)).id)
         if results is None or not 0 <= event.index < len(results.suspects):
             raise InvalidInput("This run is no longer there. Open the tab again.")
         suspect = results.suspects[event.index]

@@ -81,7 +81,9 @@ class RunFiles:
 
     def log_tail(self, lines: int) -> str:
         """The last lines of what was written to the log here, and then in the job on the Hub, where there was one."""
-        text = "".join(path.read_text(errors="replace") for path in (self.log, self.job_log) if path.is_file())
+        # As bytes, since to read text is to take carriage returns for new lines.
+        written = (path.read_bytes() for path in (self.log, self.job_log) if path.is_file())
+        text = b"".join(written).decode(errors="replace").replace("\r\n", "\n")
         # A progress bar redraws its line with carriage returns; what counts is its last state.
         return "\n".join(line.split("\r")[-1] for line in text.split("\n")[-lines:])
 

@@ -134,6 +134,12 @@ def test_a_wish_to_stop_is_forgotten_but_what_was_trained_is_not(tmp_path: Path)
     assert not files.trained.exists() and not files.model.exists()
 
 
+def test_of_a_progress_bar_the_log_shows_the_last_state(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    files.log.write_bytes(b"begun\n  0%|  | 0/2\r 50%|# | 1/2\r100%|##| 2/2\r\nended \xff\n")
+    assert files.log_tail(10).splitlines() == ["begun", "100%|##| 2/2", "ended \N{REPLACEMENT CHARACTER}"]
+
+
 def test_a_run_that_cannot_be_resumed_now_can_be_later(
     services: Services, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
