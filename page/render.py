@@ -16,8 +16,6 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-
-
 _environment.filters |= {"highlight": highlight, "counted": counted}
 
 
