@@ -73,7 +73,7 @@ def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app:
             expect_error(data, "has no column named passage")
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 0 pairs")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
     assert len(stored(shared_app)) == 1
 
 
@@ -83,7 +83,7 @@ def test_parquet_comes_in(data: Page, tmp_path: Path) -> None:
     give(data, path)
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
 
 
 def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
@@ -103,7 +103,7 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppPr
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged, and 1 row")
     expect(data.locator("#import-report")).to_contain_text("Line 2: The collection has no passage d9")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 labels")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
     assert len(stored(shared_app)) == 1
 
 
