@@ -54,7 +54,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             y="nDCG@10",
             title="Held-out nDCG@10 by the number of labels",
             height=240,
-            visible=HIDDEN,
+            visible=False,
             elem_id="learning-curve-plot",
             show_label=False,
         )

@@ -382,7 +382,7 @@ def _start_words(settings: Settings) -> str:
 
 def _plot(y: str, title: str, name: str) -> gr.LinePlot:
     return gr.LinePlot(
-        x="step", y=y, title=title, height=220, min_width=240, visible=HIDDEN, elem_id=name, show_label=False
+        x="step", y=y, title=title, height=220, min_width=240, visible=False, elem_id=name, show_label=False
     )
 
 
