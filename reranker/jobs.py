@@ -8,6 +8,7 @@ them when somebody asks for that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import threading
@@ -365,6 +366,8 @@ class TrainingJobs:
             if process is not None:
                 # It would go on unseen, and beside one that is resumed.
                 child.end(process, self.files(run_id))
+                with contextlib.suppress(psutil.Error):
+                    process.wait(SECONDS_TO_STOP)
             self._note_that_it_is_lost(run_id, first_line(error))
         finally:
             self._processes.pop(run_id, None)
