@@ -22,7 +22,7 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-SCRIPTS = ("conversation.js", "keys.js")
+SCRIPTS = ("conversation.js", "keys.js", "typed.js")
 HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
@@ -73,7 +73,7 @@ def build_page(services: Services) -> gr.Blocks:
                     gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Rerank", id="rerank"):
-                build_rerank_tab(services, annotator)
+                typed = build_rerank_tab(services, annotator)
             with gr.Tab("Label", id="label") as label_tab:
                 judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
@@ -92,6 +92,7 @@ def build_page(services: Services) -> gr.Blocks:
         # The browser remembers the name by itself: an answer of the server might come after the next key.
         remembering = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
         remembering.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
+        page.load(None, typed, typed, js="(...typed) => workbench.typed(...typed)", **IN_THE_PAGE)
         judging.connect_name([annotator.blur, annotator.submit])
         connect_data(data_tab.select)
         connect_models(models_tab.select)

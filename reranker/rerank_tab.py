@@ -65,8 +65,11 @@ watch('value', () => {
 """
 
 
-def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
-    """Build the tab; `annotator` is the box that holds the name of whoever judges."""
+def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textbox]:
+    """Build the tab; `annotator` is the box that holds the name of whoever judges.
+
+    Returns the boxes whose text outlives a reload of the page: `typed.js` knows them by their ids.
+    """
     state = gr.State(None)
     # The ranking that is being worked out, for the button that stops it.
     under_way = gr.State(None)
@@ -223,6 +226,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> None:
             show_progress="hidden",
             api_visibility="private",
         ).then(**ranks)
+    return [query, passages]
 
 
 def _empty() -> str:

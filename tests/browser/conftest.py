@@ -17,7 +17,7 @@ from tests.serving import AppProcess, app_running
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # How long the page may take for what takes a moment on an idle machine, in milliseconds.
-PATIENCE = 60_000
+PATIENCE = 180_000
 
 # What gradio says of its own requests when a page that still waits for an answer is loaded anew.
 BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out.", "Unexpected error Connection errored out.")
@@ -38,22 +38,37 @@ def expected_errors() -> list[str]:
     return []
 
 
-@pytest.fixture
-def context(browser: Browser, expected_errors: list[str]) -> Iterator[BrowserContext]:
-    expect.set_options(timeout=PATIENCE)
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """What the tests of a module share of the browser: its cache, since a page is several megabytes of script."""
     context = browser.new_context(
         viewport={"width": 1360, "height": 900},
         accept_downloads=True,
         permissions=["clipboard-read", "clipboard-write"],
     )
     context.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    loads: list[str] = []
-    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    context.on("weberror", lambda error: errors.append(str(error.error)))
-    context.on("page", lambda page: page.on("load", lambda loaded: loads.append(loaded.url)))
     yield context
     context.close()
+
+
+@pytest.fixture
+def context(profile: BrowserContext, expected_errors: list[str]) -> Iterator[BrowserContext]:
+    """Somebody's browser, with no page open and nothing remembered from a test before."""
+    expect.set_options(timeout=PATIENCE)
+    errors: list[str] = []
+    loads: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("load", lambda loaded: loads.append(loaded.url))
+
+    profile.on("page", watch)
+    yield profile
+    for page in profile.pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
+    profile.remove_listener("page", watch)
     left = len(loads) > len(set(loads))
     expected = (*expected_errors, *(BROKEN_OFF if left else ()))
     assert [error for error in errors if not error.startswith(expected)] == []

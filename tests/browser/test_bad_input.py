@@ -33,6 +33,23 @@ def test_bad_text_is_named_and_kept(page: Page, query: str, passages: str, messa
     assert box(page, "passages").input_value() == passages
 
 
+def test_what_was_typed_outlives_a_reload(page: Page, context: BrowserContext, shared_app: AppProcess) -> None:
+    box(page, "query").fill("typed before")
+    box(page, "passages").fill("one\ntwo")
+    page.reload()
+    expect(box(page, "query")).to_have_value("typed before")
+    page.locator("#rerank").click()
+    expect(page.locator(".result")).to_have_count(2)
+    # Another tab of the browser begins with nothing, and takes nothing from the first.
+    other = open_page(context, shared_app)
+    assert [box(other, name).input_value() for name in ("query", "passages")] == ["", ""]
+    other.close()
+    box(page, "query").fill("")
+    page.reload()
+    expect(box(page, "passages")).to_have_value("one\ntwo")
+    assert box(page, "query").input_value() == ""
+
+
 def test_every_script_and_direction_is_shown_as_text(page: Page) -> None:
     lines = [
         "<script>alert(1)</script>",

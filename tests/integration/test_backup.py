@@ -44,7 +44,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")  # which the stand-in does not speak
     # On a machine that is busy with other tests the process that asks takes seconds to start.
-    monkeypatch.setattr(backups, "ANSWER_SECONDS", 15)
+    monkeypatch.setattr(backups, "ANSWER_SECONDS", 60)
+    monkeypatch.setattr(backups, "LAST_UPLOAD_SECONDS", 120)
     with serve({}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         yield server
@@ -403,7 +404,10 @@ def test_without_a_token_it_says_so(hub: HubServer, tmp_path: Path, monkeypatch:
     assert hub.datasets == {}
 
 
-def test_stopping_does_not_wait_long_for_a_hub_that_is_silent(hub: HubServer, tmp_path: Path) -> None:
+def test_stopping_does_not_wait_long_for_a_hub_that_is_silent(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "LAST_UPLOAD_SECONDS", LAST_UPLOAD_SECONDS)
     with running(tmp_path / "one") as machine:
         hub.behaviour = "silent"
         machine.store.save([BRIDGE])
