@@ -118,7 +118,8 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         assert "The app was stopped while this run was under way" in failed["error"]
         assert app.client.get("/health").json()["model"]["version"] == run["model_version"]
         # It does not stand in the way of the next one.
-        assert ended(app.client, start(app.client, epochs=1, promote="never"))["status"] == "succeeded"
+        next_id = start(app.client, recipe="classic", epochs=1, promote="never")
+        assert ended(app.client, next_id)["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(
