@@ -6,54 +6,30 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 
 from errors import Conflict, WorkbenchError
 from page.choices import offer
-from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
-from page.render import duration, render
+from page.render import render
 from reranker.assumed import with_assumed
-from reranker.dataset import (
-    MIN_QUERIES_TO_MEASURE,
-    MIN_QUERIES_TO_SPLIT,
-    TrainingSets,
-    count_labels,
-    only_relevant_known,
-)
+from reranker.dataset import TrainingSets, only_relevant_known
 from reranker.follow import Curves
 from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from reranker.results import models_in_mean
+from reranker.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
 from services import Services
 from settings import Settings
-from storage.records import TrainingRun
 
 ACTIVE = "the active model"
 LATEST = "the latest run"
-METRICS = ("ndcg@10", "mrr@10", "map", "accuracy", "auc")
-METRIC_NAMES = ("nDCG@10", "MRR@10", "MAP", "Accuracy", "AUC")
-# The sets that a run is measured on, by what stands before the names of their figures.
-MEASURED_ON = {
-    "": "Held-out queries",
-    "cross_": "Cross-checked queries",
-    "test_": "Test queries",
-    "general_": "General set",
-}
 PROMOTE_CHOICES = [
     ("If it is better or as good, on queries it has not seen", "auto"),
     ("Always, when it is done", "always"),
     ("No, only keep it", "never"),
 ]
-PURPOSES = {
-    "train": "learned from, and cross-checked by the default recipe",
-    "dev": "held back: decides whether the new model is better",
-    "test": "held back: decides nothing",
-}
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
-# A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
-FEW_STEPS = 16
 OWN_LOSS = "the recipe's own"
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -94,7 +70,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
                 )
                 learning_rate = gr.Textbox(
-                    f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=90, elem_id="learning-rate"
+                    f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=120, elem_id="learning-rate"
                 )
                 seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
                 patience = gr.Number(
@@ -162,7 +138,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         latest = services.jobs.current() or next(iter(services.model_store.runs(limit=1)), None)
         run = latest if picked == LATEST else services.model_store.run(picked)
         under_way = latest is not None and latest.under_way
-        state = _fingerprint(run, under_way)
+        state = fingerprint(run, under_way)
         if state == shown:
             return (gr.skip(),) * len(run_outputs)
         curves = services.jobs.curves(run.id) if run else Curves()
@@ -172,15 +148,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         return (
             state,
             render_run(run),
-            _points(curves.loss, "loss"),
-            _points(curves.dev, "nDCG@10"),
+            points(curves.loss, "loss"),
+            points(curves.dev, "nDCG@10"),
             gr.update(value=render("curves_note.html", models=models), visible=models > 1 and len(curves.loss) > 1),
             services.jobs.log_tail(run.id) if run else "",
-            gr.update(visible=under_way, value="Stop it at once" if _is_stopping(latest) else "Cancel the run"),
+            gr.update(visible=under_way, value="Stop it at once" if is_stopping(latest) else "Cancel the run"),
             gr.update(visible=can_resume, interactive=can_resume),
             gr.update(interactive=not under_way),
             gr.Timer(active=under_way),
-            gr.update(choices=[LATEST, *((_run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
+            gr.update(choices=[LATEST, *((run_name(run), run.id) for run in runs[1:])], visible=len(runs) > 1),
         )
 
     def open_tab(base: str, assume: bool) -> tuple:
@@ -189,10 +165,11 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
-        return _describe(as_trained_on(sets, assume and one_sided)), offer([ACTIVE, *versions], base, ACTIVE), assuming
+        shown = as_trained_on(sets, assume and one_sided)
+        return render_sets(shown), offer([ACTIVE, *versions], base, ACTIVE), assuming
 
     def describe_sets(assume: bool) -> str:
-        return _describe(as_trained_on(services.jobs.sets(), assume))
+        return render_sets(as_trained_on(services.jobs.sets(), assume))
 
     def as_trained_on(sets: TrainingSets, assume: bool) -> TrainingSets:
         """These sets with what a run is to take as not relevant, where it is asked to."""
@@ -271,7 +248,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         if run is None:
             raise Conflict("The run has ended already.")
         services.jobs.cancel(run.id)
-        if _is_stopping(run):
+        if is_stopping(run):
             gr.Info("The run is stopped at once, and keeps nothing.")
         else:
             gr.Info("The run is being stopped. The best that it has so far is kept; press again to stop it at once.")
@@ -310,70 +287,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     return connect, shown
 
 
-def _describe(sets: TrainingSets) -> str:
-    rows = [
-        {"name": name, "purpose": purpose, **count_labels(getattr(sets, name))} for name, purpose in PURPOSES.items()
-    ]
-    if sets.measurable():
-        measuring = (
-            "The new model is measured beside the active one on queries that neither was trained on here. The default "
-            "recipe also trains models that some of the queries are kept from, and measures those on them."
-        )
-    elif sets.measurable_by_folds():
-        measuring = (
-            f"Too few queries are held back to measure on. That begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and "
-            f"{MIN_QUERIES_TO_MEASURE} held back ones need both relevant and not relevant passages. The default "
-            "recipe trains models that some of the other queries are kept from, and measures those on them; "
-            "the classic recipe cannot say yet whether the new model is better."
-        )
-    else:
-        measuring = (
-            f"Nothing can be measured yet: at least {MIN_QUERIES_TO_MEASURE} labelled queries need both relevant and "
-            "not relevant passages. Until then a run cannot say whether the new model is better, and does not put it "
-            "in place by itself: look for yourself, and promote it on the Models tab or choose Always."
-        )
-    return render(
-        "sets.html",
-        rows=rows,
-        problem=sets.why_not_trainable(),
-        measuring=measuring,
-        left_out=len(sets.left_out),
-        shared=sets.shared,
-        assumed=sum(pair.assumed for name in PURPOSES for pair in getattr(sets, name)),
-    )
-
-
-def render_run(run: TrainingRun | None) -> str:
-    """A run with its figures, before and after, on each set that was measured."""
-    rows = []
-    for prefix, name in MEASURED_ON.items():
-        for who, words in (("champion", "before"), ("challenger", "new model")):
-            figures = run.metrics.get(who, {}) if run else {}
-            if f"{prefix}{METRICS[0]}" in figures:
-                queries = int(figures.get(f"{prefix}queries", 0))
-                cells = [_cell(figures, f"{prefix}{metric}") for metric in METRICS if f"{prefix}{metric}" in figures]
-                rows.append({"set": f"{name} ({queries})", "who": words, "cells": cells})
-    return render("run.html", run=run, left=duration(run.seconds_left) if run else "", rows=rows, names=METRIC_NAMES)
-
-
-def _cell(figures: dict[str, float], name: str) -> dict[str, float | None]:
-    return {"value": figures[name], "low": figures.get(f"{name}_low"), "high": figures.get(f"{name}_high")}
-
-
-def _run_name(run: TrainingRun) -> str:
-    when = run.created_at[:16].replace("T", " ")
-    return f"{when} UTC, {run.status}{f', {run.model_version}' if run.model_version else ''}"
-
-
-def _fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
-    """What a run looks like on the page; while it is the same, nothing is drawn anew. Its id comes first."""
-    if run is None:
-        return ("none",)
-    left = duration(run.seconds_left)
-    stopping = _is_stopping(run)
-    return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way, stopping)
-
-
 def _start_words(settings: Settings) -> str:
     """What the button that starts a run says: whoever presses it is to know where it costs money."""
     on_hub = settings.train_launcher == "hf_job"
@@ -384,24 +297,6 @@ def _plot(y: str, title: str, name: str) -> gr.LinePlot:
     return gr.LinePlot(
         x="step", y=y, title=title, height=220, min_width=240, visible=False, elem_id=name, show_label=False
     )
-
-
-def _points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
-    """What a plot is to show; a single point is no curve."""
-    if len(curve) < 2:
-        return gr.update(visible=HIDDEN)
-    frame = pd.DataFrame(curve, columns=["step", y])
-    first, last = curve[0][0], curve[-1][0]
-    few = last - first < FEW_STEPS
-    if few:
-        # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
-        frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
-    return gr.update(value=frame, sort="x" if few else None, visible=True)
-
-
-def _is_stopping(run: TrainingRun | None) -> bool:
-    """Whether a run that is under way was cancelled."""
-    return run is not None and run.under_way and run.outcome is not None
 
 
 def _number(text: str) -> float | str:

@@ -1,13 +1,14 @@
-"""What the Train tab says of a run."""
+"""What the Train tab shows of a run."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import pytest
 
 from reranker.recipe import TrainingConfig
-from reranker.train_tab import _points, render_run
+from reranker.training_view import points, render_run
 from storage.records import TrainingRun
 
 ALWAYS_THERE = ("recipe", "base", "epochs", "learning_rate", "batch_size", "seed", "promote")
@@ -34,16 +35,25 @@ def test_without_a_run_it_says_how_to_start_one() -> None:
 
 def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
     for curve in ([], [(1, 0.5)]):
-        shown = _points(curve, "loss")
+        shown = points(curve, "loss")
         assert shown["visible"] == "hidden"
         assert "value" not in shown
 
 
 def test_the_steps_of_a_short_run_are_names_in_their_order_and_those_of_a_long_one_numbers() -> None:
-    short = _points([(step, 1 / step) for step in range(1, 12)], "loss")
+    short = points([(step, 1 / step) for step in range(1, 12)], "loss")
     steps = list(short["value"]["step"])
     assert (steps[0], steps[-1]) == (" 1", "11")
     assert sorted(steps) == steps and short["sort"] == "x"
-    long = _points([(step, 1 / step) for step in range(1, 200)], "loss")
+    long = points([(step, 1 / step) for step in range(1, 200)], "loss")
     assert list(long["value"]["step"])[:2] == [1, 2]
     assert long["sort"] is None
+
+
+def test_the_figures_of_the_active_and_the_new_model_stand_side_by_side() -> None:
+    run = TrainingRun("1", "succeeded", asdict(TrainingConfig.of()), "2026-01-01")
+    before = {"ndcg@10": 0.5, "ndcg@10_low": 0.25, "ndcg@10_high": 1.0, "auc": 0.75, "queries": 7}
+    run.metrics.update(champion=before | {"general_ndcg@10": 0.8, "general_queries": 24}, challenger={"ndcg@10": 0.625})
+    shown = " ".join(re.sub(r"<[^>]+>", " ", render_run(run)).split())
+    assert "Measured on Held-out queries (7) General set (24) nDCG@10 0.500 → 0.625 .25–1.00 0.800 MRR@10 – –" in shown
+    assert "AUC 0.750 –" in shown

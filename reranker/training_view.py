@@ -1,0 +1,121 @@
+"""What the Train tab shows of the labels there are to learn from, and of a run: as HTML, and as points of a plot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from page.hidden import HIDDEN
+from page.render import duration, render
+from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from storage.records import TrainingRun
+
+METRICS = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
+# The sets that a run is measured on, by what stands before the names of their figures.
+MEASURED_ON = {
+    "": "Held-out queries",
+    "cross_": "Cross-checked queries",
+    "test_": "Test queries",
+    "general_": "General set",
+}
+PURPOSES = {
+    "train": "learned from, and cross-checked by the default recipe",
+    "dev": "held back: decides whether the new model is better",
+    "test": "held back: decides nothing",
+}
+# A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
+FEW_STEPS = 16
+
+
+def render_sets(sets: TrainingSets) -> str:
+    """The sets with what each is for, and what can be measured with them."""
+    rows = [
+        {"name": name, "purpose": purpose, **count_labels(getattr(sets, name))} for name, purpose in PURPOSES.items()
+    ]
+    if sets.measurable():
+        measuring = (
+            "The new model is measured beside the active one on queries that neither was trained on here. The default "
+            "recipe also trains models that some of the queries are kept from, and measures those on them."
+        )
+    elif sets.measurable_by_folds():
+        measuring = (
+            f"Too few queries are held back to measure on. That begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and "
+            f"{MIN_QUERIES_TO_MEASURE} held back ones need both relevant and not relevant passages. The default "
+            "recipe trains models that some of the other queries are kept from, and measures those on them; "
+            "the classic recipe cannot say yet whether the new model is better."
+        )
+    else:
+        measuring = (
+            f"Nothing can be measured yet: at least {MIN_QUERIES_TO_MEASURE} labelled queries need both relevant and "
+            "not relevant passages. Until then a run cannot say whether the new model is better, and does not put it "
+            "in place by itself: look for yourself, and promote it on the Models tab or choose Always."
+        )
+    return render(
+        "sets.html",
+        rows=rows,
+        problem=sets.why_not_trainable(),
+        measuring=measuring,
+        left_out=len(sets.left_out),
+        shared=sets.shared,
+        assumed=sum(pair.assumed for name in PURPOSES for pair in getattr(sets, name)),
+    )
+
+
+def render_run(run: TrainingRun | None) -> str:
+    """A run, with the figures of the active model and of the new one beside them on each set that was measured."""
+    metrics = run.metrics if run else {}
+    before, after = metrics.get("champion", {}), metrics.get("challenger", {})
+    measured = [prefix for prefix in MEASURED_ON if f"{prefix}ndcg@10" in before | after]
+    sets = [f"{MEASURED_ON[prefix]} ({(before | after).get(f'{prefix}queries', 0):.0f})" for prefix in measured]
+    rows = {
+        words: [
+            [_figure(figures, prefix + metric) for figures in (before, after) if prefix + metric in figures]
+            for prefix in measured
+        ]
+        for metric, words in METRICS.items()
+    }
+    return render("run.html", run=run, left=duration(run.seconds_left) if run else "", sets=sets, rows=rows)
+
+
+def _figure(figures: dict[str, float], name: str) -> dict[str, str]:
+    """A figure and its interval, as text."""
+    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    interval = "" if low is None or high is None else f"{low:.2f}–{high:.2f}"
+    return {"value": f"{figures[name]:.3f}", "interval": interval.replace("0.", ".")}
+
+
+def run_name(run: TrainingRun) -> str:
+    """What a run is called in a list of runs."""
+    when = run.created_at[:16].replace("T", " ")
+    return f"{when} UTC, {run.status}{f', {run.model_version}' if run.model_version else ''}"
+
+
+def fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
+    """What a run looks like on the page; while it is the same, nothing is drawn anew. Its id comes first."""
+    if run is None:
+        return ("none",)
+    left = duration(run.seconds_left)
+    stopping = is_stopping(run)
+    return (run.id, run.status, run.phase, run.progress, run.step, left, run.promoted, run.note, under_way, stopping)
+
+
+def points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
+    """What a plot is to show; a single point is no curve."""
+    if len(curve) < 2:
+        return gr.update(visible=HIDDEN)
+    frame = pd.DataFrame(curve, columns=["step", y])
+    first, last = curve[0][0], curve[-1][0]
+    few = last - first < FEW_STEPS
+    if few:
+        # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
+        frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
+    return gr.update(value=frame, sort="x" if few else None, visible=True)
+
+
+def is_stopping(run: TrainingRun | None) -> bool:
+    """Whether a run that is under way was cancelled."""
+    return run is not None and run.under_way and run.outcome is not None
+
+
