@@ -46,7 +46,8 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         return gr.update(visible=False), read(), gr.update(visible=True)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    edit.click(open_editor, token, [editor, box, edit], **quiet)
+    opened = edit.click(open_editor, token, [editor, box, edit], **quiet)
+    opened.success(None, box, box, js="(saved) => workbench.guidelines(saved)", **quiet)
     save.click(keep, [box, annotator, token], [editor, shown, edit], **quiet)
     cancel.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, [editor, edit], **quiet)
     return lambda opened: opened(read, None, shown, **quiet)
