@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def table_rows(text: str, name: str, wanted: Sequence[Sequence[str]]) -> Iterato
     if "\n" not in text:
         text = text.replace("\r", "\n")
     delimiter = "\t" if name.lower().endswith(".tsv") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    with telling_the_line(reader, name):
         reader.fieldnames = [(column or "").strip().lower() for column in reader.fieldnames or []]
         for names in wanted:
             if not set(names) & set(reader.fieldnames):
@@ -73,6 +74,29 @@ def table_rows(text: str, name: str, wanted: Sequence[Sequence[str]]) -> Iterato
                     "Rename one in its first line."
                 )
         for row in reader:
+            check_cells(row)
             yield reader.line_num, row
+
+
+def check_cells(row: dict[Any, Any]) -> None:
+    """Raise InvalidInput where a row of a table has cells that belong to no column: what was meant is not known."""
+    if any(cell.strip() for cell in row.get(None) or []):
+        raise InvalidInput(
+            "There are more cells than the first line names columns. Put text that holds the separator into quotes."
+        )
+
+
+@contextmanager
+def telling_the_line(reader: csv.DictReader, name: str) -> Iterator[None]:
+    """Turn what is wrong with a row of a table into InvalidInput that says where it is, and what to change."""
+    try:
+        yield
     except csv.Error as error:
-        raise InvalidInput(f"Line {reader.line_num} of {name} cannot be read: {error}.") from error
+        raise InvalidInput(
+            f"Line {reader.line_num + 1} of {name} cannot be read: {error}. A cell that begins with a quote has to end "
+            'with one, and quotes within it are doubled: "so ""quoted"" here".'
+        ) from error
+    except InvalidInput as error:
+        if reader.line_num < 2:
+            raise
+        raise InvalidInput(f"Line {reader.line_num} of {name}: {error}") from error

@@ -14,7 +14,8 @@ MAX_NAME_CHARACTERS = 100
 # Characters that no text holds on purpose, and that files of another kind are full of.
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Scripts that put no spaces between words are taken by the character.
-_WORDS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\W_]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
+_WORDS = re.compile(rf"{_UNSPACED.pattern}|[^\W_]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -23,14 +24,22 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(text.casefold())
 
 
+def spaced(text: str) -> str:
+    """The text with spaces around each character of the scripts that put none between words."""
+    return _UNSPACED.sub(r" \g<0> ", text)
+
+
 def counted(count: int, noun: str) -> str:
     """A number of things as people say it, with the noun in the singular: "1 pair", "1,200 pairs", "3 queries"."""
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
 
 
-def check_text(text: str, what: str) -> str:
-    """Return `text` if it can be scored and stored; `what` names it in the message ("The query", "Passage 3").
+def check_text(
+    text: str, what: str, too_long: str = "The model reads only the first few thousand: cut the text into passages."
+) -> str:
+    """Return `text` if it can be scored and stored; `what` names it in the message ("The query", "Passage 3"), and
+    `too_long` says what to do with one that is too long.
 
     Raises InvalidInput for text that is empty, blank or not text, TooLarge past MAX_CHARACTERS.
     """
@@ -44,9 +53,14 @@ def check_text(text: str, what: str) -> str:
     if len(text) > MAX_CHARACTERS:
         raise TooLarge(
             f"{what} has {len(text):,} characters; at most {MAX_CHARACTERS:,} can be taken. "
-            "The model reads only the first few thousand: cut the text into passages."
+            f"{too_long}"
         )
     return text
+
+
+def check_note(note: str, what: str = "The note") -> str:
+    """Return a note, or another text that no model reads, if it can be stored. Raises as `check_text`."""
+    return check_text(note, what, "Shorten it.")
 
 
 def check_passages(passages: list[str]) -> list[str]:

@@ -186,7 +186,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         if not annotator.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
         label = int(event.label)
-        services.labeling.judge([Judgment(task.query, task.passage, label, annotator, note=task.note)])
+        services.labeling.judge([Judgment(task.query, task.passage, label, annotator)])
         return replace(view, done="")
 
     def delete_all(view: View, who: str) -> Iterator[View]:

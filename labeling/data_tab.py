@@ -29,7 +29,7 @@ from labeling.importing import (
 from labeling.reading import IMPORT_TYPES, preview
 from labeling.trec import read_trec
 from page.downloads import Download, written
-from page.notices import SECONDS_TO_READ, check_may_change, shown_to_people
+from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_people
 from page.render import render
 from services import Services
 from storage.staging import Staging
@@ -213,7 +213,7 @@ class ImportForm:
         # Not raised: the report of the file before has to go.
         if before:
             before.remove()
-        gr.Warning(str(error), duration=SECONDS_TO_READ)
+        gr.Warning(as_text(error), duration=SECONDS_TO_READ)
         return None, "", gr.update(interactive=False)
 
     def run(

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from errors import InvalidInput, WorkbenchError
-from files import parse_json
+from files import check_cells, parse_json
 from labeling import reading
 from storage.records import Candidate, Judgment, StagedCounts
 from storage.staging import Staging
-from texts import MAX_NAME_CHARACTERS, check_name, check_text
+from texts import MAX_NAME_CHARACTERS, check_name, check_note, check_text
 
 # What a column may be called; the first name is the one that messages use.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -178,6 +178,7 @@ def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> 
     """
     if not isinstance(row, dict):
         raise InvalidInput("This is not an object with a query and a passage.")
+    check_cells(row)
     row = reading.lower_names(row)
     mapping = mapping or guess_columns(name for name, value in row.items() if value is not None)
 
@@ -187,7 +188,7 @@ def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> 
     query = check_text(_text(value("query"), "query"), "The query")
     source = check_name(str(value("source") or source), "The source")
     who = check_name(str(value("annotator") or annotator))
-    note = check_text(str(value("note")), "The note") if value("note") else None
+    note = check_note(str(value("note"))) if value("note") else None
     told = [(text, 1) for text in _texts(value("positive"))] + [(text, 0) for text in _texts(value("negative"))]
     found: list[Candidate | Judgment] = [
         Judgment(query, check_text(text, "A passage"), label, who, note=note, source=source) for text, label in told

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InvalidInput, TooLarge, first_line
-from files import parse_json
+from files import parse_json, telling_the_line
 
 IMPORT_TYPES = (".csv", ".tsv", ".jsonl", ".parquet")
 MAX_IMPORT_BYTES = 2_000_000_000
@@ -109,13 +109,11 @@ def _json_lines(path: Path, size: int) -> Iterator[tuple[int, str, float]]:
 def _table_rows(path: Path, size: int) -> Iterator[tuple[int, dict[str, Any], float]]:
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**32 else 2**31 - 1)
     with path.open(encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        try:
+        reader = csv.DictReader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        with telling_the_line(reader, path.name):
             reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or []]
             for row in reader:
                 yield reader.line_num, row, opened.buffer.tell() / size
-        except csv.Error as error:
-            raise InvalidInput(f"Line {reader.line_num} of {path.name} cannot be read: {error}.") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:

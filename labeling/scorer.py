@@ -41,6 +41,7 @@ class Scorer:
         self.idle_seconds = idle_seconds
         self._versions: tuple[str, ...] = ()
         self._after = 0
+        self._numbers: object = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -77,6 +78,9 @@ class Scorer:
         version, score = champion
         if not self._versions or self._versions[0] != version:
             self._begin(version)
+        if (numbers := self.store.numbers_given_anew()) != self._numbers:
+            # What came since may be among those that were looked at; what has a score is passed over quickly.
+            self._numbers, self._after = numbers, 0
         rows, after = self.store.not_scored(version, self._after, LOOK)
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]

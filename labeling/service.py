@@ -12,7 +12,7 @@ from storage.label_store import LabelStore
 from storage.records import AddedCandidates, Candidate, Judged, Judgment, Progress, ScoredPair, SkipReason, Task
 from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
-from texts import check_name, check_text
+from texts import check_name, check_note, check_text
 
 # Pairs of one query that are shown at once.
 MAX_AT_ONCE = 100
@@ -128,7 +128,7 @@ class LabelingService:
     ) -> None:
         """Put a pair aside: for good ("cannot_tell") or to the end of the queue ("later")."""
         if note:
-            check_text(note, "The note")
+            check_note(note)
         self.store.skip(*task.key, check_name(annotator), reason, seconds, note, press)
 
     def toggle_flag(self, task: Task, annotator: str, press: str | None = None) -> bool:
@@ -196,19 +196,20 @@ class LabelingService:
             raise InvalidInput(f"The decision is {label!r}; it has to be 1 (relevant) or 0 (not relevant).")
         decided_by = check_name(decided_by, "Your name")
         if note:
-            check_text(note, "The note")
+            check_note(note)
         self.task(query_id, passage_id, decided_by)
         self.review.decide(query_id, passage_id, label, decided_by, note or None)
 
     def write_guidelines(self, text: str, written_by: str) -> None:
         """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""
         if text.strip():
-            check_text(text, "The guidelines")
+            check_note(text, "The guidelines")
         self.store.write_guidelines(text, check_name(written_by, "Your name"))
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""
-        return self.store.progress(annotator)
+        progress = self.store.progress(annotator)
+        return replace(progress, mine_left=None) if self.queue.store.quota else progress
 
 
 def _checked_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -229,7 +230,7 @@ def _check_judgment(judgment: Judgment, place: int) -> Judgment:
     check_text(judgment.query, f"The query of label {place}")
     check_text(judgment.passage, f"The passage of label {place}")
     if judgment.note:
-        check_text(judgment.note, f"The note of label {place}")
+        check_note(judgment.note, f"The note of label {place}")
     if judgment.label not in (0, 1):
         raise InvalidInput(f"Label {place} is {judgment.label!r}; it has to be 1 (relevant) or 0 (not relevant).")
     return replace(judgment, annotator=check_name(judgment.annotator, f"The annotator of label {place}"))

@@ -6,10 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
+from errors import InvalidInput
 from labeling.agreement import agreement
 from page.notices import check_may_change, shown_to_people
 from reranker.recipe import TrainingConfig
+from server import errors, schemas
+from server.api import API, version_body
 from server.archive import push_to_hub
 from services import Services
 from storage.records import Judgment
@@ -20,10 +25,12 @@ def add_client_api(services: Services) -> None:
     """Add the named endpoints to the Blocks that is being built."""
 
     @shown_to_people
-    def rerank(query: str, documents: list[str], model: str | None = None) -> list[dict[str, Any]]:
+    def rerank(query: str, documents: list[str | dict[str, str]], model: str | None = None) -> list[dict[str, Any]]:
         """Rank documents for a query, best first."""
+        body = _checked(schemas.RerankRequest, query=query, documents=documents, model=model)
+        texts = [item if isinstance(item, str) else item.text for item in body.documents]
         reranker = services.registry.get(model).reranker
-        ranked = reranker.rank(check_text(query, "The query"), check_passages(documents))
+        ranked = reranker.rank(check_text(query, "The query"), check_passages(texts))
         return [
             {"index": passage.index, "relevance_score": passage.probability, "score": passage.score}
             for passage in ranked
@@ -31,20 +38,23 @@ def add_client_api(services: Services) -> None:
 
     @shown_to_people
     def label(
-        query: str, passage: str, label: int, annotator: str, request: gr.Request, token: str = ""
+        query: str, passage: str, label: int, request: gr.Request, annotator: str | None = None, token: str = ""
     ) -> dict[str, int]:
         """Say of a pair whether it is relevant (1) or not (0)."""
         check_may_change(services, token, request, None)
-        saved, changed = services.labeling.judge([Judgment(query, passage, label, annotator)])
+        body = _checked(schemas.LabelBody, query=query, passage=passage, label=label, annotator=annotator)
+        judgment = Judgment(query, passage, body.label, API if annotator is None else annotator)
+        saved, changed = services.labeling.judge([judgment])
         return {"saved": saved, "changed": changed}
 
     @shown_to_people
     def next_task(
-        annotator: str, request: gr.Request, strategy: str | None = None, token: str = ""
+        request: gr.Request, annotator: str | None = None, strategy: str | None = None, token: str = ""
     ) -> dict[str, Any] | None:
         """The next pair for this annotator, or null when nothing is left."""
         check_may_change(services, token, request, None)
-        task = services.labeling.next_task(annotator, strategy)
+        _checked(schemas.TaskRequest, annotator=annotator, strategy=strategy)
+        task = services.labeling.next_task(API if annotator is None else annotator, strategy)
         return None if task is None else asdict(task)
 
     @shown_to_people
@@ -101,25 +111,27 @@ def add_client_api(services: Services) -> None:
 
     def models() -> list[dict[str, Any]]:
         """Every model version, newest first."""
-        return [asdict(version) for version in services.model_store.versions()]
+        return [version_body(services.registry, version).model_dump() for version in services.model_store.versions()]
 
     @shown_to_people
     def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make a version the active one."""
         check_may_change(services, token, request, None)
-        return asdict(services.registry.promote(version, "asked for by gradio's client"))
+        promoted = services.registry.promote(version, "asked for by gradio's client")
+        return version_body(services.registry, promoted).model_dump()
 
     @shown_to_people
     def rollback(request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make the version before the active one active again."""
         check_may_change(services, token, request, None)
-        return asdict(services.registry.roll_back("asked for by gradio's client"))
+        active = services.registry.roll_back("asked for by gradio's client")
+        return version_body(services.registry, active).model_dump()
 
     @shown_to_people
     def delete_model(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Delete a version."""
         check_may_change(services, token, request, None)
-        return asdict(services.registry.delete(version))
+        return version_body(services.registry, services.registry.delete(version)).model_dump()
 
     @shown_to_people
     def make_again(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
@@ -151,3 +163,12 @@ def add_client_api(services: Services) -> None:
         ("push", push),
     ):
         gr.api(function, api_name=name)
+
+
+def _checked(schema: type[schemas.Body], **values: Any) -> Any:
+    """The values as the HTTP interface would read them. Raises InvalidInput."""
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        raise InvalidInput(errors.describe(RequestValidationError(problems))) from error

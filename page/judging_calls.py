@@ -12,14 +12,15 @@ of another site cannot send them: a browser asks before it sends JSON elsewhere,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from errors import InvalidInput
+from errors import InvalidInput, NotFound
 from labeling.list_tab import LATEST, figures_html, mine_html, query_html
 from page.render import render
+from server.schemas import utf8
 from services import Services
 from storage.records import Judgment, SkipReason, Task
 
@@ -28,7 +29,8 @@ MOST_SECONDS = 24 * 3600.0
 LABELS = {"relevant": 1, "not-relevant": 0}
 SKIPS: dict[str, SkipReason] = {"cannot-tell": "cannot_tell", "later": "later"}
 
-Key = tuple[str, str]
+Id = Annotated[str, AfterValidator(utf8)]
+Key = tuple[Id, Id]
 State = Literal["relevant", "not-relevant", "cannot-tell", "later"]
 
 
@@ -50,8 +52,8 @@ class Said(BaseModel):
     state: State | None = None
     note: str | None = None
     seconds: float | None = Field(None, ge=0)
-    event: int | None = None
-    query: str | None = None
+    event: int | None = Field(None, ge=0, lt=2**63)
+    query: Id | None = None
 
 
 class JudgingCalls:
@@ -72,7 +74,7 @@ class JudgingCalls:
     def judge(self, said: Said) -> dict[str, Any]:
         """Store what `state` says of the pair `key`."""
         task = self._task(said)
-        note = (said.note or "").strip() or None
+        note = said.note and said.note.strip()
         seconds = None if said.seconds is None else min(said.seconds, MOST_SECONDS)
         if said.state is None:
             raise InvalidInput("Say relevant, not relevant, can't tell or later.")
@@ -184,6 +186,11 @@ def add_judging_calls(app: FastAPI, services: Services) -> None:
     for call in (calls.judge, calls.flag, calls.rest, calls.undo, *asked):
         app.add_api_route(PATH + call.__name__, _by_name(call), methods=["POST"], include_in_schema=False)
     app.add_api_route(PATH + calls.team.__name__, calls.team, methods=["POST"], include_in_schema=False)
+    app.add_api_route(PATH + "{path:path}", _unknown, methods=["GET", "POST"], include_in_schema=False)
+
+
+def _unknown(path: str) -> None:
+    raise NotFound("There is no such call. Load the page anew: it may be older than the app.")
 
 
 def _by_name(call: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -37,8 +38,13 @@ def shown_to_people(handler: Callable) -> Callable:
     return wrapped
 
 
+def as_text(error: WorkbenchError) -> str:
+    """What an error says, for a notice, which shows HTML: the error may quote a file that somebody else wrote."""
+    return html.escape(str(error), quote=False)
+
+
 def _notice(error: WorkbenchError) -> gr.Error:
-    return gr.Error(str(error), title="That did not work", duration=SECONDS_TO_READ, print_exception=False)
+    return gr.Error(as_text(error), title="That did not work", duration=SECONDS_TO_READ, print_exception=False)
 
 
 def check_may_change(

@@ -1,6 +1,7 @@
 """python -m reranker.hub_download MODEL_ID: download a model and print where it is, or why it could not be had.
 
-Prints one line of JSON: {"path": DIRECTORY} or {"error": SENTENCE}. Only what a cross-encoder needs is fetched. Whoever
+Prints a line when it begins to ask the Hub, which on a slow machine is seconds after its start, and in the end one line
+of JSON: {"path": DIRECTORY} or {"error": SENTENCE}. Only what a cross-encoder needs is fetched. Whoever
 starts this process holds its standard input: when that is closed, on purpose or because its holder died, the process
 throws away what it has of unfinished files and ends. So it never outlives the app.
 """
@@ -35,6 +36,7 @@ def download(model_id: str) -> dict[str, str]:
         RepositoryNotFoundError,
     )
 
+    print("asking", flush=True)
     try:
         path = snapshot_download(model_id, allow_patterns=PATTERNS, ignore_patterns=IGNORED)
     except HFValidationError:

@@ -110,7 +110,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         names = [version.version for version in services.model_store.versions()]
         return [offer(names, version) for version in chosen]
 
-    def promote(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    # Not "promote": that is the name under which gradio's own client finds the call for programs.
+    def promote_chosen(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         return _and_show(_promote, token, event, request, profile)
 
     def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
@@ -201,7 +202,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}
-    table.promote(promote, token, outputs, **quiet).then(offer_versions, **fill)
+    table.promote(promote_chosen, token, outputs, **quiet).then(offer_versions, **fill)
     table.delete(delete, token, outputs, **quiet).then(offer_versions, **fill)
     table.again(again, token, outputs, **quiet)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")

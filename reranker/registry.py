@@ -166,7 +166,7 @@ class ModelRegistry:
         active = self.active()
         if name is None or name in (active.version.version, active.version.name):
             return active
-        version = self.store.version(name)
+        version = self._version_or_none(name) or self._newest_named(name)
         # Beside the active model, one other is kept in memory: the one that was asked for last.
         with self._other_lock:
             if self._other is None or self._other.version.version != version.version:
@@ -353,6 +353,11 @@ class ModelRegistry:
             return self.store.version(name)
         except NotFound:
             return None
+
+    def _newest_named(self, name: str) -> ModelVersion:
+        """The newest version of that name. Raises NotFound where there is none."""
+        named = (version for version in self.store.versions() if version.name == name)
+        return next(named, None) or self.store.version(name)
 
     def _register(self, found: FoundModel) -> ModelVersion:
         """Give a model that was not trained here its version, the same one each time the app starts."""

@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ STALL_SECONDS = 4.5
 STALL_BYTES = 50_000
 POLL_SECONDS = 0.1
 SECONDS_TO_TIDY = 0.3
+# How long the process of the download may take until it asks the Hub.
+SECONDS_TO_START = 60
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,9 @@ def _watch(child: subprocess.Popen, model_id: str, report: Callable[[str], None]
     The first wait counts from `asked_at`, but on a machine too slow for that the Hub still has most of it to answer.
     """
     at_start = seen = most = _downloaded_bytes(model_id)
+    asking = threading.Thread(target=child.stdout.readline, daemon=True)  # type: ignore[union-attr]
+    asking.start()
+    asking.join(SECONDS_TO_START)
     since = max(asked_at, time.monotonic() - STALL_SECONDS / 3)
     while child.poll() is None:
         time.sleep(POLL_SECONDS)

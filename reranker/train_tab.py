@@ -18,7 +18,7 @@ from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from reranker.results import models_in_mean
-from reranker.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
+from reranker.train_view_tab import fingerprint, is_stopping, points, render_run, render_sets, run_name
 from services import Services
 from settings import Settings
 

@@ -21,6 +21,7 @@ from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
 from reranker.model import RankedPassage
+from reranker.registry import ModelRegistry
 from server import errors, schemas
 from server.archive import push_to_hub, zip_directory
 from server.training_calls import add_training_calls
@@ -155,6 +156,8 @@ def _rank(
     services: Services, query: str, passages: list[str], model: str | None
 ) -> tuple[ModelVersion, list[RankedPassage]]:
     check_text(query, "The query")
+    if not passages:
+        raise InvalidInput("There are no passages to rank. Send at least one.")
     check_passages(passages)
     active = services.registry.get(model)
     return active.version, active.reranker.rank(query, passages)
@@ -255,28 +258,23 @@ def _named(name: str | None) -> str:
 
 
 def _note(note: str | None) -> str | None:
-    return note if note and note.strip() else None
+    return note if note is None or note.strip() else ""
 
 
 def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     registry, store = services.registry, services.model_store
 
-    def version_body(version: ModelVersion) -> schemas.VersionResponse:
-        active = registry.status().version
-        is_active = active is not None and active.version == version.version
-        return schemas.VersionResponse(**(asdict(version) | {"active": is_active}))
-
     @app.get("/v1/models", tags=["models"])
     def list_models() -> list[schemas.VersionResponse]:
         """Every model version, newest first."""
-        return [version_body(version) for version in store.versions()]
+        return [version_body(registry, version) for version in store.versions()]
 
     @app.post(
         "/v1/models/rollback", tags=["models"], dependencies=guard, responses=errors.responses(401, 403, 404, 409, 503)
     )
     def roll_back() -> schemas.VersionResponse:
         """Make the version before the active one active again."""
-        return version_body(registry.roll_back("asked for by HTTP"))
+        return version_body(registry, registry.roll_back("asked for by HTTP"))
 
     @app.post(
         "/v1/models/{version}/promote",
@@ -286,7 +284,7 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     )
     def promote(version: str) -> schemas.VersionResponse:
         """Make a version the active one. It is loaded and tried out first; no request fails meanwhile."""
-        return version_body(registry.promote(version, "asked for by HTTP"))
+        return version_body(registry, registry.promote(version, "asked for by HTTP"))
 
     @app.delete(
         "/v1/models/{version}",
@@ -298,7 +296,7 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
         """Delete a version: not the active one, nor the one that rolling back returns to."""
         if version == "rollback":  # the path of another call
             raise HTTPException(405, "/v1/models/rollback takes POST, not DELETE.", {"Allow": "POST"})
-        return version_body(registry.delete(version))
+        return version_body(registry, registry.delete(version))
 
     @app.post(
         "/v1/models/{version}/make-again",
@@ -367,6 +365,13 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
         return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
 
+def version_body(registry: ModelRegistry, version: ModelVersion) -> schemas.VersionResponse:
+    """What is said of a version, with whether it is the active one."""
+    active = registry.status().version
+    is_active = active is not None and active.version == version.version
+    return schemas.VersionResponse(**(asdict(version) | {"active": is_active}))
+
+
 def _add_unknown_calls(app: FastAPI) -> None:
     """Answer in the one error shape where the page, mounted behind these calls, would answer in another."""
     calls = list(app.routes)
@@ -381,5 +386,5 @@ def _add_unknown_calls(app: FastAPI) -> None:
             return errors.error_response(405, "method_not_allowed", message, {"Allow": ", ".join(sorted(allowed))})
         raise NotFound(f"There is no call {request.url.path}. /openapi.json lists those there are.")
 
-    for path in ("/v1/{path:path}", "/rerank", "/health"):
+    for path in ("/v1", "/v1/{path:path}", "/rerank", "/rerank/", "/health", "/health/"):
         app.add_api_route(path, unknown, methods=METHODS, include_in_schema=False)

@@ -147,6 +147,11 @@ class TaskResponse(BaseModel):
     passage: str
 
 
+class TaskRequest(Body):
+    annotator: Name | None = None
+    strategy: str | None = None
+
+
 class LabelBody(StrictBody):
     query: Text
     passage: Text

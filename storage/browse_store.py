@@ -23,6 +23,7 @@ from storage import database
 from storage.pairs import put_in, take_out
 from storage.records import FoundPair, PairEvent, Vote, now
 from storage.text_edits import Kind, edit_text
+from texts import spaced
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
 OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
@@ -44,6 +45,15 @@ SORTS: dict[Sort, str] = {
     "most judged first": "c.voices DESC, c.id DESC",
 }
 INDEXED_AT_ONCE = 5_000
+# What the index holds, and `progress`: the last candidate whose words are in it, by its number and its moment. One that
+# says otherwise of the store, or has another version, belongs to another store or app, and is made anew.
+INDEX_VERSION = 1
+INDEX = f"""
+    DROP TABLE IF EXISTS words; DROP TABLE IF EXISTS progress;
+    CREATE VIRTUAL TABLE words USING fts5 (query, passage, content='');
+    CREATE TABLE progress AS SELECT 0 AS done, '' AS moment;
+    PRAGMA user_version = {INDEX_VERSION};
+"""
 # So many are deleted, or put back, in one transaction: those who judge meanwhile wait for no more than that.
 DELETED_AT_ONCE = 200
 # Sources that are listed, at most: programs may name as many as they like.
@@ -74,6 +84,7 @@ HISTORY = f"""
 """
 
 _WORD = re.compile(r"\w+")
+# Held from before candidates go until they are out of the index, so that nothing is indexed between.
 _indexing = threading.Lock()
 
 
@@ -158,13 +169,16 @@ class BrowseStore:
             WHERE c.id > ? ORDER BY c.id LIMIT ?
         """
         with _indexing, closing(self._index()) as index, database.read(self.path) as db:
-            # An id that was deleted at the end is given out again.
-            last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-            done = min(index.execute("SELECT done FROM progress").fetchone()[0], last)
+            done, moment = index.execute("SELECT done, moment FROM progress").fetchone()
+            known = "SELECT 1 FROM candidates WHERE id = ? AND created_at = ?"
+            if done and db.conn.execute(known, (done, moment)).fetchone() is None:
+                index.executescript(INDEX)
+                done = 0
             rows = db.conn.execute(sql, (done, limit)).fetchall()
             with index:
-                index.executemany("INSERT INTO words (rowid, query, passage) VALUES (?, ?, ?)", rows)
-                index.execute("UPDATE progress SET done = ?", [rows[-1][0] if rows else done])
+                insert = "INSERT INTO words (rowid, query, passage) VALUES (?, ?, ?)"
+                index.executemany(insert, [(number, spaced(query), spaced(passage)) for number, query, passage in rows])
+                _note_down(index, db, rows[-1][0] if rows else done)
         return len(rows)
 
     def not_indexed(self) -> int:
@@ -198,10 +212,11 @@ class BrowseStore:
             SELECT c.id, q.text, p.text FROM candidates c
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id WHERE c.{kind}_id = ?
         """
-        with database.read(self.path) as db:
-            pairs = db.conn.execute(former, [old_id]).fetchall()
-        edited = edit_text(self.path, kind, old_id, text, edited_by, keep_labels)
-        self._forget(pairs, edited.last_untouched)
+        with _indexing:
+            with database.read(self.path) as db:
+                pairs = db.conn.execute(former, [old_id]).fetchall()
+            edited = edit_text(self.path, kind, old_id, text, edited_by, keep_labels)
+            self._forget(pairs, edited.last_untouched)
         return edited.pairs
 
     # Deleting
@@ -243,13 +258,14 @@ class BrowseStore:
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
             WHERE c.id IN (SELECT value FROM json_each(:ids)) AND c.created_at <= :newest
         """
-        with database.write(self.path) as db:
-            there = db.conn.execute(sql, {"ids": ids, "newest": newest}).fetchall()
-            if there:
-                kept = take_out(db, [row[3:] for row in there])
-                db["deletions"].insert({"deleted_by": deleted_by, "rows": json.dumps(kept), "created_at": step})
-            last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-        self._forget([row[:3] for row in there], last)
+        with _indexing:
+            with database.write(self.path) as db:
+                there = db.conn.execute(sql, {"ids": ids, "newest": newest}).fetchall()
+                if there:
+                    kept = take_out(db, [row[3:] for row in there])
+                    db["deletions"].insert({"deleted_by": deleted_by, "rows": json.dumps(kept), "created_at": step})
+                last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
+            self._forget([row[:3] for row in there], last)
         return len(there)
 
     def restore(self, step: str) -> Iterator[int]:
@@ -291,20 +307,18 @@ class BrowseStore:
     def _index(self) -> sqlite3.Connection:
         index = sqlite3.connect(self.index_path, timeout=database.BUSY_SECONDS)
         index.execute("PRAGMA synchronous=OFF")
-        index.execute("CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (query, passage, content='')")
-        index.execute("CREATE TABLE IF NOT EXISTS progress (id INTEGER PRIMARY KEY CHECK (id = 1), done INTEGER)")
-        index.execute("INSERT OR IGNORE INTO progress VALUES (1, 0)")
-        index.commit()
+        if index.execute("PRAGMA user_version").fetchone()[0] != INDEX_VERSION:
+            index.executescript(f"BEGIN IMMEDIATE; {INDEX} COMMIT")
         return index
 
     def _forget(self, pairs: Sequence[tuple[int, str, str]], last: int) -> None:
         """Take candidates (id, query, passage) that are gone out of the index, and go on indexing after the id `last`:
         an id that was deleted at the end is given out again."""
-        with _indexing, closing(self._index()) as index, index:
+        with closing(self._index()) as index, database.read(self.path) as db, index:
             done = index.execute("SELECT done FROM progress").fetchone()[0]
-            gone = [pair for pair in pairs if pair[0] <= done]
+            gone = [(number, spaced(query), spaced(passage)) for number, query, passage in pairs if number <= done]
             index.executemany("INSERT INTO words (words, rowid, query, passage) VALUES ('delete', ?, ?, ?)", gone)
-            index.execute("UPDATE progress SET done = min(done, ?)", [last])
+            _note_down(index, db, min(done, last))
 
     @contextmanager
     def _both(self) -> Iterator[Database]:
@@ -314,9 +328,15 @@ class BrowseStore:
             yield db
 
 
+def _note_down(index: sqlite3.Connection, db: Database, done: int) -> None:
+    """Keep which candidate up to this number is the last one, of which the words are in the index."""
+    last = "SELECT id, created_at FROM candidates WHERE id <= ? ORDER BY id DESC LIMIT 1"
+    index.execute("UPDATE progress SET done = ?, moment = ?", db.conn.execute(last, [done]).fetchone() or (0, ""))
+
+
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
     """The condition on candidates `c`, and the values in it."""
-    terms = [f'"{word}"' for word in _WORD.findall(search.words)]
+    terms = [f'"{spaced(word)}"' for word in _WORD.findall(search.words)]
     conditions = [FILTERS[search.kept]]
     if terms:
         conditions.append("c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)")

@@ -26,14 +26,17 @@ def judge(db: Database, judgment: Judgment, batch: str | None = None, press: str
     """Store one judgment with its event; returns whether it replaced a different label."""
     key = (text_id(judgment.query), text_id(judgment.passage), judgment.annotator)
     before = state(db, *key)
-    set_state(db, *key, label=judgment.label, skip=None, note=judgment.note)
+    note = judgment.note or None
+    if judgment.note is None and judgment.label == before["previous_label"]:
+        note = before["previous_note"]
+    set_state(db, *key, label=judgment.label, skip=None, note=note)
     record(
         db,
         *key,
         "label",
         before,
         label=judgment.label,
-        note=judgment.note,
+        note=note,
         seconds=judgment.seconds,
         model_version=judgment.model_version,
         score_visible=judgment.score_visible,

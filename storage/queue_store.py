@@ -70,7 +70,9 @@ STRETCH: dict[Order, str] = {
         "WHERE c.voices = :voices AND c.shuffle >= :start AND c.shuffle < :end"
     ),
     "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
-    "disputed": "candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices",
+    # Those that the annotator has a part in, or that were decided, may be more than a bounded look passes over.
+    "disputed": f"""candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices
+        AND {NEW_TO_ME} AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_THE_PAIR})""",
     "begun": "candidates c WHERE c.query_id = :query_id",
 }
 # All in one row: between two rows Python lets other threads go first, and there may be many of them.
@@ -246,14 +248,14 @@ class QueueStore:
     # Holding
 
     def held(self, annotator: str, strategy: str, beside: Iterable[tuple[str, str]] = ()) -> Task | None:
-        """The pair that this annotator holds already, so that whoever asks twice gets the same one.
+        """The pair that this annotator holds already, for as long anew, so that whoever asks twice gets the same one.
 
         Those in `beside` are left out: they are on the screen. What was drawn by another strategy goes back, since the
         annotator has chosen anew.
         """
         full = f"c.voices >= {WANTED}" if self.quota else "false"
         sql = f"""
-            SELECT h.query_id, h.passage_id, h.strategy NOT IN ('', :strategy) OR {full} AS is_outdated
+            SELECT h.query_id, h.passage_id, h.strategy, h.strategy NOT IN ('', :strategy) OR {full} AS is_outdated
             FROM leases h JOIN candidates c ON c.query_id = h.query_id AND c.passage_id = h.passage_id
             WHERE h.annotator = :annotator AND h.expires_at > :moment ORDER BY h.rowid
         """
@@ -261,14 +263,15 @@ class QueueStore:
         values = self._values(annotator) | {"strategy": strategy}
         with database.read(self.path) as db:
             rows = [row for row in db.conn.execute(sql, values) if (row[0], row[1]) not in kept]
-        outdated = [(query_id, passage_id) for query_id, passage_id, is_outdated in rows if is_outdated]
+        outdated = [(query_id, passage_id) for query_id, passage_id, _, is_outdated in rows if is_outdated]
         if outdated:
             with database.write(self.path, durable=False) as db:
                 for key in outdated:
                     let_go(db, *key, annotator)
-        for query_id, passage_id, is_outdated in rows:
-            if not is_outdated:
-                return self.task(query_id, passage_id, annotator)
+        for query_id, passage_id, asked, is_outdated in rows:
+            # With a quota another one may have got it since.
+            if not is_outdated and (task := self.hold(query_id, passage_id, annotator, asked, asked, True)):
+                return task
         return None
 
     def hold(

@@ -111,7 +111,10 @@ class Quota:
 
 @dataclass(frozen=True)
 class Judgment:
-    """One annotator's label (1 relevant, 0 not) of one pair, and the circumstances in which it was given."""
+    """One annotator's label (1 relevant, 0 not) of one pair, and the circumstances in which it was given.
+
+    Where it is the label that the annotator gave before, a `note` of None leaves the note of then; "" takes it away.
+    """
 
     query: str
     passage: str
@@ -276,13 +279,16 @@ class StagedCounts:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the judging has come. A pair is judged when at least one annotator has labelled it."""
+    """How far the judging has come. A pair is judged when at least one annotator has labelled it.
+
+    `mine_left` is None with a quota, where it depends on the others.
+    """
 
     candidates: int
     judged: int
     relevant: int
     mine: int
-    mine_left: int
+    mine_left: int | None
     annotators: int
 
 

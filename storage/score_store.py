@@ -45,6 +45,12 @@ class ScoreStore:
             rows = db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall()
             return rows, db.conn.execute(last, (after, limit)).fetchone()[0] or after
 
+    def numbers_given_anew(self) -> tuple[str | None, str | None]:
+        """Something else each time that candidates were taken out, whose numbers at the end are given out again."""
+        sql = "SELECT (SELECT max(created_at) FROM deletions), (SELECT max(created_at) FROM text_edits)"
+        with database.read(self.path) as db:
+            return db.conn.execute(sql).fetchone()
+
     def scored_pairs(self, version: str) -> Iterator[ScoredPair]:
         """Every pair that a version has scored, query by query, the best first."""
         sql = """

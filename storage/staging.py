@@ -31,6 +31,8 @@ DISTINCT = """
     CREATE TABLE votes AS SELECT max(rowid) AS id, query_id, passage_id, annotator, label, note
         FROM rows WHERE label IS NOT NULL GROUP BY query_id, passage_id, annotator;
 """
+# The same label again, without a note or with the same, is nothing new: its note and its day stay.
+SAID_AGAIN = "l.label = v.label AND (v.note IS NULL OR v.note IS l.note)"
 SAME_VOTE = "l.query_id = v.query_id AND l.passage_id = v.passage_id AND l.annotator = v.annotator"
 COUNT = f"""
     SELECT
@@ -62,7 +64,7 @@ TAKE_OVER = (
     ),
     (
         "labels",
-        """
+        f"""
         INSERT INTO main.label_events (query_id, passage_id, annotator, action, label, note, previous_label,
             previous_note, previous_skip, created_at)
         SELECT v.query_id, v.passage_id, v.annotator, 'label', v.label, v.note, l.label, l.note, s.reason, :moment
@@ -71,14 +73,16 @@ TAKE_OVER = (
             ON l.query_id = v.query_id AND l.passage_id = v.passage_id AND l.annotator = v.annotator
         LEFT JOIN main.skips s
             ON s.query_id = v.query_id AND s.passage_id = v.passage_id AND s.annotator = v.annotator
-        ORDER BY v.id
+        WHERE l.label IS NULL OR NOT ({SAID_AGAIN}) ORDER BY v.id
         """,
     ),
     (
         "labels",
-        """
+        f"""
         INSERT INTO main.labels (query_id, passage_id, annotator, label, note, updated_at)
-        SELECT query_id, passage_id, annotator, label, note, :moment FROM staged.votes WHERE true ORDER BY id
+        SELECT query_id, passage_id, annotator, label, note, :moment FROM staged.votes v WHERE NOT EXISTS (
+            SELECT 1 FROM main.labels l WHERE {SAME_VOTE} AND {SAID_AGAIN}
+        ) ORDER BY id
         ON CONFLICT DO UPDATE SET label = excluded.label, note = excluded.note, updated_at = excluded.updated_at
         """,
     ),

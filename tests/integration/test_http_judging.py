@@ -29,6 +29,15 @@ def test_the_pages_own_calls(app_process: AppProcess) -> None:
     assert "of <b>1</b> pairs judged" in client.post("/judging/team", json={}).raise_for_status().json()["progress"]
     assert_error(client.post("/judging/pairs", json={**said, "annotator": "  "}), 422, "invalid_input")
     assert_error(client.post("/judging/judge", json={**press, "state": "perhaps"}), 422, "invalid_input")
+    json_type = {"Content-Type": "application/json"}
+    for call, body in (
+        ("undo", '"event": 1180591620717411303424'), ("judge", '"key": ["\\ud800", "a"], "state": "relevant"'),
+        ("pairs", '"keys": [["\\ud800", "x"]]'), ("next_query", '"query": "\\ud800"'),
+    ):  # fmt: skip
+        answer = client.post(f"/judging/{call}", content=f'{{"annotator": "ada", {body}}}', headers=json_type)
+        assert_error(answer, 422, "invalid_input")
+    for method in ("GET", "POST"):
+        assert_error(client.request(method, "/judging/nothing"), 404, "not_found")
     assert_error(client.post("/judging/judge", json={**press, "key": ["no", "pair"]}), 404, "not_found")
     assert_error(client.post("/judging/pairs", content=b"x" * 11_000_000), 413, "too_large")
     for _ in range(2):

@@ -342,7 +342,12 @@ def test_unknown_models_are_not_found(reader: httpx.Client, model: str) -> None:
     assert_error(reader.post("/v1/rerank", json=body("documents", model=model)), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/v1/", "/v1/nothing", "/v1/rerank/", "/v1/rerank/more", "/v1/models/a/b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1", "/v1/", "/v1/nothing", "/v1/rerank/", "/v1/rerank/more", "/v1/models/a/b", "/rerank/", "/health/",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_calls_are_not_found(reader: httpx.Client, method: str, path: str) -> None:
     assert_error(reader.request(method, path), 404, "not_found")

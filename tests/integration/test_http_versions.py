@@ -226,6 +226,20 @@ def test_a_version_is_deleted_for_good(
     assert services.registry.next_name() == "v3"
 
 
+def test_a_model_is_found_by_its_name_also_when_it_is_not_the_active_one(
+    client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    def answers(model: str) -> str:
+        body = {"query": "q", "documents": ["one"], "model": model}
+        return client.post("/v1/rerank", json=body).raise_for_status().json()["model"]
+
+    first = client.get("/health").json()["model"]
+    added = add_version()
+    client.post(f"/v1/models/{added}/promote").raise_for_status()
+    named = {item["version"]: item["name"] for item in client.get("/v1/models").json()}
+    assert (answers(first["name"]), answers(named[added])) == (first["version"], added)
+
+
 def test_what_is_needed_is_not_deleted(client: httpx.Client, add_version: Callable[[], str]) -> None:
     base = loaded_version(client)
     first, second, third = add_version(), add_version(), add_version()

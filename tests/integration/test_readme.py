@@ -7,8 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from settings import Settings
 from tests.serving import ROOT, AppProcess, ended
@@ -48,8 +50,33 @@ def test_gradios_own_client_sees_the_same_things(app_process: AppProcess) -> Non
     run = client.predict("classic", None, 1, None, None, None, "always", api_name="/train")
     assert ended(app_process.client, run["id"])["promoted"]
     versions = client.predict(api_name="/models")
-    assert [version["version"] for version in versions][0] == "v1"
+    assert versions == app_process.client.get("/v1/models").json()
+    assert (versions[0]["version"], versions[0]["active"]) == ("v1", True)
     assert client.predict(api_name="/rollback")["version"] == versions[1]["version"]
+    assert client.predict("v1", api_name="/promote")["active"]
+
+
+def test_gradios_own_client_finds_every_call_by_its_name(app_process: AppProcess) -> None:
+    info = app_process.client.get("/gradio_api/info").raise_for_status().json()
+    assert set(info["named_endpoints"]) == {
+        "/rerank", "/label", "/next_task", "/agreement", "/train", "/training_run", "/cancel_training",
+        "/resume_training", "/models", "/promote", "/rollback", "/delete_model", "/make_again", "/push",
+    }  # fmt: skip
+
+
+def test_gradios_own_client_is_told_what_is_wrong(app_process: AppProcess) -> None:
+    client = Client(str(app_process.client.base_url), verbose=False)
+    ranked = client.predict("a query", [{"text": "one passage"}, "another one"], api_name="/rerank")
+    assert sorted(result["index"] for result in ranked) == [0, 1]
+    assert client.predict("a query", "one passage", 1, api_name="/label") == {"saved": 1, "changed": 0}
+    for arguments, name, message in (
+        (("a query", "abc"), "/rerank", "documents: Input should be a valid list"),
+        ((5, ["one"]), "/rerank", "query: Input should be a valid string"),
+        (("a query", None, 1, "ada"), "/label", "passage: Input should be a valid string"),
+        (([],), "/next_task", "annotator: Input should be a valid string"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(*arguments, api_name=name)
 
 
 def test_the_table_names_every_setting(tmp_path: Path) -> None:

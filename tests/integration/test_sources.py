@@ -186,6 +186,14 @@ def test_sharded_weights_are_downloaded_whole(published: Path, machine: Machine,
     assert machine.start(unused_endpoint()).source == "starter"
 
 
+def test_a_machine_that_takes_long_to_ask_the_hub_gets_its_model_all_the_same(
+    hub: HubServer, machine: Machine, tmp_path: Path
+) -> None:
+    slow = "import sys, time\nif 'reranker.hub_download' in sys.orig_argv: time.sleep(6)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    assert machine.start(hub.endpoint, PYTHONPATH=str(tmp_path)).source == "hub"
+
+
 # The Hub refuses
 
 

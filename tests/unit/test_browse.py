@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from errors import NotFound
-from storage import database
+from storage import copies, database
 from storage.browse_store import DELETED_AT_ONCE, BrowseStore, Filter, FoundCounts, Search, Sort
 from storage.label_store import LabelStore
 from storage.records import Candidate, Judgment, text_id
@@ -263,3 +263,52 @@ def test_nothing_is_said_of_a_pair_that_is_deleted_by_a_model(labels: LabelStore
         scores.save_scores(version, [(*key("one"), 1.0), (*key("two"), 2.0)])
     browse.delete(*key("one"), "ed")
     assert [[pair.passage for pair in scores.scored_pairs(version)] for version in ("v1", "v2")] == [["two"], ["two"]]
+
+
+def test_the_index_of_another_store_is_made_anew(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one bridge", "two bridges", "rain")
+    assert found(browse, "bridge") == ["two bridges", "one bridge"]
+    labels.path.unlink()
+    for file in labels.path.parent.glob("workbench.db-*"):
+        file.unlink()
+    database.create(labels.path)
+    add(labels, "a tower", "a bridge", "a road", "a wall")
+    assert found(browse, "bridge") == ["a bridge"]
+    assert found(browse, "rain") == []
+
+
+def test_an_older_copy_of_the_store_is_indexed_as_it_is(
+    labels: LabelStore, browse: BrowseStore, tmp_path: Path
+) -> None:
+    add(labels, "one", "two")
+    copy = tmp_path / "copy.db"
+    copies.take(labels.path, copy)
+    add(labels, "three", "four")
+    assert found(browse, "three") == ["three"]
+    for file in labels.path.parent.glob("workbench.db*"):
+        file.unlink()
+    copy.rename(labels.path)
+    add(labels, "five", "six")
+    assert found(browse, "three") == []
+    assert found(browse, "five") == ["five"]
+
+
+def test_words_are_found_in_scripts_that_put_no_spaces_between_them(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "您可以在火车站租自行车。", "自転車は借りられます", "rain")
+    assert found(browse, "火车站") == ["您可以在火车站租自行车。"]
+    assert found(browse, "自行") == ["您可以在火车站租自行车。"]
+    assert found(browse, "借り") == ["自転車は借りられます"]
+    assert found(browse, "车火") == []
+    browse.delete(*key("您可以在火车站租自行车。"), "boss")
+    assert found(browse, "火车站") == []
+
+
+def test_words_are_found_after_the_last_pair_that_was_indexed_is_deleted(
+    labels: LabelStore, browse: BrowseStore
+) -> None:
+    add(labels, "one", "two", "three")
+    assert found(browse, "one") == ["one"]
+    browse.delete(*key("three"), "boss")
+    add(labels, "four")
+    assert found(browse, "four") == ["four"]
+    assert (found(browse, "three"), found(browse, "one")) == ([], ["one"])

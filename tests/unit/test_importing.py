@@ -93,6 +93,27 @@ def test_what_is_known_counts_as_known_and_what_differs_as_changed(store: LabelS
     assert {label.annotator: (label.label, label.note) for label in store.labels()}["anna"] == (1, "mine")
 
 
+def test_the_same_labels_again_leave_notes_days_and_history(store: LabelStore, staging: Staging) -> None:
+    store.save([Judgment("q", "one", 0, "anna", note="mine"), Judgment("q", "three", 0, "importer")])
+    with database.write(store.path) as db:
+        db.conn.execute("UPDATE labels SET updated_at = '2024-03-04'")
+    again = "query,passage,label,annotator,note\nq,one,0,anna,\nq,three,0,importer,\n"
+    assert check(store, staging, "a.csv", again).counts.changed_labels == 0
+    staging.take_over(store.path)
+    assert [label.note for label in store.labels()] == ["mine", None]
+    assert {label.updated_at for label in store.labels()} == {"2024-03-04"}
+    assert count(store, "label_events") == 2
+    # A note that is new is something new, and so is another label, to which the note of before does not belong.
+    news = "query,passage,label,annotator,note\nq,one,1,anna,\nq,three,0,importer,why\n"
+    check(store, staging, "a.csv", news)
+    staging.take_over(store.path)
+    assert {label.annotator: (label.label, label.note) for label in store.labels()} == {
+        "anna": (1, None), "importer": (0, "why"),
+    }  # fmt: skip
+    store.undo("anna")
+    assert {label.annotator: (label.label, label.note) for label in store.labels()}["anna"] == (0, "mine")
+
+
 def test_a_label_ends_a_skip_and_a_lease(store: LabelStore, staging: Staging) -> None:
     store.add_candidates([Candidate("q", "one"), Candidate("q", "two")])
     store.skip(text_id("q"), text_id("one"), "anna", "cannot_tell", None)
@@ -157,6 +178,29 @@ def test_the_first_rows_are_shown(tmp_path: Path) -> None:
     path.write_text('{"Query": "q", "x": 1}\nbroken\n{"passage": "p"}\n')
     assert columns(path) == ["query", "x", "passage"]
     assert preview(path) == [(1, {"query": "q", "x": 1}), (3, {"passage": "p"})]
+
+
+# Tables that are not what they seem
+
+
+@pytest.mark.parametrize("lines", ["query,passage,label\nq,Paris, the one,1", "label,query,passage\n1,q,Paris, the"])
+def test_a_row_with_more_cells_than_columns_is_no_pair(store: LabelStore, staging: Staging, lines: str) -> None:
+    checked = check(store, staging, "a.csv", f"{lines}\n0,good,0\n")
+    assert (checked.counts.labels + checked.counts.pairs, checked.broken) == (1, 1)
+    assert checked.examples[0].startswith("Line 2: There are more cells")
+
+
+def test_empty_cells_at_the_end_of_a_row_do_no_harm(store: LabelStore, staging: Staging) -> None:
+    checked = check(store, staging, "a.csv", "query,passage,label\nq,one,1,,\n")
+    assert (checked.counts.labels, checked.broken) == (1, 0)
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_a_quote_that_is_not_closed_swallows_no_rows(store: LabelStore, staging: Staging, separator: str) -> None:
+    lines = [["query", "passage", "label"], ["q", '"opened only', "1"], ["q2", "two", "0"], ["q3", "three", "1"]]
+    name = "a.csv" if separator == "," else "a.tsv"
+    with pytest.raises(InvalidInput, match="Line 2 of a.... cannot be read"):
+        check(store, staging, name, "".join(f"{separator.join(line)}\n" for line in lines))
 
 
 # Parquet

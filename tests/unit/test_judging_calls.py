@@ -144,6 +144,12 @@ def test_what_cannot_be_done_is_refused(calls: JudgingCalls) -> None:
     assert events(calls) == []
 
 
+def test_with_a_quota_nobody_is_told_how_many_pairs_are_left(calls: JudgingCalls, with_quota: JudgingCalls) -> None:
+    assert "<b>4</b> left for you" in calls.pairs(said())["progress"]
+    assert "left for you" not in with_quota.pairs(said())["progress"]
+    assert "judged by you" in with_quota.pairs(said())["progress"]
+
+
 def test_a_note_stays_with_what_was_put_aside(calls: JudgingCalls) -> None:
     [first] = keys_ahead(calls, want=1)
     calls.judge(said(key=first, state="cannot-tell", note=" it is cut off ", press="1"))

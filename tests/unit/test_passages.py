@@ -102,8 +102,16 @@ def test_the_kind_of_a_file_does_not_depend_on_its_case(tmp_path: Path) -> None:
     assert read_passages(write(tmp_path, "A.CSV", "passage\none\n")) == ["one"]
 
 
-def test_short_long_and_blank_rows_of_a_table_do_no_harm(tmp_path: Path) -> None:
-    assert read_passages(write(tmp_path, "a.csv", "id,passage\n1\n2, \n\n3,three,more\n")) == ["three"]
+def test_short_and_blank_rows_of_a_table_do_no_harm(tmp_path: Path) -> None:
+    assert read_passages(write(tmp_path, "a.csv", "id,passage\n1\n2, \n\n3,three,,\n")) == ["three"]
+
+
+def test_a_table_is_not_read_with_parts_of_its_passages_missing(tmp_path: Path) -> None:
+    assert "Line 3 of a.csv: There are more cells" in refusal(
+        write(tmp_path, "a.csv", "id,passage\n1,one\n2,two, and more\n")
+    )
+    unclosed = refusal(write(tmp_path, "a.tsv", 'id\tpassage\n1\t"one\n2\ttwo\n'))
+    assert "Line 2 of a.tsv cannot be read" in unclosed and "has to end with one" in unclosed
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])

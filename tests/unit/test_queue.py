@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,9 @@ from reranker.dataset import LabelledPair, by_query, queries_that_tell
 from storage import database
 from storage.label_store import LabelStore
 from storage.migrations import shuffle_of
-from storage.queue_store import ENOUGH_OF_A_QUERY, QueueStore
+from storage.queue_store import BOUND, ENOUGH_OF_A_QUERY, QueueStore
 from storage.records import Candidate, Judgment, Quota, Task, Waiting, text_id
+from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
 from texts import words
 
@@ -442,6 +444,41 @@ def test_what_annotators_differ_on_comes_before_what_nobody_has_judged(path: Pat
         given.append(task)
     passages = [task.passage for task in given]
     assert sorted(passages[:2]) == ["passage 2", "passage 4"] and len(set(passages)) == 4
+
+
+def test_disputes_are_found_behind_many_that_are_nothing_for_the_annotator(path: Path, labels: LabelStore) -> None:
+    many = BOUND + 20
+    fill(labels, many + 1)
+    labels.save(
+        Judgment(QUERY, f"passage {number}", label, annotator)
+        for number in range(many)
+        for annotator, label in (("anna", 1), ("bo", 0))
+    )
+    labels.save([Judgment(QUERY, f"passage {number}", 1, "cleo") for number in range(many - 10)])
+    review = ReviewStore(path)
+    for number in range(many - 10, many - 5):
+        review.decide(text_id(QUERY), text_id(f"passage {number}"), 1, "boss", None)
+    queue = make_queue(path)
+    given: list[Task] = []
+    while (task := queue.next_task("cleo", "disagreement", [task.key for task in given])) and len(given) < 6:
+        given.append(task)
+    # Five are neither hers nor decided, and then comes what nobody has judged.
+    assert sorted(task.passage for task in given[:5]) == [f"passage {number}" for number in range(many - 5, many)]
+    assert given[5].passage == f"passage {many}"
+
+
+def test_who_asks_again_keeps_the_pair_for_as_long_anew(
+    path: Path, labels: LabelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(labels, 1)
+    queue = make_queue(path, Quota(overlap=1), seconds=900)
+    start = time.time()
+    assert queue.next_task("anna")
+    monkeypatch.setattr(time, "time", lambda: start + 800)
+    assert queue.next_task("anna")
+    monkeypatch.setattr(time, "time", lambda: start + 1_000)
+    assert queue.next_task("bo") is None
+    assert queue.next_task("anna")
 
 
 def test_how_a_pair_was_drawn_is_kept_with_the_judgment(path: Path, labels: LabelStore) -> None:

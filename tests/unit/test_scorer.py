@@ -11,9 +11,10 @@ from labeling import scorer as scorer_module
 from labeling.scorer import Scorer
 from reranker.model import Reranker
 from storage import database
+from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
-from storage.records import Candidate
+from storage.records import Candidate, text_id
 from storage.score_store import ScoreStore
 from tests.serving import eventually
 
@@ -69,6 +70,21 @@ def test_candidates_that_come_later_are_scored_and_no_pair_twice(store: ScoreSto
     add(store, "c")
     finish(scorer)
     assert asked == ["a", "b", "c"]
+
+
+def test_what_takes_the_numbers_of_deleted_candidates_is_scored(store: ScoreStore) -> None:
+    browse = BrowseStore(store.path)
+    scorer = Scorer(store, lambda: ("v1", lambda pairs: [0.5] * len(pairs)))
+    add(store, "a", "wrong", "file")
+    finish(scorer)
+    for passage in ("wrong", "file"):
+        browse.delete(text_id(QUERY), text_id(passage), "boss")
+    add(store, "right", "typo")
+    finish(scorer)
+    assert scores(store, "v1") == {"a": 0.5, "right": 0.5, "typo": 0.5}
+    browse.edit("passage", text_id("typo"), "no typo", "boss", keep_labels=True)
+    finish(scorer)
+    assert scores(store, "v1") == {"a": 0.5, "right": 0.5, "no typo": 0.5}
 
 
 def test_another_version_begins_anew_and_the_one_before_is_kept(store: ScoreStore) -> None:

@@ -476,3 +476,15 @@ def test_reopening_keeps_all(store: LabelStore, models: ModelStore, path: Path) 
     assert seen(again, "c").flagged
     assert again.undo("anna") == [(text_id(QUERY), text_id("b"))]
     assert next_passage(again) == "b"
+
+
+def test_the_same_label_again_leaves_the_note_unless_it_says_otherwise(store: LabelStore) -> None:
+    judge(store, "one", 1, note="only in section 2")
+    judge(store, "one", 1)
+    assert seen(store, "one").note == "only in section 2"
+    judge(store, "one", 1, note="")
+    assert seen(store, "one").note is None
+    store.undo("anna")
+    assert seen(store, "one").note == "only in section 2"
+    judge(store, "one", 0)
+    assert seen(store, "one").note is None
