@@ -4,6 +4,7 @@ what counts as a word; and how a number of things is said."""
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from errors import InvalidInput, TooLarge
 
@@ -15,13 +16,15 @@ MAX_NAME_CHARACTERS = 100
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Scripts that put no spaces between words are taken by the character.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
-_WORDS = re.compile(rf"{_UNSPACED.pattern}|[^\W_]+")
+# Letters are followed by marks that belong to them, such as vowels in Hindi, which Python takes for no part of a word.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+_WORDS = re.compile(rf"{_UNSPACED.pattern}|[^\W_](?:[^\W_]|[{_MARKS}])*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORDS.findall(text.casefold())
+    """The words of a text in lower case, without punctuation, and the same in whichever form of Unicode it is."""
+    return _WORDS.findall(unicodedata.normalize("NFC", text).casefold())
 
 
 def spaced(text: str) -> str:

@@ -28,22 +28,27 @@ EACH = 4
 ROWS = 500
 
 
-def with_assumed(
-    sets: TrainingSets, not_judged: Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
-) -> TrainingSets:
+ByQuery = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
+
+
+def with_assumed(sets: TrainingSets, not_judged: ByQuery, something_said: ByQuery = lambda ids: {}) -> TrainingSets:
     """These sets with what is assumed in each of them; of what is held back, nothing is trained on.
 
-    `not_judged` gives the passages that wait to be judged, by the id of their query, for the ids of queries.
+    `not_judged` gives the passages that wait to be judged, by the id of their query, for the ids of queries;
+    `something_said` those that somebody has judged or could not tell: they may be disputed, and are never assumed.
     """
-    queries = only_relevant_known([*sets.train, *sets.dev, *sets.test])
-    waiting = not_judged(judged.query_id for judged in queries)
-    dev, test = ([*pairs, *assumed(pairs, waiting)] for pairs in (sets.dev, sets.test))
+    ids = [judged.query_id for judged in only_relevant_known([*sets.train, *sets.dev, *sets.test])]
+    waiting, said = not_judged(ids), something_said(ids)
+    dev, test = ([*pairs, *assumed(pairs, waiting, (), said)] for pairs in (sets.dev, sets.test))
     held_back = [pair.passage for pair in (*dev, *test)]
-    return replace(sets, train=[*sets.train, *assumed(sets.train, waiting, held_back)], dev=dev, test=test)
+    return replace(sets, train=[*sets.train, *assumed(sets.train, waiting, held_back, said)], dev=dev, test=test)
 
 
 def assumed(
-    pairs: Sequence[LabelledPair], not_judged: Mapping[str, Sequence[str]], excluded: Iterable[str] = ()
+    pairs: Sequence[LabelledPair],
+    not_judged: Mapping[str, Sequence[str]],
+    excluded: Sequence[str] = (),
+    something_said: Mapping[str, Sequence[str]] | None = None,
 ) -> list[LabelledPair]:
     """For each query of which only relevant passages are known, EACH others as not relevant: first of those that wait
     to be judged, then of those of other queries the likest to the query by their words (TF-IDF).
@@ -51,7 +56,8 @@ def assumed(
     Those that wait share words with the query as it is. The likest of them would teach that to share words is wrong, so
     any of them are taken, always the same.
 
-    Left out is what is nearly the same as a passage that is `excluded`, or relevant to a query that asks the same.
+    Left out is what is nearly the same as a passage that is `excluded`, that something was said of for the query, or
+    that is relevant to one that asks the same.
     """
     queries = only_relevant_known(pairs)
     own = {judged.query_id: list(not_judged.get(judged.query_id, ())) for judged in queries}
@@ -59,7 +65,8 @@ def assumed(
     passages = list(dict.fromkeys([*known, *(passage for waiting in own.values() for passage in waiting)]))
     if not queries or len(passages) < 2:
         return []
-    cluster = near.clusters([*passages, *excluded])
+    said = {judged.query_id: (something_said or {}).get(judged.query_id, ()) for judged in queries}
+    cluster = near.clusters([*passages, *excluded, *(passage for passages in said.values() for passage in passages)])
     never = {cluster[passage] for passage in excluded}
     group = groups_of(pairs)
     relevant: dict[int, set[int]] = {}
@@ -68,7 +75,7 @@ def assumed(
             relevant.setdefault(group[pair.query_id], set()).add(cluster[pair.passage])
     found: list[LabelledPair] = []
     for judged, order in zip(queries, _likest(queries, passages), strict=True):
-        left_out = never | relevant[group[judged.query_id]]
+        left_out = never | relevant[group[judged.query_id]] | {cluster[passage] for passage in said[judged.query_id]}
         waiting = own[judged.query_id]
         random.Random(judged.query_id).shuffle(waiting)
         ordered = dict.fromkeys([*waiting, *(passages[place] for place in order)])

@@ -30,7 +30,7 @@ from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_o
 from reranker.evaluation import Evaluation, evaluate
 from reranker.losses import can_learn
 from reranker.measuring import Stopped, load, measure
-from reranker.recipe import DEFAULT, MOST_CROSS_CHECKED, recipe_of
+from reranker.recipe import DEFAULT, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_anchored, part_work, train_part
@@ -57,7 +57,7 @@ def make_folds(
     Queries that ask the same or share a relevant passage stay together. No query is judged by that the models compared
     have learned from, or one that belongs with such a query: `learned` has the ids of those, None where nobody knows.
     """
-    if count < 2 or len(pairs) > MOST_CROSS_CHECKED:
+    if count < 2:
         return []
     group = groups_of(pairs)
     known = None if learned is None else {group[query_id] for query_id in learned if query_id in group}
@@ -159,7 +159,7 @@ def train_chosen(
         cost = part_work(way.config, pairs, dev)
         if way is not chosen:
             reporter.skip(cost)
-        elif not way.files.is_trained():
+        elif not way.files.is_whole():
             quiet = PhaseReporter(reporter, "Training on all labels again, not holding on to what it knew")
             train_part(way.config, pairs, way.files, quiet, dev)
             if way.files.stop.is_file():

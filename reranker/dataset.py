@@ -102,7 +102,10 @@ class TrainingSets:
 
     def measurable_by_folds(self) -> bool:
         """Whether the train and dev sets could, where those to train on are cross-checked."""
-        return len(queries_that_tell([*self.train, *self.dev])) >= MIN_QUERIES_TO_MEASURE
+        pairs = [*self.train, *self.dev]
+        queries, group = queries_that_tell(pairs), groups_of(pairs)
+        # Those that belong together are in one fold, and of one group alone there would be no other.
+        return len(queries) >= MIN_QUERIES_TO_MEASURE and len({group[judged.query_id] for judged in queries}) > 1
 
 
 @dataclass(frozen=True)

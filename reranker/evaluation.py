@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -64,18 +65,29 @@ def query_metrics(labels: Sequence[int], scores: Sequence[float]) -> dict[str, f
     """The figures of ranking the passages of a query by `scores` (logits), best first.
 
     nDCG@10 with binary gains and a log2 discount (Järvelin & Kekäläinen, 2002), ties averaged, by scikit-learn;
-    reciprocal rank at 10; average precision; accuracy, the share of passages on the right side of probability 0.5; AUC,
-    how often a relevant passage scores higher than one that is not.
+    reciprocal rank at 10, as expected over the orders of what is tied; average precision; accuracy, the share of
+    passages on the right side of probability 0.5; AUC, how often a relevant passage scores higher than one that is not.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    hits = np.flatnonzero(np.asarray(labels)[order][:CUTOFF])
     return {
         "ndcg@10": ndcg(labels, scores),
-        "mrr@10": float(1 / (hits[0] + 1)) if hits.size else 0.0,
+        "mrr@10": _reciprocal_rank(np.asarray(labels), np.asarray(scores)),
         "map": float(average_precision_score(labels, scores)),
         "accuracy": float(np.mean((np.asarray(scores) > 0) == np.asarray(labels, dtype=bool))),
         "auc": float(roc_auc_score(labels, scores)),
     }
+
+
+def _reciprocal_rank(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The expected reciprocal rank at 10 where what has the same score is in any order.
+
+    Of m passages that are tied, r of them relevant, the first relevant one is at place k in comb(m - k, r - 1) of
+    comb(m, r) orders.
+    """
+    best = scores[labels == 1].max()
+    above, tied = int((scores > best).sum()), scores == best
+    m, r = int(tied.sum()), int(labels[tied].sum())
+    places = range(1, min(m - r + 1, CUTOFF - above) + 1)
+    return float(sum(comb(m - k, r - 1) / comb(m, r) / (above + k) for k in places))
 
 
 def evaluate(queries: Sequence[JudgedQuery], scores: Sequence[Sequence[float]]) -> Evaluation:

@@ -44,7 +44,7 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
     general = compared.get("general")
     passed = False
     if comparison is None:
-        measured = "Nothing could be measured: too few labelled queries to hold some back."
+        measured = "Nothing could be measured: there are too few labelled queries that neither model has learned from."
     else:
         measured = _say(comparison, crossed)
         enough = comparison["queries"] >= MIN_QUERIES_TO_MEASURE

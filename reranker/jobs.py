@@ -114,7 +114,7 @@ class TrainingJobs:
         """
         sets, new_splits = self._sets_and_new_splits()
         if config.assume_not_relevant:
-            sets = with_assumed(sets, self.labels.not_judged)
+            sets = with_assumed(sets, self.labels.not_judged, self.labels.something_said)
         if problem := sets.why_not_trainable() or (config.loss and why_not(config.loss, sets.train)):
             raise InvalidInput(problem)
         return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)
@@ -182,6 +182,7 @@ class TrainingJobs:
             untaught = self.registry.directory(root)
         except NotFound:
             untaught = self.registry.directory(base)
+        learned = learned_by((base, champion), self.models, self.files)
         slower = self.launch.job.seconds_between_checkpoints if self.launch.job else 0
         return {
             **run.config,
@@ -192,7 +193,8 @@ class TrainingJobs:
             "champion_path": str(self.registry.directory(champion)),
             # What the base was first made from: it has learned from none of the labels.
             "untaught_path": str(untaught),
-            "learned": learned_by((base, champion), self.models, self.files),
+            # Whoever corrects the text of a query gives it another id, and it is no new query for that.
+            "learned": None if learned is None else sorted(self.labels.as_corrected(learned)),
             "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
 

@@ -110,12 +110,15 @@ class RunFiles:
             self.trained.unlink()
             shutil.rmtree(self.model, ignore_errors=True)
         elif (trained := read_json(self.trained))["stopped"] == "cancelled":
-            write_json(self.trained, trained | {"stopped": None})
+            ended_early = trained["last_step"] < trained["total_steps"]
+            write_json(self.trained, trained | {"stopped": "early" if ended_early else None})
 
     def _was_cut_short(self) -> bool:
         """Whether the run's own training was ended by a wish to stop, before its last step."""
         trained = read_json(self.trained)
-        return trained["stopped"] == "cancelled" and trained["last_step"] < trained["total_steps"]
+        is_before_the_last = trained["last_step"] < trained["total_steps"]
+        # What has its folds came to its end, be it early, before somebody cancelled.
+        return trained["stopped"] == "cancelled" and is_before_the_last and not trained.get("folds")
 
     def tidy(self) -> None:
         """Remove what only a run that may go on needs. What tells how a version was made stays."""
@@ -151,6 +154,10 @@ class RunFiles:
     def is_trained(self) -> bool:
         """Whether the run's own training has come to its end."""
         return self.trained.is_file() and (self.model.is_dir() or self.alone.is_dir())
+
+    def is_whole(self) -> bool:
+        """Whether it has, and nobody asked it to stop before."""
+        return self.is_trained() and read_json(self.trained)["stopped"] in (None, "early")
 
     def saved_step(self) -> int:
         """The step that the run would go on from; 0 stands for its beginning."""

@@ -35,7 +35,7 @@ from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
 from reranker.measuring import Stopped, load, look_for_suspects, measure
-from reranker.recipe import recipe_of
+from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_main_process, loss_of, part_work, train, train_part, training_work
@@ -54,7 +54,7 @@ def run(run_dir: Path, stream: TextIO) -> None:
     pairs = {split: read_pairs(files.pairs(split)) for split in SPLITS}
     sets = {split: queries_that_tell(pairs[split]) for split in MEASURED} | {"general": general_queries()}
     labelled = [pair for split in SPLITS for pair in pairs[split]]
-    folds = folds_of(config, pairs["train"])
+    folds = folds_of(config, pairs["train"], sets["dev"])
     cross_checked = {"cross": found} if (found := cross_check.judged_queries(folds)) else {}
     to_measure = count_passages(judged for queries in sets.values() for judged in queries)
     work = 2 * to_measure + count_passages(cross_checked.get("cross", [])) + len(labelled)
@@ -91,7 +91,12 @@ def run(run_dir: Path, stream: TextIO) -> None:
     except Stopped:
         return
     write_manifest(files, config, before, challenger, parts, pairs["train"], trained)
-    note = say_how(trained, sum(pair.assumed for pair in labelled), no_curve=draw and not parts)
+    note = say_how(
+        trained,
+        sum(pair.assumed for pair in labelled),
+        no_curve=draw and not parts,
+        no_patience=bool(config.get("patience")) and not sets["dev"],
+    )
     reporter.event("done", note=note)
 
 
@@ -100,8 +105,11 @@ def is_untaught(config: dict[str, Any]) -> bool:
     return config.get("untaught_path", config["base_path"]) == config["base_path"]
 
 
-def folds_of(config: dict[str, Any], pairs: list[LabelledPair]) -> list[cross_check.Fold]:
-    """The folds of a run; none where several processes train, of which only one would know what comes next."""
+def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> list[cross_check.Fold]:
+    """The folds of a run; none where several processes train, of which only one would know what comes next, and none
+    out of many labels where the held-out queries say enough by themselves."""
+    if len(pairs) > MOST_CROSS_CHECKED and len(dev) >= MIN_QUERIES_TO_MEASURE:
+        return []
     count = recipe_of(config).folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
     return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
@@ -210,9 +218,9 @@ def point_work(config: dict[str, Any], part: list[LabelledPair], dev: list[Judge
     return part_work(config, part, dev) + count_passages(dev)
 
 
-def say_how(trained: dict[str, Any], assumed: int, no_curve: bool) -> str | None:
+def say_how(trained: dict[str, Any], assumed: int, no_curve: bool, no_patience: bool) -> str | None:
     """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, where
-    so many pairs are no labels, or where the learning curve that was asked for could not be drawn."""
+    so many pairs are no labels, or where the learning curve or the patience that was asked for could not be had."""
     said = []
     if assumed:
         said.append(
@@ -240,6 +248,8 @@ def say_how(trained: dict[str, Any], assumed: int, no_curve: bool) -> str | None
             "No learning curve was drawn: it needs held-out queries to be measured on, and enough others to train on a "
             "part of them."
         )
+    if no_patience:
+        said.append("Patience had no effect: there are no held-out queries to measure on meanwhile.")
     return " ".join(said) or None
 
 

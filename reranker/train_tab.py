@@ -11,6 +11,7 @@ from errors import Conflict, WorkbenchError
 from page.choices import offer
 from page.notices import check_may_change, shown_to_people
 from page.render import render
+from page.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
 from reranker.assumed import with_assumed
 from reranker.dataset import TrainingSets, only_relevant_known
 from reranker.follow import Curves
@@ -18,7 +19,6 @@ from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
 from reranker.results import models_in_mean
-from reranker.train_view_tab import fingerprint, is_stopping, points, render_run, render_sets, run_name
 from services import Services
 from settings import Settings
 
@@ -173,7 +173,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     def as_trained_on(sets: TrainingSets, assume: bool) -> TrainingSets:
         """These sets with what a run is to take as not relevant, where it is asked to."""
-        return with_assumed(sets, services.jobs.labels.not_judged) if assume else sets
+        labels = services.label_store
+        return with_assumed(sets, labels.not_judged, labels.something_said) if assume else sets
 
     def refresh_set_queries(
         is_open: bool, token: str, request: gr.Request, profile: gr.OAuthProfile | None

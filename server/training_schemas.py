@@ -124,12 +124,14 @@ class LearningCurveResponse(BaseModel):
 
 
 class SuspectBody(BaseModel):
-    """A label to look at again, and the probability that the passage is relevant, going by the other labels."""
+    """A label to look at again, and the probability that the passage is relevant, going by the other labels. Where it
+    is `assumed`, nobody gave it: the run took what nobody had judged as not relevant."""
 
     query: str
     passage: str
     label: Literal[0, 1]
     probability: Probability
+    assumed: bool
 
 
 class LogResponse(BaseModel):

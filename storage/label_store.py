@@ -61,6 +61,11 @@ CONSENSUS = """
     JOIN passages p ON p.id = v.passage_id
     ORDER BY v.query_id, v.passage_id
 """
+SOMETHING_SAID = """
+    c.voices > 0 OR EXISTS (
+        SELECT 1 FROM skips WHERE query_id = c.query_id AND passage_id = c.passage_id AND reason = 'cannot_tell'
+    )
+"""
 
 
 class LabelStore:
@@ -264,13 +269,36 @@ class LabelStore:
         with database.read(self.path) as db:
             return [ConsensusLabel(*row) for row in db.conn.execute(CONSENSUS)]
 
-    def not_judged(self, query_ids: Iterable[str]) -> dict[str, list[str]]:
-        """The passages of these queries that nobody has judged, by the query's id, in the order of their rank."""
+    def as_corrected(self, query_ids: Iterable[str]) -> set[str]:
+        """These queries' ids, with those that they got when their text was corrected."""
         sql = """
+            WITH RECURSIVE found (id) AS (
+                SELECT value FROM json_each(?) UNION SELECT new_id FROM text_edits JOIN found ON old_id = found.id
+                WHERE kind = 'query'
+            ) SELECT id FROM found
+        """
+        with database.read(self.path) as db:
+            return {query_id for (query_id,) in db.conn.execute(sql, [json.dumps(list(query_ids))])}
+
+    def not_judged(self, query_ids: Iterable[str]) -> dict[str, list[str]]:
+        """The passages of these queries that nobody has judged, or could not tell, by the query's id, in the order of
+        their rank."""
+        sql = f"""
             SELECT c.query_id, p.text FROM candidates c JOIN passages p ON p.id = c.passage_id
-            WHERE c.query_id IN (SELECT value FROM json_each(?)) AND c.voices = 0
+            WHERE c.query_id IN (SELECT value FROM json_each(?)) AND NOT ({SOMETHING_SAID})
             ORDER BY c.query_id, coalesce(c.rank, 1000000000), c.id
         """
+        return self._passages_by_query(sql, query_ids)
+
+    def something_said(self, query_ids: Iterable[str]) -> dict[str, list[str]]:
+        """The passages of these queries that somebody has judged, whatever they count as, or could not tell."""
+        sql = f"""
+            SELECT c.query_id, p.text FROM candidates c JOIN passages p ON p.id = c.passage_id
+            WHERE c.query_id IN (SELECT value FROM json_each(?)) AND ({SOMETHING_SAID})
+        """
+        return self._passages_by_query(sql, query_ids)
+
+    def _passages_by_query(self, sql: str, query_ids: Iterable[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         with database.read(self.path) as db:
             for query_id, passage in db.conn.execute(sql, [json.dumps(list(query_ids))]):

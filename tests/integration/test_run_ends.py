@@ -131,7 +131,13 @@ def test_a_wish_to_stop_is_forgotten_but_what_was_trained_is_not(tmp_path: Path)
     files.forget_wish_to_stop()
     assert read_json(files.trained) == {**trained, "stopped": None} and files.model.is_dir()
     assert not files.stop.exists()
-    write_json(files.trained, {**trained, "total_steps": 12})
+    # It had stopped early, and then had its folds: that is its end, too.
+    early = {**trained, "total_steps": 12}
+    write_json(files.trained, early)
+    assert files.saved_step() == 9
+    files.forget_wish_to_stop()
+    assert read_json(files.trained) == {**early, "stopped": "early"} and files.model.is_dir()
+    write_json(files.trained, {**early, "folds": None})
     assert files.saved_step() == 0
     files.forget_wish_to_stop()
     assert not files.trained.exists() and not files.model.exists()

@@ -104,3 +104,10 @@ def test_nothing_of_one_set_gets_into_another() -> None:
         assert after[: len(before)] == before
         assert {pair.passage for pair in after} == {pair.passage for pair in before}
     assert sets.why_not_trainable() is not None and found.why_not_trainable() is None
+
+
+def test_what_something_was_said_of_is_never_assumed() -> None:
+    said = {"who built the bridge": ["Rain falls.", "The tower was built by towers."]}
+    waiting = {"who built the bridge": ["Rain  falls!", "Snow lies."]}
+    added = of_queries(assumed(questions(*THINGS), waiting, (), said))["who built the bridge"]
+    assert "Snow lies." in added and not {"Rain  falls!", "The tower was built by towers."} & set(added)

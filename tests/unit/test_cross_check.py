@@ -18,6 +18,7 @@ from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pair
 from reranker.measuring import Stopped, load
 from reranker.recipe import INNER, MOST_CROSS_CHECKED
 from reranker.run_files import RunFiles, read_json
+from reranker.train import folds_of
 from tests.cross_checked_run import (
     PAIRS,
     SUBJECTS,
@@ -92,8 +93,12 @@ def test_there_are_no_folds_where_one_would_leave_nothing_that_the_loss_learns_f
 
 def test_there_are_no_folds_where_there_are_labels_enough() -> None:
     many = pairs_about(*(f"number {number}" for number in range(MOST_CROSS_CHECKED // 3)))
-    assert len(make_folds(many, 3, [])) == 3
-    assert make_folds(many + pairs_about("one more"), 3, []) == []
+    config = {"recipe": "default", "learned": []}
+    held_out = queries_that_tell(PAIRS)
+    assert len(folds_of(config, many, held_out)) == 3
+    assert folds_of(config, many + pairs_about("one more"), held_out) == []
+    # Where next to nothing is held out, there would be nothing to judge by.
+    assert len(folds_of(config, many + pairs_about("one more"), held_out[:3])) == 3
 
 
 def test_the_mean_of_models_is_that_of_their_weights(tmp_path: Path) -> None:

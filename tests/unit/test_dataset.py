@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,14 @@ def test_queries_are_shown_with_the_reason_for_their_set() -> None:
     others = [query for text, query in placed.items() if not text.startswith("twin") and query is not old]
     assert all(query.split == split_of(query.query) and "hash" in query.why for query in others)
     assert all((query.relevant, query.not_relevant, query.is_new) == (1, 2, True) for query in others)
+
+
+def test_queries_that_all_belong_together_cannot_be_cross_checked() -> None:
+    apart = [
+        LabelledPair(f"q{number}", f"query {number}", passage, label)
+        for number in range(6)
+        for passage, label in ((f"answer {number}", 1), (f"nothing {number}", 0))
+    ]
+    assert TrainingSets(apart).measurable_by_folds()
+    together = [replace(pair, passage="the one answer") if pair.label else pair for pair in apart]
+    assert not TrainingSets(together).measurable_by_folds()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from math import log2
+from statistics import mean
 
 import pytest
 
@@ -66,6 +68,19 @@ def test_ties_are_worth_their_average() -> None:
     figures = query_metrics([1, 0], [0.5, 0.5])
     assert figures["ndcg@10"] == pytest.approx((1 + 1 / log2(3)) / 2)
     assert figures == pytest.approx({**query_metrics([0, 1], [0.5, 0.5]), "mrr@10": figures["mrr@10"]})
+
+
+def test_a_tie_at_the_top_is_worth_what_its_orders_are_worth_in_the_mean() -> None:
+    for labels, scores in (([1, 0, 0], [1, 1, 1]), ([0, 1, 1, 0], [3, 1, 1, 1]), ([1, 1, 0, 0, 0, 0], [2] * 5 + [1])):
+        ranked = []
+        for order in permutations(range(len(labels))):
+            # So small a difference breaks the ties, and nothing else.
+            apart = [score - 1e-6 * order[place] for place, score in enumerate(scores)]
+            ranked.append(query_metrics(labels, apart)["mrr@10"])
+        assert query_metrics(labels, scores)["mrr@10"] == pytest.approx(mean(ranked))
+    # A model that says the same of everything is no good at it.
+    assert query_metrics([1] + [0] * 29, [0.0] * 30)["mrr@10"] == pytest.approx(sum(1 / k for k in range(1, 11)) / 30)
+    assert query_metrics([0] * 10 + [1], [1.0] * 10 + [0.0])["mrr@10"] == 0
 
 
 def test_accuracy_counts_the_right_side_of_an_even_chance() -> None:

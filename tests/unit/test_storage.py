@@ -15,6 +15,7 @@ from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, Task, text_id
+from storage.text_edits import edit_text
 from tests.at_once import THREADS, in_threads
 from tests.unit.test_model_store import make_run, make_version
 
@@ -488,3 +489,23 @@ def test_the_same_label_again_leaves_the_note_unless_it_says_otherwise(store: La
     assert seen(store, "one").note == "only in section 2"
     judge(store, "one", 0)
     assert seen(store, "one").note is None
+
+
+def test_what_somebody_judged_or_could_not_tell_does_not_wait(store: LabelStore) -> None:
+    add(store, "waits", "later", "cannot", "disputed")
+    skip(store, "later", "later")
+    skip(store, "cannot", "cannot_tell")
+    judge(store, "disputed", 1)
+    judge(store, "disputed", 0, "bo")
+    query = text_id(QUERY)
+    assert store.not_judged([query]) == {query: ["waits", "later"]}
+    assert set(store.something_said([query])[query]) == {"cannot", "disputed"}
+
+
+def test_a_query_whose_text_was_corrected_is_followed(store: LabelStore) -> None:
+    add(store, "one")
+    edit_text(store.path, "query", text_id(QUERY), "what is a re-ranker", "boss", keep_labels=True)
+    edit_text(store.path, "query", text_id("what is a re-ranker"), "What is a reranker?", "boss", keep_labels=True)
+    edit_text(store.path, "passage", text_id("one"), "two", "boss", keep_labels=True)
+    known = {text_id(QUERY), text_id("what is a re-ranker"), text_id("What is a reranker?")}
+    assert store.as_corrected([text_id(QUERY), "another"]) == known | {"another"}

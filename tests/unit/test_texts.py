@@ -3,7 +3,17 @@
 import pytest
 
 from errors import InvalidInput, TooLarge, WorkbenchError
-from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES, check_name, check_passages, check_text, counted
+from texts import (
+    MAX_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_PASSAGES,
+    check_name,
+    check_note,
+    check_passages,
+    check_text,
+    counted,
+    words,
+)
 
 USUAL = ["x", " spaces around ", "two\nlines", "emoji 🙂", "عربي", "水", "a\tb", "‮left‬", "0", "e\u0301", "<b>&amp;</b>"]
 
@@ -82,3 +92,14 @@ def test_each_refusal_is_fit_to_be_shown() -> None:
 )  # fmt: skip
 def test_a_number_of_things_is_said_as_people_do(count: int, noun: str, said: str) -> None:
     assert counted(count, noun) == said
+
+
+def test_words_are_the_same_in_every_form_of_unicode_and_keep_their_marks() -> None:
+    assert words("Ku\u0308ndigungsfrist, cafe\u0301") == words("Kündigungsfrist, café") == ["kündigungsfrist", "café"]
+    assert words("दिन दान") == ["दिन", "दान"]
+    assert words("foo_bar 火车站") == ["foo", "bar", "火", "车", "站"]
+
+
+def test_what_no_model_reads_is_not_to_be_cut_into_passages() -> None:
+    with pytest.raises(TooLarge, match="at most 100,000 can be taken. Shorten it."):
+        check_note("x" * (MAX_CHARACTERS + 1))

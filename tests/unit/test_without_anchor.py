@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from reranker import cross_check
 from reranker.cross_check import Fold, Way, choose, ways_of
 from reranker.dataset import JudgedQuery, LabelledPair
 from reranker.evaluation import evaluate
+from reranker.measuring import Stopped
 from reranker.recipe import DEFAULT, TrainingConfig
 from reranker.run_files import RunFiles, read_json, write_json
 from tests.cross_checked_run import (
@@ -184,3 +186,19 @@ def test_a_run_that_is_cancelled_while_it_trains_again_keeps_its_own_model(
     training_facts = read_json(files.manifest)["training"]
     assert training_facts["stopped"] == "cancelled" and "gain_without_anchor" not in training_facts
     assert files.model.is_dir() and not files.alone.exists()
+
+
+def test_a_training_that_was_cut_short_is_not_a_part_of_the_mean(
+    files: RunFiles, undisturbed: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(whole: Callable, *given: Any) -> None:
+        files.stop.touch()
+        with suppress(Stopped):
+            whole(*given)
+
+    # Somebody cancels while it trains again, and once more before it is done: then the process is killed.
+    break_off(files, "train_chosen", cancelled)
+    assert read_json(files.part("folds", "free").trained)["stopped"] == "cancelled"
+    files.forget_wish_to_stop()
+    go(files)
+    assert_same(files.model, undisturbed.model)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
+from page.training_view import points, render_run
 from reranker.recipe import TrainingConfig
-from reranker.train_view_tab import points, render_run
 from storage.records import TrainingRun
 
 ALWAYS_THERE = ("recipe", "base", "epochs", "learning_rate", "batch_size", "seed", "promote")
