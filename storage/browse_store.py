@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
-from storage.pairs import put_in, take_out
+from storage.pairs import put_back, take_out
 from storage.records import FoundPair, PairEvent, Vote, now
 from storage.text_edits import Kind, edit_text
 from texts import spaced
@@ -274,16 +274,10 @@ class BrowseStore:
         done = 0
         while True:
             with database.write(self.path) as db:
-                one = "SELECT id, rows FROM deletions WHERE created_at = ? ORDER BY id LIMIT 1"
-                found = db.conn.execute(one, [step]).fetchone()
-                if found is None:
-                    break
-                kept = json.loads(found[1])
-                for table, rows in kept.items():
-                    for row in rows:
-                        put_in(db, table, row)
-                db.conn.execute("DELETE FROM deletions WHERE id = ?", [found[0]])
-            done += len(kept["candidates"])
+                pairs = put_back(db, step, now())
+            if pairs is None:
+                break
+            done += pairs
             yield done
         if not done:
             raise NotFound("This was put back already.")

@@ -2,8 +2,9 @@
 
 Two copies grow apart when two apps write to what was one store: a Space that is replaced while its last minute is not
 uploaded yet, or one that could not fetch its copy at the start. `merge` brings them together, so that nobody has to
-choose which labels to keep. Judgments have their history with times: of each annotator's judgments of a pair, the
-latest one counts. What was trained comes along as history; which model is active stays as it is here.
+choose which labels to keep. What was corrected or deleted in one is so in both (storage/replay.py). Judgments have
+their history with times: of each annotator's judgments of a pair, the latest one counts. What was trained comes along
+as history; which model is active stays as it is here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sqlite_utils import Database
 
 from storage import database
 from storage.migrations import recount
+from storage.replay import steps_of
 
 # What is made anew where it is missing, and is no reason to copy a store again: who holds which pair just now, and
 # what the models think of the candidates.
@@ -66,6 +68,10 @@ OUTDATED_ADJUDICATIONS = """
         SELECT 1 FROM other.adjudications o
         WHERE o.query_id = m.query_id AND o.passage_id = m.passage_id AND o.created_at > m.created_at
     )
+"""
+NEW_DELETIONS = """
+    (created_at, rows) NOT IN (SELECT created_at, rows FROM main.deletions)
+    AND created_at NOT IN (SELECT step FROM main.restorations)
 """
 OF_A_RUN = "run_id IN (SELECT id FROM main.training_runs)"
 
@@ -121,8 +127,16 @@ def merge(path: Path, copy: Path) -> None:
         db.attach("other", copy)
         if _columns(db, "main") != _columns(db, "other"):
             raise CannotMerge("it was written by another version of the app")
+        here = steps_of(db, "main", beyond="other")
+    with database.write(copy) as db:
+        for step in here:
+            step.replay(db)
+    with database.read(path, own=True) as db:
+        db.attach("other", copy)
         db.conn.execute("BEGIN IMMEDIATE")
         try:
+            for step in steps_of(db, "other", beyond="main"):
+                step.replay(db)
             _merge(db)
         except BaseException as error:
             db.conn.rollback()
@@ -144,7 +158,8 @@ def _merge(db: Database) -> None:
     _append(db, "candidates", "true")
     run(OUTDATED_ADJUDICATIONS)
     run("INSERT OR IGNORE INTO main.adjudications SELECT * FROM other.adjudications")
-    _append(db, "deletions", "created_at NOT IN (SELECT created_at FROM main.deletions)")
+    _append(db, "deletions", NEW_DELETIONS)
+    run("INSERT OR IGNORE INTO main.restorations SELECT * FROM other.restorations")
     _append(db, "text_edits", "created_at NOT IN (SELECT created_at FROM main.text_edits)")
     _append(db, "guidelines", "created_at NOT IN (SELECT created_at FROM main.guidelines)")
 

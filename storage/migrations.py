@@ -344,3 +344,9 @@ def m007_find_by_source(db: Database) -> None:
     db.conn.execute("CREATE INDEX candidates_by_source ON candidates (source)")
     # All that was deleted at once is put back at once.
     db.conn.execute("CREATE INDEX deletions_by_step ON deletions (created_at)")
+
+
+@migrations()
+def m008_note_what_was_put_back(db: Database) -> None:
+    # By its name a step that was put back is told from one that another copy of the store has not seen.
+    db.conn.execute("CREATE TABLE restorations (step TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT")

@@ -72,3 +72,19 @@ def put_in(db: Database, table: str, row: dict[str, Any]) -> None:
         row = {name: value for name, value in row.items() if name not in ("id", "voices", "relevant")}
     marks = ", ".join(f":{name}" for name in row)
     db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", row)
+
+
+def put_back(db: Database, step: str, moment: str) -> int | None:
+    """Put back a part of what was deleted in this step, and note down that it was; returns how many candidates that
+    were, None where no part is left."""
+    one = "SELECT id, rows FROM deletions WHERE created_at = ? ORDER BY id LIMIT 1"
+    found = db.conn.execute(one, [step]).fetchone()
+    if found is None:
+        return None
+    kept = json.loads(found[1])
+    for table, rows in kept.items():
+        for row in rows:
+            put_in(db, table, row)
+    db.conn.execute("DELETE FROM deletions WHERE id = ?", [found[0]])
+    db.conn.execute("INSERT OR IGNORE INTO restorations (step, created_at) VALUES (?, ?)", (step, moment))
+    return len(kept.get("candidates", []))

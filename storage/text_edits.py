@@ -42,24 +42,33 @@ def edit_text(path: Path, kind: Kind, old_id: str, text: str, edited_by: str, ke
     if new_id == old_id:
         raise InvalidInput("The text is the same as before. Change it, or press Cancel.")
     with database.write(path) as db:
-        pairs = db.conn.execute(f"SELECT query_id, passage_id FROM candidates WHERE {kind}_id = ?", [old_id]).fetchall()
-        if not pairs:
-            raise NotFound(f"This {kind} is no longer there.")
         moment = now()
-        text_row = (new_id, text, moment)
-        db.conn.execute(f"INSERT OR IGNORE INTO {TABLES[kind]} (id, text, created_at) VALUES (?, ?, ?)", text_row)
-        if kind == "query":
-            keep_set = """
-                INSERT OR IGNORE INTO splits (query_id, split, created_at)
-                SELECT ?, split, created_at FROM splits WHERE query_id = ?
-            """
-            db.conn.execute(keep_set, (new_id, old_id))
-        taken = [(pair, take_out(db, [pair])) for pair in pairs]
-        last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-        for old, rows in taken:
-            _put_in(db, old, (new_id, old[1]) if kind == "query" else (old[0], new_id), rows, keep_labels)
+        edited = put_in_place(db, kind, old_id, text, keep_labels, moment)
+        if not edited.pairs:
+            raise NotFound(f"This {kind} is no longer there.")
         edit = {"kind": kind, "old_id": old_id, "new_id": new_id, "edited_by": edited_by}
         db["text_edits"].insert({**edit, "kept_labels": int(keep_labels), "created_at": moment})
+    return edited
+
+
+def put_in_place(db: Database, kind: Kind, old_id: str, text: str, keep_labels: bool, moment: str) -> Edited:
+    """Do what `edit_text` does in an open store, without recording it; in no pair where none has the old text."""
+    new_id = text_id(text)
+    pairs = db.conn.execute(f"SELECT query_id, passage_id FROM candidates WHERE {kind}_id = ?", [old_id]).fetchall()
+    if not pairs:
+        return Edited(0, 0)
+    text_row = (new_id, text, moment)
+    db.conn.execute(f"INSERT OR IGNORE INTO {TABLES[kind]} (id, text, created_at) VALUES (?, ?, ?)", text_row)
+    if kind == "query":
+        keep_set = """
+            INSERT OR IGNORE INTO splits (query_id, split, created_at)
+            SELECT ?, split, created_at FROM splits WHERE query_id = ?
+        """
+        db.conn.execute(keep_set, (new_id, old_id))
+    taken = [(pair, take_out(db, [pair])) for pair in pairs]
+    last = db.conn.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
+    for old, rows in taken:
+        _put_in(db, old, (new_id, old[1]) if kind == "query" else (old[0], new_id), rows, keep_labels)
     return Edited(len(pairs), last)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from labeling.queue import Queue
 from storage import copies, database
+from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore, now
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
@@ -310,6 +311,7 @@ def test_every_table_is_merged(two: tuple[LabelStore, LabelStore]) -> None:
             {"query_id": pair[0], "passage_id": pair[1], "label": 1, "decided_by": "ed", "created_at": now()}
         )
         db["deletions"].insert({"deleted_by": "ed", "rows": "{}", "created_at": now()})
+        db["restorations"].insert({"step": "2025-01-01", "created_at": now()})
         db["guidelines"].insert({"text": "Be kind.", "written_by": "ed", "created_at": now()})
         edit = {"kind": "query", "old_id": pair[0], "new_id": "q", "edited_by": "ed", "kept_labels": 1}
         db["text_edits"].insert({**edit, "created_at": now()})
@@ -358,3 +360,98 @@ def test_many_judgments_are_merged_in_seconds(tmp_path: Path) -> None:
     # Comparing each with each would take minutes.
     assert time.monotonic() - before < 20
     assert rows(one, "SELECT count(*) FROM labels") == [(20_001,)]
+
+
+# What was corrected and deleted
+
+
+TYPO, SPAM = Judgment("q", "a tyop", 1, "anna"), Judgment("q", "spam", 1, "anna")
+OTHER = Judgment("q", "other", 0, "bo")
+
+
+def passages(store: LabelStore) -> dict[str, list[str]]:
+    """Who judged each candidate's passage."""
+    with database.read(store.path) as db:
+        found: dict[str, list[str]] = {
+            text: [] for (text,) in db.conn.execute(
+                "SELECT text FROM candidates JOIN passages p ON p.id = passage_id ORDER BY text"
+            )
+        }  # fmt: skip
+    for label in store.labels():
+        found[label.passage].append(label.annotator)
+    return found
+
+
+@pytest.fixture
+def corrected(tmp_path: Path) -> tuple[LabelStore, LabelStore]:
+    """A store in which one passage was corrected and another deleted, and the copy from before, with a label more."""
+    one = new_store(tmp_path / "one.db", TYPO, SPAM)
+    copies.take(one.path, tmp_path / "two.db")
+    two = LabelStore(tmp_path / "two.db")
+    browse = BrowseStore(one.path)
+    browse.edit("passage", text_id("a tyop"), "a typo", "boss", keep_labels=True)
+    browse.delete(text_id("q"), text_id("spam"), "boss")
+    two.save([OTHER])
+    return one, two
+
+
+@pytest.mark.parametrize("into", [0, 1])
+def test_what_was_corrected_or_deleted_in_one_is_so_in_both(
+    corrected: tuple[LabelStore, LabelStore], into: int
+) -> None:
+    one, two = corrected[into], corrected[1 - into]
+    merge(one, two)
+    assert passages(one) == {"a typo": ["anna"], "other": ["bo"]}
+    [deletion] = BrowseStore(one.path).deletions(0, 10)
+    assert (deletion.pairs, deletion.labels, deletion.deleted_by) == (1, 1, "boss")
+    before = content(one.path)
+    merge(one, two)
+    assert content(one.path) == before
+    assert list(BrowseStore(one.path).restore(deletion.step)) == [1]
+    assert passages(one)["spam"] == ["anna"]
+    # It goes on: she takes back what she said of the text that was corrected.
+    assert one.undo("bo") and one.undo("anna") == [(text_id("q"), text_id("spam"))]
+
+
+def test_what_was_judged_after_the_deletion_stays_with_that(corrected: tuple[LabelStore, LabelStore]) -> None:
+    one, two = corrected
+    two.save([replace(SPAM, annotator="cy", label=0)])
+    merge(one, two)
+    assert passages(one) == {"a typo": ["anna"], "other": ["bo"], "spam": ["cy"]}
+
+
+def test_what_was_deleted_with_labels_that_the_other_did_not_know_comes_back_with_all(
+    corrected: tuple[LabelStore, LabelStore],
+) -> None:
+    one, two = corrected
+    with database.write(two.path) as db:
+        db.conn.execute("DELETE FROM labels WHERE label = 0")
+    two.save([replace(SPAM, annotator="cy", label=0)])
+    with database.write(two.path) as db:
+        # Before the deletion, as it happens where the other copy is the later one.
+        db.conn.execute("UPDATE label_events SET created_at = '2020-01-01' WHERE annotator = 'cy'")
+    merge(one, two)
+    assert "spam" not in passages(one)
+    [deletion] = BrowseStore(one.path).deletions(0, 10)
+    list(BrowseStore(one.path).restore(deletion.step))
+    assert sorted(passages(one)["spam"]) == ["anna", "cy"]
+
+
+@pytest.mark.parametrize("into", [0, 1])
+def test_what_was_put_back_in_one_stays_so(tmp_path: Path, into: int) -> None:
+    one = new_store(tmp_path / "one.db", TYPO, SPAM)
+    browse = BrowseStore(one.path)
+    step = browse.delete(text_id("q"), text_id("spam"), "boss")
+    copies.take(one.path, tmp_path / "two.db")
+    list(browse.restore(step))
+    stores = (one, LabelStore(tmp_path / "two.db"))
+    merge(stores[into], stores[1 - into])
+    assert passages(stores[into]) == {"a tyop": ["anna"], "spam": ["anna"]}
+    assert BrowseStore(stores[into].path).deletions(0, 10) == []
+
+
+def test_what_stores_that_never_were_one_have_deleted_is_their_own(tmp_path: Path) -> None:
+    one, two = new_store(tmp_path / "one.db", SPAM), new_store(tmp_path / "two.db", replace(SPAM, annotator="bo"))
+    BrowseStore(two.path).delete(text_id("q"), text_id("spam"), "boss")
+    merge(one, two)
+    assert passages(one) == {"spam": ["anna"]}
