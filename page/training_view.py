@@ -9,7 +9,13 @@ import pandas as pd
 
 from page.hidden import HIDDEN
 from page.render import duration, render
-from reranker.dataset import MIN_QUERIES_TO_MEASURE, MIN_QUERIES_TO_SPLIT, TrainingSets, count_labels
+from reranker.dataset import (
+    MIN_QUERIES_TO_MEASURE,
+    MIN_QUERIES_TO_SPLIT,
+    TrainingSets,
+    count_labels,
+    queries_that_tell,
+)
 from storage.records import TrainingRun
 
 METRICS = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
@@ -45,6 +51,13 @@ def render_sets(sets: TrainingSets) -> str:
             f"{MIN_QUERIES_TO_MEASURE} held back ones need both relevant and not relevant passages. The default "
             "recipe trains models that some of the other queries are kept from, and measures those on them; "
             "the classic recipe cannot say yet whether the new model is better."
+        )
+    elif len(queries_that_tell([*sets.train, *sets.dev])) >= MIN_QUERIES_TO_MEASURE:
+        measuring = (
+            "Nothing can be measured: all labelled queries belong together, since each shares a relevant passage with "
+            "the next, so none can be held back that was not learned from in another guise. A run does not put its "
+            "model in place by itself: look for yourself, and promote it on the Models tab or choose Always; or label "
+            "queries about something else."
         )
     else:
         measuring = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from page.training_view import points, render_run
+from page.training_view import points, render_run, render_sets
+from reranker.dataset import LabelledPair, TrainingSets
 from reranker.recipe import TrainingConfig
 from storage.records import TrainingRun
 
@@ -57,3 +58,15 @@ def test_the_figures_of_the_active_and_the_new_model_stand_side_by_side() -> Non
     shown = " ".join(re.sub(r"<[^>]+>", " ", render_run(run)).split())
     assert "Measured on Held-out queries (7) General set (24) nDCG@10 0.500 → 0.625 .25–1.00 0.800 MRR@10 – –" in shown
     assert "AUC 0.750 –" in shown
+
+
+def test_the_page_says_where_nothing_can_be_measured_although_there_are_labels() -> None:
+    pairs = [
+        LabelledPair(f"q{number}", f"query {number}", passage, label)
+        for number in range(8)
+        for passage, label in (("the one answer", 1), (f"nothing {number}", 0))
+    ]
+    assert "all labelled queries belong together" in render_sets(TrainingSets(pairs))
+    assert "at least 4 labelled queries need both" in render_sets(TrainingSets(pairs[:4]))
+    apart = [replace(pair, passage=f"answer to {pair.query}") if pair.label else pair for pair in pairs]
+    assert "trains models that some of the other queries are kept from" in render_sets(TrainingSets(apart))
