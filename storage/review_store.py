@@ -42,7 +42,8 @@ BY_TWO = f"""
 """
 # Different whenever a label has come, gone or changed.
 REVISION = """
-    SELECT (SELECT max(id) FROM label_events), (SELECT sum(labels) FROM annotators), (SELECT max(id) FROM deletions),
+    SELECT (SELECT max(id) FROM label_events), (SELECT sum(labels) FROM annotators),
+        (SELECT max(created_at) FROM deletions), (SELECT max(created_at) FROM restorations),
         (SELECT max(id) FROM text_edits), (SELECT group_concat(value) FROM counters)
 """
 

@@ -172,6 +172,19 @@ def test_the_store_counts_anew_when_a_label_changes_comes_or_goes(tmp_path: Path
         assert review.vote_counts() == counts_of(store.labels())
 
 
+def test_votes_are_counted_anew_when_one_pair_is_put_back_and_another_like_it_deleted(tmp_path: Path) -> None:
+    database.create(tmp_path / "store.db")
+    store, review = LabelStore(tmp_path / "store.db"), ReviewStore(tmp_path / "store.db")
+    browse = BrowseStore(store.path)
+    for passage, anna, bo in (("a", 1, 1), ("b", 1, 0), ("c", 0, 0), ("d", 1, 1)):
+        store.save([Judgment("q", passage, anna, "anna"), Judgment("q", passage, bo, "bo")])
+    step = browse.delete(text_id("q"), text_id("a"), "boss")
+    assert review.vote_counts() == counts_of(store.labels())
+    list(browse.restore(step))
+    browse.delete(text_id("q"), text_id("b"), "boss")
+    assert review.vote_counts() == counts_of(store.labels())
+
+
 def test_an_empty_store_has_no_agreement(tmp_path: Path) -> None:
     database.create(tmp_path / "store.db")
     assert agreement(ReviewStore(tmp_path / "store.db").vote_counts()) == agreement([])
