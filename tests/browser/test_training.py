@@ -246,7 +246,8 @@ def test_where_nothing_is_held_back_a_version_shows_its_cross_checked_figures(
     expect(figure).to_contain_text(f"{metrics['cross_ndcg@10']:.3f}")
     expect(figure).to_contain_text("cross-checked")
     open_tab(page, "Train")
-    row = page.locator(".figures-table tr", has_text="Cross-checked queries (8)")
+    expect(page.locator(".figures-table thead")).to_contain_text("Cross-checked queries (8)")
+    row = page.locator(".figures-table tbody tr", has_text="nDCG@10")
     low, high = (metrics[f"cross_ndcg@10_{end}"] for end in ("low", "high"))
     expect(row).to_contain_text(f"→ {low:.2f}–{high:.2f}".replace("0.", "."))
 
