@@ -75,6 +75,9 @@ def test_where_only_relevant_passages_are_known_others_may_count_as_not_relevant
     # Also the queries that are held back can be measured, and what was assumed is no label.
     assert 4 <= run["metrics"]["challenger"]["queries"] < 30
     assert len(client.get("/v1/labels").text.splitlines()) == 30
+    suspects = client.get(f"/v1/training-runs/{run['id']}/suspects").json()
+    assert {suspect["label"] for suspect in suspects if suspect["assumed"]} <= {0}
+    assert all(suspect["label"] == 1 for suspect in suspects if not suspect["assumed"])
     assert run["metrics"]["champion"]["queries"] == run["metrics"]["challenger"]["queries"]
     version = next(v for v in client.get("/v1/models").json() if v["version"] == run["model_version"])
     assert version["labels"] < 30

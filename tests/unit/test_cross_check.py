@@ -17,7 +17,7 @@ from reranker.cross_check import judged_queries, make_folds
 from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pairs
 from reranker.measuring import Stopped, load
 from reranker.recipe import INNER, MOST_CROSS_CHECKED
-from reranker.run_files import RunFiles, read_json
+from reranker.run_files import RunFiles, read_json, write_json
 from reranker.train import folds_of
 from tests.cross_checked_run import (
     PAIRS,
@@ -219,3 +219,10 @@ def test_the_classic_recipe_has_no_folds(files: RunFiles) -> None:
     manifest = read_json(files.manifest)
     assert "folds" not in manifest["training"] and set(manifest["champion"]) <= {*SPLITS, "general"}
     assert not files.folds.exists()
+
+
+def test_patience_without_held_out_queries_is_said_to_have_had_no_effect(files: RunFiles) -> None:
+    write_json(files.config, read_json(files.config) | {"patience": 1, "epochs": 1})
+    go(files)
+    note = json.loads(files.events.read_text().splitlines()[-1])["note"]
+    assert note == "Patience had no effect: there are no held-out queries to measure on meanwhile."
