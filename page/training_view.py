@@ -54,10 +54,10 @@ def render_sets(sets: TrainingSets) -> str:
         )
     elif len(queries_that_tell([*sets.train, *sets.dev])) >= MIN_QUERIES_TO_MEASURE:
         measuring = (
-            "Nothing can be measured: all labelled queries belong together, since each shares a relevant passage with "
-            "the next, so none can be held back that was not learned from in another guise. A run does not put its "
-            "model in place by itself: look for yourself, and promote it on the Models tab or choose Always; or label "
-            "queries about something else."
+            "Nothing can be measured: all labelled queries belong together, since they have most of their relevant "
+            "passages in common, so none can be held back that was not learned from in another guise. A run does not "
+            "put its model in place by itself: look for yourself, and promote it on the Models tab or choose Always; "
+            "or label queries about something else."
         )
     else:
         measuring = (

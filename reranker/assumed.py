@@ -68,7 +68,7 @@ def assumed(
     said = {judged.query_id: (something_said or {}).get(judged.query_id, ()) for judged in queries}
     cluster = near.clusters([*passages, *excluded, *(passage for passages in said.values() for passage in passages)])
     never = {cluster[passage] for passage in excluded}
-    group = groups_of(pairs)
+    group = groups_of(pairs, most=1.0)
     relevant: dict[int, set[int]] = {}
     for pair in pairs:
         if pair.label:

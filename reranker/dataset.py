@@ -24,6 +24,10 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 MIN_QUERIES_TO_SPLIT = 20
 DEV_SHARE = 0.2
 TEST_SHARE = 0.1
+# Queries that share a relevant passage belong together, also over others. Where that would join more than this share of
+# all, hardly any could be held back: then only those with most of their relevant passages in common do (near.groups),
+# and what stands on both sides is not trained on (make_sets).
+MOST_TOGETHER = 0.5
 # A mean over fewer dev queries than this is not called a measurement.
 MIN_QUERIES_TO_MEASURE = 4
 
@@ -158,11 +162,11 @@ def _split_together(texts: list[str], all_queries: int) -> str:
     return split_of(min(texts))
 
 
-def groups_of(pairs: Iterable[LabelledPair]) -> dict[str, int]:
-    """Which queries of these pairs belong together, as query id -> group."""
+def groups_of(pairs: Iterable[LabelledPair], most: float = MOST_TOGETHER) -> dict[str, int]:
+    """Which queries of these pairs belong together, as query id -> group; see near.groups."""
     pairs = list(pairs)
     queries = {pair.query_id: pair.query for pair in pairs}
-    return near.groups([(pair.query_id, pair.passage) for pair in pairs if pair.label], queries)
+    return near.groups([(pair.query_id, pair.passage) for pair in pairs if pair.label], queries, most)
 
 
 def make_sets(pairs: Iterable[LabelledPair], splits: Mapping[str, str]) -> TrainingSets:

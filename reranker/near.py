@@ -7,8 +7,7 @@ resemblance of Broder (1997, "On the resemblance and containment of documents"),
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import numpy as np
 from texts import words
 
 if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import DisjointSet
     from scipy.sparse import csr_array
 
 # Words that follow each other, taken as one; and the share of such runs that two passages have to have in common: more
@@ -29,6 +29,9 @@ RESEMBLANCE_WITH_OTHER_NUMBERS = 0.9
 ROWS = 1_000
 # Passages that have only runs in common which more of them than this have are not compared: that is boilerplate.
 COMMON = 200
+# How much of all that is relevant to either of two queries has to be relevant to both, for them to stay together where
+# sharing one passage would join most queries.
+OVERLAP = 0.5
 
 
 def clusters(texts: Iterable[str]) -> dict[str, int]:
@@ -101,27 +104,63 @@ def _runs(sequences: Sequence[Sequence[str]]) -> csr_array:
     return csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(sequences), max(len(known), 1)))
 
 
-def groups(relevant: Sequence[tuple[str, str]], queries: Mapping[str, str]) -> dict[str, int]:
+def groups(relevant: Sequence[tuple[str, str]], queries: Mapping[str, str], most: float = 1.0) -> dict[str, int]:
     """The group of each query (id -> text): queries that say the same, or share nearly the same relevant passage.
 
     `relevant` are (query id, passage) pairs. Passages that are not relevant to both do not join queries: a first stage
-    finds the same ones for many, and all queries would end up in one group.
+    finds the same ones for many, and all queries would end up in one group. Where much is relevant to each query, that
+    happens all the same, each sharing something with the next. So a group of more than `most` of all queries is taken
+    apart: of its queries only those stay together that say the same, or share at least OVERLAP of what is relevant to
+    either.
     """
+    from scipy.cluster.hierarchy import DisjointSet
+
     near = clusters(passage for _, passage in relevant)
-    members: dict[object, list[str]] = defaultdict(list)
-    for query_id, text in queries.items():
-        members[tuple(words(text)) or text].append(query_id)
+    answers: dict[str, set[int]] = {query_id: set() for query_id in queries}
     for query_id, passage in relevant:
-        members[near[passage]].append(query_id)
-    parent = {query_id: query_id for query_id in queries}
+        answers[query_id].add(near[passage])
+    found = DisjointSet(queries)
+    _merge_same(found, queries, lambda query_id: [_said(queries[query_id]), *answers[query_id]])
+    parts = []
+    for group in found.subsets():
+        parts += [group] if len(group) <= most * len(queries) else _apart(group, queries, answers)
+    group_of = {query_id: number for number, part in enumerate(parts) for query_id in part}
+    numbers: dict[int, int] = {}
+    return {query_id: numbers.setdefault(group_of[query_id], len(numbers)) for query_id in queries}
 
-    def root(query_id: str) -> str:
-        while parent[query_id] != query_id:
-            parent[query_id] = query_id = parent[parent[query_id]]
-        return query_id
 
-    for together in members.values():
-        for query_id in together[1:]:
-            parent[root(query_id)] = root(together[0])
-    numbers: dict[str, int] = {}
-    return {query_id: numbers.setdefault(root(query_id), len(numbers)) for query_id in queries}
+def _said(text: str) -> object:
+    """What is equal for queries that say the same."""
+    return tuple(words(text)) or text
+
+
+def _merge_same(found: DisjointSet, queries: Iterable[str], keys_of: Callable[[str], Iterable[object]]) -> None:
+    """Merge the queries that have a key in common."""
+    first: dict[object, str] = {}
+    for query_id in queries:
+        for key in keys_of(query_id):
+            found.merge(first.setdefault(key, query_id), query_id)
+
+
+def _apart(group: Iterable[str], queries: Mapping[str, str], answers: Mapping[str, set[int]]) -> list[set[str]]:
+    """The queries of a group in smaller ones: those that say the same, or have answers that overlap enough."""
+    from scipy.cluster.hierarchy import DisjointSet
+    from scipy.sparse import csr_array
+
+    group = list(group)
+    found = DisjointSet(group)
+    _merge_same(found, group, lambda query_id: [_said(queries[query_id]), frozenset(answers[query_id])])
+    # Of queries with the same answers one is enough to compare with.
+    different = list({frozenset(answers[query_id]): query_id for query_id in group}.values())
+    columns = [answer for query_id in different for answer in answers[query_id]]
+    ends = np.cumsum([0, *(len(answers[query_id]) for query_id in different)])
+    has = csr_array((np.ones(len(columns), dtype=np.int32), columns, ends))
+    sizes = np.diff(ends)
+    others = has.T.tocsr()
+    for start in range(0, len(different), ROWS):
+        met = (has[start : start + ROWS] @ others).tocoo()
+        one, other = met.coords[0] + start, met.coords[1]
+        enough = met.data >= OVERLAP * (sizes[one] + sizes[other] - met.data)
+        for place, another in zip(one[enough], other[enough], strict=True):
+            found.merge(different[place], different[another])
+    return found.subsets()

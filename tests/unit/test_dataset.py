@@ -16,6 +16,7 @@ from reranker.dataset import (
     assign_splits,
     by_query,
     count_labels,
+    groups_of,
     make_sets,
     place_queries,
     queries_that_tell,
@@ -265,3 +266,23 @@ def test_queries_that_all_belong_together_cannot_be_cross_checked() -> None:
     assert TrainingSets(apart).measurable_by_folds()
     together = [replace(pair, passage="the one answer") if pair.label else pair for pair in apart]
     assert not TrainingSets(together).measurable_by_folds()
+
+
+def test_queries_that_only_hang_together_are_measured_all_the_same() -> None:
+    # Thirty queries with four relevant passages each, one of them in common with the next, and two wrong ones.
+    pairs = [
+        LabelledPair(f"id{number}", f"query {number}", f"answer {3 * number + place}", 1)
+        for number in range(30)
+        for place in range(4)
+    ]
+    pairs += [
+        LabelledPair(f"id{number}", f"query {number}", f"{other} {number}", 0)
+        for number in range(30)
+        for other in ("rain", "sun")
+    ]
+    splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
+    sets = make_sets(pairs, splits)
+    assert sets.measurable() and sets.measurable_by_folds()
+    held_back = {pair.passage for pair in [*sets.dev, *sets.test]}
+    assert not held_back & {pair.passage for pair in sets.train}
+    assert 0 < len(sets.left_out) < len(sets.train)

@@ -125,3 +125,29 @@ def test_queries_are_together_over_others() -> None:
 def test_queries_that_share_nothing_stay_apart() -> None:
     assert groups([], {"a": "first", "b": "second"}) == {"a": 0, "b": 1}
     assert groups([], {}) == {}
+
+
+def test_queries_that_nearly_all_hang_together_are_taken_apart() -> None:
+    # Each query has four answers, and shares one with the next: 0 1 2 3, 3 4 5 6, and so on.
+    queries = {f"q{number}": f"query {number}" for number in range(8)}
+    chain = [(f"q{number}", f"answer {3 * number + place}") for number in range(8) for place in range(4)]
+    assert len(set(groups(chain, queries).values())) == 1
+    assert len(set(groups(chain, queries, most=0.5).values())) == 8
+
+
+def test_queries_with_most_answers_in_common_stay_together_when_a_group_is_taken_apart() -> None:
+    queries = {f"q{number}": f"query {number}" for number in range(8)} | {"same": "Query 5?", "none": "something else"}
+    chain = [(f"q{number}", f"answer {3 * number + place}") for number in range(8) for place in range(4)]
+    # Four of the seven that are relevant to q0 or q1 are relevant to both, and so with q2 and q3.
+    chain += [("q1", f"answer {place}") for place in range(3)] + [("q3", f"answer {place}") for place in range(6, 9)]
+    found = groups(chain, queries, most=0.5)
+    together = [{query_id for query_id in queries if found[query_id] == number} for number in set(found.values())]
+    assert {frozenset(group) for group in together if len(group) > 1} == {
+        frozenset(("q0", "q1")), frozenset(("q2", "q3")), frozenset(("q5", "same")),
+    }  # fmt: skip
+
+
+def test_a_group_that_is_no_more_than_a_part_stays_together() -> None:
+    queries = {f"q{number}": f"query {number}" for number in range(8)}
+    chain = [(f"q{number}", f"answer {3 * number + place}") for number in range(4) for place in range(4)]
+    assert sorted(groups(chain, queries, most=0.5).values()) == [0, 0, 0, 0, 1, 2, 3, 4]
