@@ -123,12 +123,12 @@ class ReviewStore:
 
     def judging_events(self, annotator: str, limit: int) -> list[JudgingEvent]:
         """The labels that this annotator gave and did not take back, newest first, each with the logit of the model
-        that answered at that time, where it is stored."""
+        that answered at that time, where it is stored. To write a note on a label is not to give it once more."""
         sql = """
             SELECT e.label, e.seconds, e.score_visible, s.score, e.created_at
             FROM (
                 SELECT * FROM label_events e WHERE annotator = ? AND action = 'label'
-                AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
+                AND label IS NOT previous_label AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
                 ORDER BY id DESC LIMIT ?
             ) e
             LEFT JOIN candidate_scores s ON s.model_version = e.model_version AND s.query_id = e.query_id

@@ -149,3 +149,10 @@ def test_events_come_with_the_score_of_the_model_that_answered_then(labels: Labe
         (1, 3.0, False, 1.5),
     ]
     assert review.annotators() == [("anna", 1)]
+
+
+def test_a_note_that_is_written_on_a_label_is_no_other_label(labels: LabelStore, review: ReviewStore) -> None:
+    for note in (None, "says the year", "says the year and the place"):
+        labels.save([Judgment(QUERY, "a", 1, "anna", note=note, seconds=3.0)])
+    labels.save([Judgment(QUERY, "a", 0, "anna")])
+    assert [item.label for item in review.judging_events("anna", 10)] == [0, 1]
