@@ -9,6 +9,7 @@ from labeling.queue import Queue
 from labeling.scorer import Score, Scorer
 from labeling.service import LabelingService
 from reranker.jobs import TrainingJobs
+from reranker.label_sets import LabelSets
 from reranker.launch import HUB_JOB, HubJob, Launch
 from reranker.model import Reranker
 from reranker.registry import ModelRegistry
@@ -36,6 +37,7 @@ class Services:
     review_store: ReviewStore
     labeling: LabelingService
     registry: ModelRegistry
+    label_sets: LabelSets
     jobs: TrainingJobs
     scorer: Scorer
     backup: Backup | None
@@ -61,6 +63,7 @@ class Services:
         )
         quota = Quota(settings.overlap, settings.overlap_share) if settings.overlap else None
         queue_store = QueueStore(settings.database_path, quota, settings.lease_minutes * 60)
+        label_sets = LabelSets(label_store)
         scorer = Scorer(ScoreStore(settings.database_path), lambda: _champion(registry))
         queue = Queue(queue_store, scorer.versions, label_store.anything_judged)
         return cls(
@@ -71,10 +74,11 @@ class Services:
             review_store=ReviewStore(settings.database_path),
             labeling=LabelingService(label_store, queue),
             registry=registry,
+            label_sets=label_sets,
             jobs=TrainingJobs(
                 settings.runs_dir,
                 model_store,
-                label_store,
+                label_sets,
                 registry,
                 settings.checkpoint_seconds,
                 _launch(settings),

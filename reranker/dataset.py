@@ -269,6 +269,12 @@ def read_pairs(path: Path) -> list[LabelledPair]:
         return [LabelledPair(**json.loads(line)) for line in lines]
 
 
+def count_pairs(path: Path) -> int:
+    """How many labelled pairs are in a file that `write_pairs` wrote."""
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
 def write_pairs(path: Path, pairs: list[LabelledPair]) -> None:
     """Write labelled pairs as JSONL."""
     with path.open("w", encoding="utf-8") as lines:

@@ -72,7 +72,7 @@ class Curves:
     dev: list[tuple[int, float]] = field(default_factory=list)
 
 
-def curves(events: list[dict[str, Any]]) -> Curves:
+def curves_of(events: list[dict[str, Any]]) -> Curves:
     """The curves in these events. A run that was resumed has done some steps twice; the later word counts."""
     loss: dict[int, float] = {}
     dev: dict[int, float] = {}

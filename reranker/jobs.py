@@ -23,27 +23,17 @@ import psutil
 
 from errors import Conflict, InvalidInput, NotFound, WorkbenchError, first_line
 from reranker import process as child
-from reranker.assumed import with_assumed
-from reranker.dataset import (
-    SPLITS,
-    LabelledPair,
-    PlacedQuery,
-    TrainingSets,
-    assign_splits,
-    groups_of,
-    make_sets,
-    place_queries,
-)
+from reranker.dataset import SPLITS, LabelledPair
 from reranker.finish import keep
-from reranker.follow import Curves, Follower, curves
+from reranker.follow import Follower
+from reranker.label_sets import LabelSets
 from reranker.launch import Launch
 from reranker.learned import learned_by
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
-from reranker.results import RunResults, how_made, read_results
 from reranker.run_files import RunFiles, read_json, write_json
-from storage.label_store import LabelStore, now
+from storage.label_store import now
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, TrainingRun
 
@@ -51,7 +41,6 @@ log = logging.getLogger(__name__)
 
 SECONDS_TO_STOP = 5
 SECONDS_BETWEEN_TRIES = 2
-LOG_LINES = 200
 CANCELLED = "Cancelled before it was done."
 # Of so many runs that were broken off, the latest, the checkpoints are kept.
 KEPT_INTERRUPTED = 2
@@ -64,7 +53,7 @@ class TrainingJobs:
         self,
         runs_dir: Path,
         models: ModelStore,
-        labels: LabelStore,
+        label_sets: LabelSets,
         registry: ModelRegistry,
         checkpoint_seconds: float = 15,
         launch: Launch = Launch(),  # noqa: B008 - frozen
@@ -72,7 +61,8 @@ class TrainingJobs:
         """A run under way is saved every `checkpoint_seconds`, so that it can go on from there; `launch` starts it."""
         self.runs_dir = runs_dir
         self.models = models
-        self.labels = labels
+        self.label_sets = label_sets
+        self.labels = label_sets.labels
         self.registry = registry
         self.checkpoint_seconds = checkpoint_seconds
         self.launch = launch
@@ -87,24 +77,6 @@ class TrainingJobs:
         """The files of a run."""
         return RunFiles(self.runs_dir / run_id)
 
-    # What there is to learn from
-
-    def sets(self) -> TrainingSets:
-        """The labels as they would be trained on and measured with now; decides nothing for good."""
-        return self._sets_and_new_splits()[0]
-
-    def placed_queries(self) -> list[PlacedQuery]:
-        """The labelled queries with the set that each is in, or will be in with the next run, and why."""
-        return place_queries(self._labelled(), self.labels.splits())
-
-    def _labelled(self) -> list[LabelledPair]:
-        return [LabelledPair(row.query_id, row.query, row.passage, row.label) for row in self.labels.consensus()]
-
-    def _sets_and_new_splits(self) -> tuple[TrainingSets, dict[str, str]]:
-        pairs, known = self._labelled(), self.labels.splits()
-        new = assign_splits({pair.query_id: pair.query for pair in pairs}, known, groups_of(pairs))
-        return make_sets(pairs, known | new), new
-
     # Starting
 
     def start(self, config: TrainingConfig) -> TrainingRun:
@@ -112,9 +84,7 @@ class TrainingJobs:
 
         Raises InvalidInput when the labels do not allow it or the base is unknown, Conflict while another is under way.
         """
-        sets, new_splits = self._sets_and_new_splits()
-        if config.assume_not_relevant:
-            sets = with_assumed(sets, self.labels.not_judged, self.labels.something_said)
+        sets, new_splits = self.label_sets.sets_and_new_splits(config.assume_not_relevant)
         if problem := sets.why_not_trainable() or (config.loss and why_not(config.loss, sets.train)):
             raise InvalidInput(problem)
         return self._launch(config, {split: getattr(sets, split) for split in SPLITS}, new_splits)
@@ -146,7 +116,7 @@ class TrainingJobs:
         new_splits: dict[str, str],
         stop_after: int | None = None,
     ) -> TrainingRun:
-        self._check_processes(config)
+        self.launch.check(config.batch_size, config.learning_curve)
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
         run = TrainingRun(uuid.uuid4().hex[:12], "queued", asdict(config), now())
@@ -159,22 +129,6 @@ class TrainingJobs:
             raise
         # A base may have been deleted just before the run, which keeps it, was noted down.
         return self._begin(run, new_splits, lambda: self.registry.directory(base))
-
-    def _check_processes(self, config: TrainingConfig) -> None:
-        """Raise InvalidInput for what several processes cannot do together, or a job on the Hub without a token."""
-        if self.launch.job:
-            from reranker.hub_job import why_no_token
-
-            if problem := why_no_token():
-                raise InvalidInput(problem)
-        processes = self.launch.processes
-        if config.batch_size % processes:
-            raise InvalidInput(
-                f"The batch size is {config.batch_size}. {processes} processes share each batch (TRAIN_PROCESSES), so "
-                f"it has to be a multiple of {processes}."
-            )
-        if config.learning_curve and processes > 1:
-            raise InvalidInput(f"A learning curve is drawn by one process only, and TRAIN_PROCESSES is {processes}.")
 
     def _child_config(self, run: TrainingRun, base: ModelVersion) -> dict[str, Any]:
         champion, root = self.registry.active().version, self.registry.root(base)
@@ -202,20 +156,27 @@ class TrainingJobs:
         self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], object] = lambda: None
     ) -> TrainingRun:
         """Start the child of a run that is in the store, and follow it; `prepare` does what comes before."""
+        process = None
         try:
             prepare()
             self.labels.assign_splits(new_splits)
             process = child.start(self.files(run.id), self.launch)
+            run = self.models.update_run(
+                run.id,
+                status="running",
+                phase="Starting the training process",
+                pid=process.pid,
+                pid_started=process.create_time(),
+            )
         except BaseException as error:
-            self.models.update_run(run.id, status="failed", error=f"The run could not be started: {error}")
+            if process is not None:
+                self._end_child(run.id, process)
+            why = f"The run could not be started: {first_line(error)}."
+            failing = threading.Thread(target=self._fail, args=(run.id, why), daemon=True)
+            failing.start()
+            # What keeps the run from being noted down may keep this from it, too, and nobody is to wait for that.
+            failing.join(SECONDS_TO_STOP)
             raise
-        run = self.models.update_run(
-            run.id,
-            status="running",
-            phase="Starting the training process",
-            pid=process.pid,
-            pid_started=process.create_time(),
-        )
         self._follow_in_background(run.id, process)
         return run
 
@@ -253,7 +214,7 @@ class TrainingJobs:
             return run
         try:
             base = self.registry.check_base(run.config["base"])
-            self._check_processes(TrainingConfig.stored(run.config))
+            self.launch.check(run.config["batch_size"], bool(run.config.get("learning_curve")))
         except InvalidInput as error:
             raise Conflict(str(error)) from error
         # What answers now is what the new model is measured against, and it may be another one than before.
@@ -282,8 +243,10 @@ class TrainingJobs:
         """
         run = self.models.run(run_id)
         process = self._processes.get(run_id)
-        if not run.under_way or process is None:
+        if not run.under_way:
             raise Conflict(f"This run has ended already: it is {run.status}.")
+        if process is None:
+            raise Conflict("This run is just being started, or its model put in place. Cancel it in a moment.")
         again = run.outcome == CANCELLED
         with self._deciding:
             if run_id in self._in_place:
@@ -326,26 +289,9 @@ class TrainingJobs:
         self._shutting_down = True
         for process in list(self._processes.values()):
             child.kill(process)
-        for follower in self._followers:
+        # A copy: each takes itself out when it ends.
+        for follower in list(self._followers):
             follower.join(SECONDS_TO_STOP + 5)
-
-    # What a run has to say
-
-    def results(self, run_id: str) -> RunResults | None:
-        """What a run did to each query, and the labels that look doubtful; None until it has finished."""
-        return read_results(self.runs_dir / run_id)
-
-    def how_made(self, run: TrainingRun) -> dict[str, str]:
-        """What a version was made from and on, in words, for a person."""
-        return how_made(run, self.runs_dir / run.id)
-
-    def curves(self, run_id: str) -> Curves:
-        """The loss of each step, and the nDCG@10 on the dev set at those where it was measured."""
-        return curves(self.models.events(run_id))
-
-    def log_tail(self, run_id: str, lines: int = LOG_LINES) -> str:
-        """The last lines of what the child wrote to its log."""
-        return self.files(run_id).log_tail(lines)
 
     # The end of a run
 
@@ -366,29 +312,35 @@ class TrainingJobs:
         except Exception as error:
             log.exception("Following run %s failed", run_id)
             if process is not None:
-                # It would go on unseen, and beside one that is resumed.
-                child.end(process, self.files(run_id))
-                with contextlib.suppress(psutil.Error):
-                    process.wait(SECONDS_TO_STOP)
-            self._note_that_it_is_lost(run_id, first_line(error))
+                self._end_child(run_id, process)
+            self._fail(run_id, f"The app lost this run: {first_line(error)}.")
         finally:
             self._processes.pop(run_id, None)
             self._in_place.discard(run_id)
             self._followers.remove(threading.current_thread())
             self._drop_what_is_not_needed()
 
-    def _note_that_it_is_lost(self, run_id: str, why: str) -> None:
+    def _end_child(self, run_id: str, process: psutil.Process) -> None:
+        """End a child that nobody follows: it would go on unseen, and beside one that is resumed."""
+        child.end(process, self.files(run_id))
+        with contextlib.suppress(psutil.Error):
+            process.wait(SECONDS_TO_STOP)
+
+    def _fail(self, run_id: str, why: str) -> None:
         """Let a run end as failed, however long it takes until the store can be written to: no other could start."""
-        ended = {"status": "failed", "phase": "Failed", "seconds_left": None, "finished_at": now()}
         while not self._shutting_down:
             try:
                 can_go_on = self._is_made(self.models.run(run_id)) or self.files(run_id).can_go_on()
-                error = f"The app lost this run: {why}. {'Resume it' if can_go_on else 'Start it again'}."
-                self.models.update_run(run_id, error=error, **ended)
+                what_to_do = "Resume it." if can_go_on else "Start it again."
+                self._close(run_id, "failed", "Failed", error=f"{why} {what_to_do}")
                 return
             except Exception:
                 log.exception("The end of run %s cannot be stored yet", run_id)
                 time.sleep(SECONDS_BETWEEN_TRIES)
+
+    def _close(self, run_id: str, status: str, phase: str, **columns: Any) -> None:
+        """Note down that a run has ended."""
+        self.models.update_run(run_id, status=status, phase=phase, seconds_left=None, finished_at=now(), **columns)
 
     def _end(self, run_id: str, how: str) -> None:
         run, files = self.models.run(run_id), self.files(run_id)
@@ -396,12 +348,11 @@ class TrainingJobs:
             self._keep(run, read_json(files.manifest))
             files.tidy()
             return
-        ended = {"seconds_left": None, "finished_at": now()}
         if run.outcome == CANCELLED:
-            self.models.update_run(run_id, status="cancelled", phase="Cancelled", **ended)
+            self._close(run_id, "cancelled", "Cancelled")
         else:
             error = " ".join(filter(None, (run.error or how, child.what_now(files))))
-            self.models.update_run(run_id, status="failed", phase="Failed", error=error, **ended)
+            self._close(run_id, "failed", "Failed", error=error)
 
     def _keep(self, run: TrainingRun, manifest: dict[str, Any]) -> None:
         """Make the model of a run that has an outcome a version, and promote it as the run was told to.
@@ -422,18 +373,15 @@ class TrainingJobs:
         note = self.models.run(run.id).note
         if gone := self.registry.make_room():
             note = f"{note or ''} To make room, {' and '.join(gone)} had to go.".strip()
-        self.models.update_run(
+        self._close(
             run.id,
-            status="cancelled" if kept.cancelled else "succeeded",
-            phase="Cancelled" if kept.cancelled else "Finished",
+            *(("cancelled", "Cancelled") if kept.cancelled else ("succeeded", "Finished")),
             progress=run.progress if kept.cancelled else 1.0,
-            seconds_left=None,
             metrics=kept.metrics,
             outcome=outcome,
             model_version=kept.version.version,
             promoted=promote,
             note=note,
-            finished_at=now(),
         )
 
     def _drop_what_is_not_needed(self) -> None:

@@ -16,6 +16,7 @@ from page.render import render
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
 from reranker.registry import ModelRegistry
+from reranker.results import how_made
 from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
@@ -96,7 +97,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
             drawn=time.monotonic_ns(),
             versions=versions,
             before={name: run.metrics["champion"] for name, run in runs.items()},
-            made={name: services.jobs.how_made(run) for name, run in runs.items()},
+            made={name: how_made(run, services.jobs.files(run.id)) for name, run in runs.items()},
             active=active.version if active else None,
             engine=status.engine,
             engine_reason=status.engine_reason,
@@ -158,7 +159,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         if not one or not other:
             raise InvalidInput("Choose two versions first.")
         progress(0, desc="Loading the versions")
-        queries = queries_that_tell(services.jobs.sets().dev)
+        queries = queries_that_tell(services.label_sets.sets().dev)
         found = compare_versions(
             registry, queries, one, other, lambda done, total: progress((done, total), desc="Ranking", unit="passages")
         )

@@ -5,16 +5,15 @@ Read from the run's directory, which keeps the labels as they were and the score
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from reranker.curve import CurvePoint, LearningCurve, Outlook
-from reranker.dataset import SPLITS, JudgedQuery, Suspect, queries_that_tell, read_pairs
+from reranker.dataset import SPLITS, JudgedQuery, Suspect, count_pairs, queries_that_tell, read_pairs
 from reranker.general import general_queries
 from reranker.recipe import recipe_of
+from reranker.run_files import RunFiles, read_json
 from storage.records import TrainingRun
 from texts import counted
 
@@ -70,26 +69,29 @@ class RunResults:
     models: int = 1
 
 
-def read_results(run_dir: Path) -> RunResults | None:
-    """The results of the run in this directory; None where it has none, or they are no longer there."""
+def read_results(files: RunFiles) -> RunResults | None:
+    """The results of the run with these files; None where it has none, or they are no longer there."""
     try:
-        manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_json(files.manifest)
         changes = {
-            split: changes_of(_queries(run_dir, split), manifest["champion"][split], manifest["challenger"][split])
+            split: changes_of(_queries(files, split), manifest["champion"][split], manifest["challenger"][split])
             for split in manifest["champion"]
         }
     except (OSError, ValueError, KeyError):  # a run from before these were kept has no scores in its manifest
         return None
     suspects = [Suspect(**row) for row in manifest.get("suspects", [])]
-    return RunResults(changes, suspects, _learning_curve(manifest.get("learning_curve")), models_in_mean(run_dir))
+    return RunResults(changes, suspects, _learning_curve(manifest.get("learning_curve")), _models_in_mean(manifest))
 
 
-def models_in_mean(run_dir: Path) -> int:
-    """Of how many models the mean is what the run in this directory kept: its own, and one for each fold."""
+def models_in_mean(files: RunFiles) -> int:
+    """Of how many models the mean is what the run with these files kept: its own, and one for each fold."""
     try:
-        manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+        return _models_in_mean(read_json(files.manifest))
     except (OSError, ValueError):
         return 1
+
+
+def _models_in_mean(manifest: dict[str, Any]) -> int:
     return 1 + manifest.get("training", {}).get("folds", 0)
 
 
@@ -99,12 +101,12 @@ def _learning_curve(found: dict[str, Any] | None) -> LearningCurve | None:
     return LearningCurve([CurvePoint(**point) for point in found["points"]], Outlook(**found["outlook"]))
 
 
-def how_made(run: TrainingRun, run_dir: Path) -> dict[str, str]:
-    """What the version of this run was made from and on, in words, as far as its directory is still there."""
+def how_made(run: TrainingRun, files: RunFiles) -> dict[str, str]:
+    """What the version of this run was made from and on, in words, as far as its files are still there."""
     words = {"Run": run.id, "Configuration": ", ".join(_chosen(run.config))}
     try:
-        sizes = {split: len(read_pairs(run_dir / f"{split}.jsonl")) for split in SPLITS}
-        environment = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["environment"]
+        sizes = {split: count_pairs(files.pairs(split)) for split in SPLITS}
+        environment = read_json(files.manifest)["environment"]
     except (OSError, ValueError, KeyError):
         return words
     libraries = ", ".join(f"{name} {version}" for name, version in environment["libraries"].items())
@@ -150,11 +152,11 @@ def changes_of(queries: list[JudgedQuery], champion: dict[str, Any], challenger:
     return sorted(changes, key=lambda change: (-round(abs(change.gain), 9), -change.moved, change.query))
 
 
-def _queries(run_dir: Path, split: str) -> list[JudgedQuery]:
+def _queries(files: RunFiles, split: str) -> list[JudgedQuery]:
     if split == "general":
         return general_queries()
     # Those to train on were cross-checked, as far as no model compared had learned from them before.
-    return queries_that_tell(read_pairs(run_dir / f"{'train' if split == 'cross' else split}.jsonl"))
+    return queries_that_tell(read_pairs(files.pairs("train" if split == "cross" else split)))
 
 
 def _change(judged: JudgedQuery, before: dict[str, Any], after: dict[str, Any]) -> QueryChange:

@@ -12,7 +12,7 @@ from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.recipe import MOST_CROSS_CHECKED
-from reranker.results import RunResults
+from reranker.results import RunResults, read_results
 from services import Services
 from storage.records import Judgment
 
@@ -71,7 +71,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
             return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
-        results = services.jobs.results(run_id)
+        results = read_results(services.jobs.files(run_id))
         return (
             _changes(results, "dev"),
             _changes(results, "cross"),
@@ -95,7 +95,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
         if not name.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
         # What comes from a browser may be anything: only a run that the store knows has a directory.
-        results = services.jobs.results(services.model_store.run(str(event.run)).id)
+        results = read_results(services.jobs.files(services.model_store.run(str(event.run)).id))
         if results is None or not 0 <= event.index < len(results.suspects):
             raise InvalidInput("This run is no longer there. Open the tab again.")
         suspect = results.suspects[event.index]

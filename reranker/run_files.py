@@ -18,6 +18,7 @@ from typing import Any
 from reranker.dataset import SPLITS, LabelledPair, read_pairs, write_pairs
 
 MARK = "whole"
+LOG_LINES = 200
 # The models that a run's configuration names, each as `..._path`: what it starts from, what answers, and what the
 # first of these was first made from.
 MODELS = ("base", "champion", "untaught")
@@ -79,7 +80,7 @@ class RunFiles:
         given = [self.config, *(self.pairs(split) for split in SPLITS)]
         return all(path.is_file() for path in given) and not self.manifest.is_file()
 
-    def log_tail(self, lines: int) -> str:
+    def log_tail(self, lines: int = LOG_LINES) -> str:
         """The last lines of what was written to the log here, and then in the job on the Hub, where there was one."""
         # As bytes, since to read text is to take carriage returns for new lines.
         written = (path.read_bytes() for path in (self.log, self.job_log) if path.is_file())

@@ -12,9 +12,8 @@ from page.choices import offer
 from page.notices import check_may_change, shown_to_people
 from page.render import render
 from page.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
-from reranker.assumed import with_assumed
-from reranker.dataset import TrainingSets, only_relevant_known
-from reranker.follow import Curves
+from reranker.dataset import only_relevant_known
+from reranker.follow import curves_of
 from reranker.gate import RULE
 from reranker.losses import LOSSES
 from reranker.recipe import DEFAULT, RECIPES, TrainingConfig
@@ -141,8 +140,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         state = fingerprint(run, under_way)
         if state == shown:
             return (gr.skip(),) * len(run_outputs)
-        curves = services.jobs.curves(run.id) if run else Curves()
-        models = models_in_mean(services.jobs.files(run.id).directory) if run else 1
+        files = services.jobs.files(run.id if run else "none")
+        curves = curves_of(services.model_store.events(run.id) if run else [])
+        models = models_in_mean(files)
         runs = services.model_store.runs()
         can_resume = run is not None and not under_way and services.jobs.can_resume(run)
         return (
@@ -151,7 +151,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             points(curves.loss, "loss"),
             points(curves.dev, "nDCG@10"),
             gr.update(value=render("curves_note.html", models=models), visible=models > 1 and len(curves.loss) > 1),
-            services.jobs.log_tail(run.id) if run else "",
+            files.log_tail(),
             gr.update(visible=under_way, value="Stop it at once" if is_stopping(latest) else "Cancel the run"),
             gr.update(visible=can_resume, interactive=can_resume),
             gr.update(interactive=not under_way),
@@ -161,20 +161,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     def open_tab(base: str, assume: bool) -> tuple:
         versions = [version.version for version in services.model_store.versions()]
-        sets = services.jobs.sets()
+        sets = services.label_sets.sets()
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
-        shown = as_trained_on(sets, assume and one_sided)
+        shown = services.label_sets.sets(assume_not_relevant=True) if assume and one_sided else sets
         return render_sets(shown), offer([ACTIVE, *versions], base, ACTIVE), assuming
 
     def describe_sets(assume: bool) -> str:
-        return render_sets(as_trained_on(services.jobs.sets(), assume))
-
-    def as_trained_on(sets: TrainingSets, assume: bool) -> TrainingSets:
-        """These sets with what a run is to take as not relevant, where it is asked to."""
-        labels = services.label_store
-        return with_assumed(sets, labels.not_judged, labels.something_said) if assume else sets
+        return render_sets(services.label_sets.sets(assume))
 
     def refresh_set_queries(
         is_open: bool, token: str, request: gr.Request, profile: gr.OAuthProfile | None
@@ -186,7 +181,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             check_may_change(services, token, request, profile)
         except WorkbenchError as error:
             return render("empty.html", title="Labelled queries are not shown to everyone", what_to_do=str(error))
-        placed = services.jobs.placed_queries()
+        placed = services.label_sets.placed_queries()
         if not placed:
             return render("empty.html", title="There are no labelled queries yet", what_to_do="Label pairs first.")
         return render("set_queries.html", rows=placed[:SHOWN_QUERIES], total=len(placed))

@@ -319,7 +319,7 @@ def _add_model_calls(app: FastAPI, services: Services, guard: list) -> None:
     def compare(version: str, other: str) -> schemas.ComparisonResponse:
         """Two versions side by side on the queries that are held back now. Answered when both have ranked them."""
         names = [store.version(name).version for name in (version, other)]
-        found = compare_versions(registry, queries_that_tell(services.jobs.sets().dev), *names)
+        found = compare_versions(registry, queries_that_tell(services.label_sets.sets().dev), *names)
         sides = [
             schemas.ComparedVersion(version=name, metrics=metrics, intervals=intervals)
             for name, metrics, intervals in zip(names, found.metrics, found.intervals, strict=True)

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import Body, FastAPI
 
 from errors import NotFound
+from reranker.follow import curves_of
 from reranker.recipe import TrainingConfig
+from reranker.results import read_results
 from server import errors
 from server import training_schemas as schemas
 from services import Services
@@ -52,7 +54,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
     def read_curves(run_id: str) -> schemas.CurvesResponse:
         """The loss of each step, and the nDCG@10 on the held-out queries at the steps where it was measured."""
         run = services.model_store.run(run_id)
-        curves = services.jobs.curves(run.id)
+        curves = curves_of(services.model_store.events(run.id))
         loss, dev = (
             [schemas.StepBody(step=step, value=value) for step, value in curve] for curve in (curves.loss, curves.dev)
         )
@@ -62,7 +64,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
     def read_learning_curve(run_id: str) -> schemas.LearningCurveResponse:
         """How good the model was with a part of the labels, and what more of them would likely bring: of a run that
         was started with `learning_curve`, once it has finished."""
-        results = services.jobs.results(services.model_store.run(run_id).id)
+        results = read_results(services.jobs.files(services.model_store.run(run_id).id))
         if results is None or results.learning_curve is None:
             raise NotFound("This run has drawn no learning curve. Start one with `learning_curve` set to true.")
         return schemas.LearningCurveResponse(**asdict(results.learning_curve))
@@ -75,7 +77,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
     )
     def read_suspects(run_id: str) -> list[schemas.SuspectBody]:
         """The labels that the others contradict most, the most doubtful one first: of a run that has finished."""
-        results = services.jobs.results(services.model_store.run(run_id).id)
+        results = read_results(services.jobs.files(services.model_store.run(run_id).id))
         if results is None:
             raise NotFound("This run has not finished, so nothing is said yet about the labels that it learned from.")
         return [schemas.SuspectBody(**asdict(suspect)) for suspect in results.suspects]
@@ -89,7 +91,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
     def read_log(run_id: str) -> schemas.LogResponse:
         """The end of a training run's log."""
         run = services.model_store.run(run_id)
-        return schemas.LogResponse(log=services.jobs.log_tail(run.id))
+        return schemas.LogResponse(log=services.jobs.files(run.id).log_tail())
 
     @app.post(
         "/v1/training-runs/{run_id}/resume",

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from reranker.card import add_results
+from reranker.results import how_made
 from services import Services
 from storage.label_store import now
 from storage.records import ModelVersion, TrainingRun
@@ -104,7 +105,7 @@ def test_what_a_version_was_made_with_is_kept(trained: tuple[Services, httpx.Cli
     services, _, run = trained
     manifest = json.loads((services.jobs.runs_dir / run["id"] / "manifest.json").read_text())
     assert manifest["environment"]["libraries"].keys() >= {"torch", "transformers", "sentence-transformers"}
-    how = services.jobs.how_made(services.model_store.run(run["id"]))
+    how = how_made(services.model_store.run(run["id"]), services.jobs.files(run["id"]))
     assert "seed 7" in how["Configuration"]
     assert f"{services.model_store.version('v1').labels} train" in how["Labels"]
     assert "torch" in how["Environment"]

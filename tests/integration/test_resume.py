@@ -299,4 +299,4 @@ def test_what_was_cancelled_keeps_its_best_as_a_version(services: Services, clie
     data_dir = services.settings.data_dir
     assert weights_of(data_dir, again["model_version"]) == weights_of(data_dir, "v1")
     log = client.get(f"/v1/training-runs/{run_id}/log").json()["log"]
-    assert log == services.jobs.log_tail(run_id)
+    assert log == services.jobs.files(run_id).log_tail()

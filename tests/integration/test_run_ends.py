@@ -20,6 +20,7 @@ from reranker import finish, jobs
 from reranker.launch import Launch
 from reranker.run_files import RunFiles, read_json, write_json
 from services import Services
+from storage.records import TrainingRun, now
 from tests.at_once import in_threads
 from tests.integration.test_resume import kill, label_queries, read, start, weights_of
 from tests.serving import assert_error, ended, eventually, loaded_version
@@ -83,6 +84,47 @@ def test_rolling_back_is_remembered_over_deleted_versions(
         assert client.post("/v1/models/rollback").json()["version"] == expected
     # What an app that is started anew goes by.
     assert services.registry._history() == [base]
+
+
+# Starting
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_run_that_cannot_be_noted_down_is_ended_and_stands_in_nobodys_way(
+    services: Services, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """Its process was started, but the store had no room left to say so, or for a while for anything."""
+    loaded_version(client)
+    label_queries(client)
+    update, refused = services.model_store.update_run, []
+
+    def refuse(run_id: str, **columns: Any) -> TrainingRun:
+        if "status" in columns and len(refused) < refusals:
+            refused.append(columns["status"])
+            raise sqlite3.OperationalError("database or disk is full")
+        return update(run_id, **columns)
+
+    monkeypatch.setattr(services.model_store, "update_run", refuse)
+    response = client.post("/v1/training-runs", json={"recipe": "classic"})
+    assert response.status_code == 500, response.text
+    assert refused == ["running", "failed"][:refusals]
+    [run_id] = [run.id for run in services.model_store.runs()]
+    ended(client, run_id)
+    run = services.model_store.run(run_id)
+    assert (run.status, run.phase) == ("failed", "Failed")
+    assert run.finished_at and run.error
+    assert run.error.startswith("The run could not be started: database or disk is full.")
+    children = psutil.Process().children(recursive=True)
+    assert not [process for process in children if run_id in " ".join(process.cmdline())]
+    # Which answers only where none is under way.
+    start(client, recipe="classic", epochs=1)
+
+
+def test_a_run_that_is_being_started_is_not_said_to_have_ended(services: Services, client: httpx.Client) -> None:
+    loaded_version(client)
+    services.model_store.add_run(TrainingRun("just asked for", "queued", {}, now()))
+    message = assert_error(client.delete("/v1/training-runs/just asked for"), 409, "conflict")
+    assert "just being started" in message and "ended" not in message
 
 
 # Resuming
