@@ -12,19 +12,22 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import linregress, t
 
 from reranker.curve import CurvePoint, Outlook
-from reranker.dataset import MIN_QUERIES_TO_MEASURE, LabelledPair, count_given
-from reranker.evaluation import Evaluation, bounds_of_mean
+from reranker.dataset import MIN_QUERIES_TO_MEASURE, JudgedQuery, LabelledPair, count_given, count_passages
+from reranker.evaluation import bounds_of_mean
 from reranker.losses import can_learn
+from reranker.measuring import load, measure
 from reranker.recipe import DEFAULT
+from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
+from reranker.training import loss_of, part_work, train_part
 
 PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 MORE = 50
@@ -51,26 +54,92 @@ def parts(pairs: list[LabelledPair], loss: str = DEFAULT.loss) -> list[list[Labe
     return found
 
 
-def part_files(files: RunFiles, part: list[LabelledPair]) -> RunFiles:
-    """Where a part is trained."""
-    return files.part("curve", str(len(part)))
+@dataclass(frozen=True)
+class PlannedCurve:
+    """The learning curve that a run draws: the parts of its pairs, and how each is trained.
 
+    It is of the model that the run starts from; of what that one has learned already, a part of the labels says
+    nothing, so then all points are trained anew, from what it was first made from.
+    """
 
-def measured_parts(files: RunFiles, found: list[list[LabelledPair]]) -> Iterator[dict[str, Any]]:
-    """What was measured of each of these parts by now."""
-    for part in found:
-        path = part_files(files, part).manifest
-        if path.is_file():
-            yield read_json(path)
+    files: RunFiles
+    config: dict[str, Any]
+    pairs: list[LabelledPair]
+    dev: list[JudgedQuery]
+    parts: list[list[LabelledPair]]
+    is_untaught: bool
 
+    @classmethod
+    def of(
+        cls, config: dict[str, Any], files: RunFiles, pairs: list[LabelledPair], dev: list[JudgedQuery]
+    ) -> PlannedCurve | None:
+        """The curve of a run with this configuration; None where none was asked for, or none can be drawn."""
+        if not config.get("learning_curve") or not dev or not (found := parts(pairs, loss_of(config))):
+            return None
+        untaught = config.get("untaught_path", config["base_path"])
+        is_untaught = untaught == config["base_path"]
+        return cls(files, config | {"base_path": untaught}, pairs, dev, found, is_untaught)
 
-def keep_part(files: RunFiles, part: list[LabelledPair], dev: Evaluation) -> None:
-    """Note down what a part was measured as; its model is not needed any more."""
-    own = part_files(files, part)
-    # All labels are a part that is not trained here.
-    own.directory.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(own.model, ignore_errors=True)
-    write_json(own.manifest, measured(part, asdict(dev)))
+    @property
+    def trained(self) -> list[list[LabelledPair]]:
+        """The parts that are trained for the curve; all pairs are, too, where the run's own model is no point of it."""
+        return self.parts if self.is_untaught else [*self.parts, self.pairs]
+
+    @property
+    def work(self) -> float:
+        """The cost of it, in pairs that go forward once."""
+        return sum(map(self._work, self.trained))
+
+    def _work(self, part: list[LabelledPair]) -> float:
+        return part_work(self.config, part, self.dev) + count_passages(self.dev)
+
+    def draw(self, reporter: Reporter) -> None:
+        """Train on the growing parts and measure each, as far as it is not done and nobody asks to stop."""
+        for part in self.trained:
+            own = self._files(part)
+            quiet = PhaseReporter(reporter, f"Learning curve: training on {len(part)} of {len(self.pairs)} labels")
+            if not own.manifest.is_file() and not self._is_to_stop():
+                train_part(self.config, part, own, quiet, self.dev)
+                if not self._is_to_stop():
+                    self._keep(part, own.model, quiet)
+            reporter.finish_phase(self._work(part))
+        alone = self.files.alone
+        if alone.is_dir() and self.is_untaught and not self._is_to_stop():
+            # The parts were trained once each, so what is at the end of the curve is the model that was, too.
+            reporter.progress("Learning curve: the model of all labels", 0)
+            self._keep(self.pairs, alone, reporter)
+
+    def _is_to_stop(self) -> bool:
+        return self.files.stop.is_file()
+
+    def _files(self, part: list[LabelledPair]) -> RunFiles:
+        """Where a part is trained."""
+        return self.files.part("curve", str(len(part)))
+
+    def _keep(self, part: list[LabelledPair], model: Path, reporter: Reporter | PhaseReporter) -> None:
+        """Measure the model of a part, and note it down."""
+        figures = measure(load(model), {"dev": self.dev}, reporter, "")["dev"]
+        own = self._files(part)
+        # All pairs are a part that is not trained there.
+        own.directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(own.model, ignore_errors=True)
+        write_json(own.manifest, measured(part, asdict(figures)))
+
+    def drawn(self, champion: dict[str, Any], challenger: dict[str, Any]) -> dict[str, Any] | None:
+        """The curve as a value for the manifest, from what was measured by now, and from what the champion and the
+        run's own model have on the dev set; None where no part was measured."""
+        found = [read_json(path) for part in self.parts if (path := self._files(part).manifest).is_file()]
+        if not found:
+            return None
+        # The model that has learned from no label was measured only if it was the champion.
+        if self.is_untaught and self.config["base"] == self.config["champion"]:
+            found.insert(0, measured([], champion))
+        whole = self._files(self.pairs).manifest
+        if whole.is_file():
+            found.append(read_json(whole))
+        elif self.is_untaught:
+            found.append(measured(self.pairs, challenger))
+        return curve(found)
 
 
 def measured(part: list[LabelledPair], dev: dict[str, Any]) -> dict[str, Any]:

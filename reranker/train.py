@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from reranker import cross_check, learning_curve
+from reranker import cross_check
 from reranker.dataset import (
     MIN_QUERIES_TO_MEASURE,
     SPLITS,
@@ -34,14 +35,70 @@ from reranker.dataset import (
 from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
+from reranker.learning_curve import PlannedCurve
 from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
-from reranker.reporter import PhaseReporter, Reporter
+from reranker.reporter import Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import is_main_process, loss_of, part_work, train, train_part, training_work
+from reranker.training import is_main_process, loss_of, train, training_work
 
 MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, all of which its files say before it begins: a child that goes on with it plans the same."""
+
+    files: RunFiles
+    config: dict[str, Any]
+    pairs: dict[str, list[LabelledPair]]
+    folds: list[cross_check.Fold]
+    ways: list[cross_check.Way]
+    curve: PlannedCurve | None
+
+    @classmethod
+    def of(cls, files: RunFiles) -> Plan:
+        """The plan of the run with these files."""
+        config = read_json(files.config)
+        pairs = {split: read_pairs(files.pairs(split)) for split in SPLITS}
+        dev = queries_that_tell(pairs["dev"])
+        ways = cross_check.ways_of(config, files, pairs["train"])
+        curve = PlannedCurve.of(config, files, pairs["train"], dev)
+        return cls(files, config, pairs, folds_of(config, pairs["train"], dev), ways, curve)
+
+    @property
+    def train(self) -> list[LabelledPair]:
+        return self.pairs["train"]
+
+    @property
+    def labelled(self) -> list[LabelledPair]:
+        return [pair for split in SPLITS for pair in self.pairs[split]]
+
+    @cached_property
+    def dev(self) -> list[JudgedQuery]:
+        return self.measured["dev"]
+
+    @cached_property
+    def measured(self) -> dict[str, list[JudgedQuery]]:
+        """The queries that both models are measured on, by set."""
+        return {split: queries_that_tell(self.pairs[split]) for split in MEASURED} | {"general": general_queries()}
+
+    @cached_property
+    def cross_checked(self) -> dict[str, list[JudgedQuery]]:
+        """Those besides that the champion is measured on, and the models of the folds."""
+        return {"cross": found} if (found := cross_check.judged_queries(self.folds)) else {}
+
+    @property
+    def work(self) -> float:
+        """The cost of it all, in pairs that go forward once."""
+        to_measure = 2 * _count(self.measured) + _count(self.cross_checked) + len(self.labelled)
+        beside = cross_check.work(self.ways, self.folds, self.train, self.dev) + (self.curve.work if self.curve else 0)
+        return to_measure + training_work(self.config, self.train, self.dev) + beside
+
+
+def _count(sets: dict[str, list[JudgedQuery]]) -> int:
+    return count_passages(judged for queries in sets.values() for judged in queries)
 
 
 def run(run_dir: Path, stream: TextIO) -> None:
@@ -49,60 +106,23 @@ def run(run_dir: Path, stream: TextIO) -> None:
 
     What a child before this one has done already, before it was killed, is not done again.
     """
-    files = RunFiles(run_dir)
-    config = read_json(files.config)
-    pairs = {split: read_pairs(files.pairs(split)) for split in SPLITS}
-    sets = {split: queries_that_tell(pairs[split]) for split in MEASURED} | {"general": general_queries()}
-    labelled = [pair for split in SPLITS for pair in pairs[split]]
-    folds = folds_of(config, pairs["train"], sets["dev"])
-    cross_checked = {"cross": found} if (found := cross_check.judged_queries(folds)) else {}
-    to_measure = count_passages(judged for queries in sets.values() for judged in queries)
-    work = 2 * to_measure + count_passages(cross_checked.get("cross", [])) + len(labelled)
-    work += training_work(config, pairs["train"], sets["dev"])
-    ways = cross_check.ways_of(config, files, pairs["train"])
-    work += cross_check.work(ways, folds, pairs["train"], sets["dev"])
-    draw = bool(config.get("learning_curve"))
-    parts = learning_curve.parts(pairs["train"], loss_of(config)) if draw and sets["dev"] else []
-    # Of what a model has learned already, a part of the labels says nothing: then the curve is one of its own.
-    own_curve = not is_untaught(config)
-    points = [*parts, pairs["train"]] if parts and own_curve else parts
-    curve_config = config | {"base_path": config["untaught_path"]} if own_curve else config
-    work += sum(point_work(curve_config, part, sets["dev"]) for part in points)
-    reporter = Reporter(stream, work)
-    main = is_main_process()
+    plan = Plan.of(RunFiles(run_dir))
+    files, reporter = plan.files, Reporter(stream, plan.work)
     try:
-        before = look_before(files, config, sets | cross_checked, labelled, reporter) if main else {}
-        if not files.is_trained():
-            train(config, pairs["train"], files, reporter, sets["dev"])
-        else:
-            done = training_work(config, pairs["train"], sets["dev"])
-            reporter.skip(done)
-            reporter.finish_phase(done)
-        if not main:
+        before = look_before(plan, reporter) if is_main_process() else {}
+        train_alone(plan, reporter)
+        if not is_main_process():
             return
         trained = read_json(files.trained)
-        if folds and trained["stopped"] in (None, "early"):
-            train_beside(files, ways, folds, pairs["train"], trained, sets["dev"], reporter)
-        challenger = look_after(files, trained, sets, reporter)
-        if cross_checked and trained.get("folds"):
-            challenger |= {"cross": cross_check.cross_checked(ways, folds)}
-        if parts and trained["stopped"] != "cancelled":
-            draw_curve(files, curve_config, points, pairs["train"], sets["dev"], reporter)
+        if plan.folds and trained["stopped"] in (None, "early"):
+            train_beside(plan, trained, reporter)
+        challenger = look_after(plan, trained, reporter)
+        if plan.curve and trained["stopped"] != "cancelled":
+            plan.curve.draw(reporter)
     except Stopped:
         return
-    write_manifest(files, config, before, challenger, parts, pairs["train"], trained)
-    note = say_how(
-        trained,
-        sum(pair.assumed for pair in labelled),
-        no_curve=draw and not parts,
-        no_patience=bool(config.get("patience")) and not sets["dev"],
-    )
-    reporter.event("done", note=note)
-
-
-def is_untaught(config: dict[str, Any]) -> bool:
-    """Whether the model that the run starts from has learned from no label here."""
-    return config.get("untaught_path", config["base_path"]) == config["base_path"]
+    write_manifest(plan, before, challenger, trained)
+    reporter.event("done", note=say_how(plan, trained))
 
 
 def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> list[cross_check.Fold]:
@@ -114,20 +134,14 @@ def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[Judged
     return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
 
-def look_before(
-    files: RunFiles,
-    config: dict[str, Any],
-    sets: dict[str, list[JudgedQuery]],
-    labelled: list[LabelledPair],
-    reporter: Reporter,
-) -> dict[str, Any]:
+def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     """The champion's figures, and the labels that look doubtful: {"champion": ..., "suspects": ...}."""
+    files, config, sets = plan.files, plan.config, plan.measured | plan.cross_checked
     reporter.progress("Loading the models", 0)
     known = read_json(files.before) if files.before.is_file() else {"version": None}
     if known["version"] == config["champion"] and known["champion"].keys() >= {name for name in sets if sets[name]}:
-        work = count_passages(judged for queries in sets.values() for judged in queries) + len(labelled)
-        reporter.skip(work)
-        reporter.finish_phase(work)
+        reporter.skip(_count(sets) + len(plan.labelled))
+        reporter.finish_phase(_count(sets) + len(plan.labelled))
         return known
     reranker = load(Path(config["champion_path"]))
     champion = measure(reranker, sets, reporter, "Measuring the active model", files)
@@ -135,7 +149,7 @@ def look_before(
     untaught = Path(config.get("untaught_path", config["champion_path"]))
     if untaught != Path(config["champion_path"]):
         reranker = load(untaught)
-    suspects = look_for_suspects(reranker, labelled, reporter, files)
+    suspects = look_for_suspects(reranker, plan.labelled, reporter, files)
     before = {
         "version": config["champion"],
         "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
@@ -145,82 +159,64 @@ def look_before(
     return before
 
 
-def train_beside(
-    files: RunFiles,
-    ways: list[cross_check.Way],
-    folds: list[cross_check.Fold],
-    pairs: list[LabelledPair],
-    trained: dict[str, Any],
-    dev: list[JudgedQuery],
-    reporter: Reporter,
-) -> None:
+def train_alone(plan: Plan, reporter: Reporter) -> None:
+    """Train the run's own model, where that is not done yet."""
+    if not plan.files.is_trained():
+        return train(plan.config, plan.train, plan.files, reporter, plan.dev)
+    done = training_work(plan.config, plan.train, plan.dev)
+    reporter.skip(done)
+    reporter.finish_phase(done)
+
+
+def train_beside(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> None:
     """Train the models of the folds, and put the mean of all in the place of the run's own.
 
     Where somebody cancels meanwhile, what the run has by itself stays.
     """
     try:
-        cross_check.train_folds(ways, folds, dev, reporter)
-        chosen = cross_check.choose(ways, folds)
-        cross_check.train_chosen(ways, chosen, pairs, dev, reporter)
-        cross_check.average_folds(files, chosen, folds)
+        cross_check.train_folds(plan.ways, plan.folds, plan.dev, reporter)
+        chosen = cross_check.choose(plan.ways, plan.folds)
+        cross_check.train_chosen(plan.ways, chosen, plan.train, plan.dev, reporter)
+        cross_check.average_folds(plan.files, chosen, plan.folds)
         # What was measured on the way was the run's own model.
-        trained |= {"folds": len(folds), "scores": None}
-        if chosen is not ways[0]:
-            trained |= {"gain_without_anchor": float(cross_check.gains_of_other(ways, folds).mean())}
+        trained |= {"folds": len(plan.folds), "scores": None}
+        if chosen is not plan.ways[0]:
+            gains = cross_check.gains_of_other(plan.ways, plan.folds)
+            trained |= {"gain_without_anchor": float(gains.mean())}
     except Stopped:
         trained["stopped"] = "cancelled"
-    write_json(files.trained, trained)
+    write_json(plan.files.trained, trained)
 
 
-def look_after(
-    files: RunFiles, trained: dict[str, Any], sets: dict[str, list[JudgedQuery]], reporter: Reporter
-) -> dict[str, Evaluation]:
-    """The new model's figures; where the run was cancelled, those that it has from its training."""
+def look_after(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
+    """The new model's figures, and those of the folds' models; where the run was cancelled, those that it has from its
+    training."""
+    found = measure_new(plan, trained, reporter)
+    if plan.cross_checked and trained.get("folds"):
+        found |= {"cross": cross_check.cross_checked(plan.ways, plan.folds)}
+    return found
+
+
+def measure_new(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
+    """The figures of the model that the run keeps."""
+    files = plan.files
     reporter.progress("Trying out the new model", 0)
     if trained["stopped"] != "cancelled":
         try:
-            return measure(load(files.model), sets, reporter, "Measuring the new model", files)
+            return measure(load(files.model), plan.measured, reporter, "Measuring the new model", files)
         except Stopped:
             trained["stopped"] = "cancelled"
             write_json(files.trained, trained)
     if trained["scores"]:
-        return {"dev": evaluate(sets["dev"], trained["scores"])}
+        return {"dev": evaluate(plan.dev, trained["scores"])}
     # Cancelled before it was measured once. The dev set is soon measured, and says what is kept.
-    return measure(load(files.model), {"dev": sets["dev"]}, reporter, "Measuring what is kept")
+    return measure(load(files.model), {"dev": plan.dev}, reporter, "Measuring what is kept")
 
 
-def draw_curve(
-    files: RunFiles,
-    config: dict[str, Any],
-    parts: list[list[LabelledPair]],
-    pairs: list[LabelledPair],
-    dev: list[JudgedQuery],
-    reporter: Reporter,
-) -> None:
-    """Train on these growing parts of the pairs and measure each, as far as nobody asks to stop."""
-    for part in parts:
-        own = learning_curve.part_files(files, part)
-        quiet = PhaseReporter(reporter, f"Learning curve: training on {len(part)} of {len(pairs)} labels")
-        if not own.manifest.is_file() and not files.stop.is_file():
-            train_part(config, part, own, quiet, dev)
-            if not files.stop.is_file():
-                found = measure(load(own.model), {"dev": dev}, quiet, "")["dev"]
-                learning_curve.keep_part(files, part, found)
-        reporter.finish_phase(point_work(config, part, dev))
-    if files.alone.is_dir() and pairs not in parts and not files.stop.is_file():
-        # The parts were trained once each, so what is at the end of the curve is the model that was, too.
-        reporter.progress("Learning curve: the model of all labels", 0)
-        learning_curve.keep_part(files, pairs, measure(load(files.alone), {"dev": dev}, reporter, "")["dev"])
-
-
-def point_work(config: dict[str, Any], part: list[LabelledPair], dev: list[JudgedQuery]) -> float:
-    """The cost of a point of the learning curve, in pairs that go forward once."""
-    return part_work(config, part, dev) + count_passages(dev)
-
-
-def say_how(trained: dict[str, Any], assumed: int, no_curve: bool, no_patience: bool) -> str | None:
+def say_how(plan: Plan, trained: dict[str, Any]) -> str | None:
     """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, where
-    so many pairs are no labels, or where the learning curve or the patience that was asked for could not be had."""
+    pairs are no labels, or where the learning curve or the patience that was asked for could not be had."""
+    assumed = sum(pair.assumed for pair in plan.labelled)
     said = []
     if assumed:
         said.append(
@@ -243,35 +239,29 @@ def say_how(trained: dict[str, Any], assumed: int, no_curve: bool, no_patience: 
             f"ranked better that way, by {trained['gain_without_anchor']:.3f} nDCG@10 in the mean. The curves of loss "
             "and nDCG@10 are those of the first training."
         )
-    if no_curve:
+    if plan.config.get("learning_curve") and not plan.curve:
         said.append(
             "No learning curve was drawn: it needs held-out queries to be measured on, and enough others to train on a "
             "part of them."
         )
-    if no_patience:
+    if plan.config.get("patience") and not plan.dev:
         said.append("Patience had no effect: there are no held-out queries to measure on meanwhile.")
     return " ".join(said) or None
 
 
 def write_manifest(
-    files: RunFiles,
-    config: dict[str, Any],
-    before: dict[str, Any],
-    challenger: dict[str, Evaluation],
-    parts: list[list[LabelledPair]],
-    pairs: list[LabelledPair],
-    trained: dict[str, Any],
+    plan: Plan, before: dict[str, Any], challenger: dict[str, Evaluation], trained: dict[str, Any]
 ) -> None:
     """Write what came out of the run, in one step: a manifest is either whole or not there."""
     champion = {split: Evaluation(**before["champion"][split]) for split in challenger}
     comparisons = {split: compare(champion[split], challenger[split]) for split in challenger}
     if "cross" in challenger:
         # Held-out queries that chose the weights say too much good of them.
-        chose = config.get("patience") and len(challenger["cross"].per_query) >= MIN_QUERIES_TO_MEASURE
+        chose = plan.config.get("patience") and len(challenger["cross"].per_query) >= MIN_QUERIES_TO_MEASURE
         judges = (lambda found: found["cross"]) if chose else held_out_or_crossed
         comparisons["judged"] = compare(judges(champion), judges(challenger))
     manifest = {
-        "labels": count_given(pairs),
+        "labels": count_given(plan.train),
         "champion": {split: asdict(evaluation) for split, evaluation in champion.items()},
         "challenger": {split: asdict(evaluation) for split, evaluation in challenger.items()},
         "comparison": {split: asdict(comparison) for split, comparison in comparisons.items()},
@@ -279,17 +269,9 @@ def write_manifest(
         "environment": environment(),
         "training": {name: value for name, value in trained.items() if name != "scores"},
     }
-    if found := list(learning_curve.measured_parts(files, parts)):
-        # The model that has learned from no label was measured only if it was the champion.
-        if config["base"] == config["champion"] and is_untaught(config):
-            found.insert(0, learning_curve.measured([], manifest["champion"]["dev"]))
-        whole = learning_curve.part_files(files, pairs).manifest
-        if whole.is_file():
-            found.append(read_json(whole))
-        elif is_untaught(config):
-            found.append(learning_curve.measured(pairs, manifest["challenger"]["dev"]))
-        manifest["learning_curve"] = learning_curve.curve(found)
-    write_json(files.manifest, manifest)
+    if plan.curve and (drawn := plan.curve.drawn(manifest["champion"]["dev"], manifest["challenger"]["dev"])):
+        manifest["learning_curve"] = drawn
+    write_json(plan.files.manifest, manifest)
 
 
 def held_out_or_crossed(evaluations: dict[str, Evaluation]) -> Evaluation:
