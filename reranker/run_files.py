@@ -144,13 +144,6 @@ class RunFiles:
             if other != new:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def drop_torn_checkpoints(self) -> None:
-        """Remove checkpoints that were not written to their end."""
-        whole = list(self._whole_checkpoints())
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if path not in whole:
-                shutil.rmtree(path, ignore_errors=True)
-
     def is_trained(self) -> bool:
         """Whether the run's own training has come to its end."""
         return self.trained.is_file() and (self.model.is_dir() or self.alone.is_dir())
