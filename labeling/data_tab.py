@@ -24,9 +24,8 @@ from labeling.importing import (
     check_rows,
     guess_columns,
     is_enough,
-    reading_columns,
 )
-from labeling.reading import IMPORT_TYPES, preview
+from labeling.reading import IMPORT_TYPES, column_names, preview
 from labeling.trec import read_trec
 from page.downloads import Download, written
 from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_people
@@ -136,7 +135,7 @@ class ImportForm:
         shown: tuple = (gr.update(visible=False), "", *same)
         try:
             check_may_change(self.services, token, request, profile)
-            names = reading_columns(Path(path))
+            names = column_names(Path(path))
             guessed = guess_columns(names)
             rows = [(number, row) for number, row in preview(Path(path)) if isinstance(row, dict)]
             columns = [gr.update(choices=[NO_COLUMN, *names], value=guessed.get(name, NO_COLUMN)) for name in COLUMNS]
