@@ -38,7 +38,7 @@ from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import is_main_process, loss_of, part_work, train, train_part, training_work
+from reranker.training import is_main_process, loss_of, part_work, processes, train, train_part, training_work
 
 MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -110,7 +110,7 @@ def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[Judged
     out of many labels where the held-out queries say enough by themselves."""
     if len(pairs) > MOST_CROSS_CHECKED and len(dev) >= MIN_QUERIES_TO_MEASURE:
         return []
-    count = recipe_of(config).folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
+    count = recipe_of(config).folds if processes() == 1 else 0
     return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
 
