@@ -15,6 +15,7 @@ from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
+from reranker.figures import METRICS
 from reranker.registry import ModelRegistry
 from server.archive import push_to_hub, zip_directory
 from services import Services
@@ -52,7 +53,6 @@ watch('value', () => {
 """
 LATEST_EVENTS = 20
 ROLL_BACK_TO = "Roll back to "
-METRIC_NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 SHOWN_QUERIES = 200
 
 
@@ -164,7 +164,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         )
         verdicts = [change.verdict for change in found.changes]
         counts = {verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")}
-        return render("comparison.html", comparison=found, names=METRIC_NAMES) + render(
+        return render("comparison.html", comparison=found, names=METRICS) + render(
             "changes.html",
             changes=found.changes[:SHOWN_QUERIES],
             total=len(verdicts),
