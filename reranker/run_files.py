@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reranker.dataset import SPLITS, LabelledPair, read_pairs, write_pairs
+from reranker.reporter import write_event
 
 MARK = "whole"
 # The models that a run's configuration names, each as `..._path`: what it starts from, what answers, and what the
@@ -100,6 +101,11 @@ class RunFiles:
             with self.events.open("rb+") as events:
                 whole = events.read()
                 events.truncate(whole.rfind(b"\n") + 1)
+
+    def add_event(self, kind: str, **values: Any) -> None:
+        """Say that something happened, where it is not the child's reporter that says it."""
+        with self.events.open("a", encoding="utf-8") as events:
+            write_event(events, kind, **values)
 
     def forget_wish_to_stop(self) -> None:
         """Let a run that was asked to stop, and was then broken off, go on as if nobody had asked."""

@@ -10,7 +10,6 @@ with the same weights. A file RUN_DIR/stop asks it to stop and to keep the best 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -36,7 +35,7 @@ from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
 from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
-from reranker.reporter import PhaseReporter, Reporter
+from reranker.reporter import PhaseReporter, Reporter, write_event
 from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_main_process, loss_of, part_work, processes, train, train_part, training_work
 
@@ -303,8 +302,7 @@ def guarded(work: Callable[[Path, TextIO], None], run_dir: Path, stream: TextIO)
     try:
         work(run_dir, stream)
     except Exception as error:
-        stream.write(json.dumps({"event": "error", "time": time.time(), "message": _explain(error)}) + "\n")
-        stream.flush()
+        write_event(stream, "error", message=_explain(error))
         import traceback
 
         traceback.print_exc()
