@@ -20,6 +20,7 @@ from reranker.registry import ModelRegistry
 from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
+from texts import counted
 
 # Sends a press to the server. The table is drawn anew after it, so the focus is put back: on the same button of the
 # same version, or another one of it, or where the version is gone, of the one that took its place.
@@ -221,6 +222,6 @@ def _room(registry: ModelRegistry, versions: list[ModelVersion]) -> str:
     trained = [version for version in versions if version.source == "trained"]
     taken = sum(map(registry.size, trained))
     return (
-        f"{len(trained)} trained version{'' if len(trained) == 1 else 's'} with {taken / 1e9:.2f} GB, of at most "
+        f"{counted(len(trained), 'trained version')} with {taken / 1e9:.2f} GB, of at most "
         f"{registry.max_bytes / 1e9:g} GB (MAX_MODELS_GB). Past that, the oldest that was never promoted goes first."
     )
