@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from errors import Conflict, InvalidInput, WorkbenchError
-from labeling.exchange import MEANINGS, ExportFormat, export, file_name
+from labeling.exchange import EXPORTS, ExportFormat, Judged
 from labeling.importing import (
     COLUMNS,
     CheckedFile,
@@ -254,7 +254,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
         "pair counts as."
     )
     kind = gr.Dropdown(
-        [(f"{name}: {meaning}", name) for name, meaning in MEANINGS.items()],
+        [(f"{name}: {file.meaning}", name) for name, file in EXPORTS.items()],
         value="jsonl",
         label="Format",
         elem_id="export-format",
@@ -266,6 +266,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         store = services.label_store
-        return written(file_name(kind), export(kind, store.labels, store.consensus, services.labeling.scored_pairs))
+        judged = Judged(store.labels, store.consensus, services.labeling.scored_pairs)
+        return written(EXPORTS[kind].name, EXPORTS[kind].pieces(judged))
 
     exported.connect(do_export.click, run_export, [kind, token])
