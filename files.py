@@ -1,47 +1,90 @@
-"""Reading the files that people bring: text, JSON lines and tables, with errors that say what to change."""
+"""Reading the files that people bring: text, tables, JSON lines and Parquet, with errors that say what to change.
+
+A row comes as what its file says it is, with the number that a person finds it by; what is wrong with it is found by
+whoever reads it. What is wrong with the file as a whole is raised before its first row.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from errors import InvalidInput, TooLarge
+from errors import InvalidInput, TooLarge, first_line
+
+# What a column may be called, in the order in which they are looked for; the first is the one that messages use.
+QUERY_COLUMNS = ("query", "question", "anchor", "sentence_0")
+PASSAGE_COLUMNS = ("passage", "text", "document", "answer", "content", "contents", "body", "sentence_1")
+PIECE = 1 << 20
+ROWS_AT_ONCE = 2_000
 
 
-def read_text_file(path: Path, max_bytes: int, kinds: tuple[str, ...]) -> str:
-    """The text of a file whose name has to end in one of `kinds`.
-
-    Raises InvalidInput when it is of another kind or not text in UTF-8, TooLarge past `max_bytes`.
-    """
-    if path.suffix.lower() not in kinds:
+def check_file(path: Path, max_bytes: int, kinds: Sequence[str]) -> None:
+    """Raise InvalidInput unless the name of a file ends in one of `kinds` and what it holds is text in UTF-8 (or
+    Parquet, which is looked at as it is read); TooLarge past `max_bytes`."""
+    kind = path.suffix.lower()
+    if kind not in kinds:
         raise InvalidInput(f"{path.name} is of a kind that is not read. Choose a {', '.join(kinds)} file.")
     size = path.stat().st_size
     if size > max_bytes:
         raise TooLarge(
             f"{path.name} has {size / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} MB can be read at once. Split it."
         )
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{path.name} is not a text file in UTF-8 (byte {error.start + 1} is not). Save it as UTF-8 and try again."
-        ) from error
-    if "\x00" in text:
-        raise InvalidInput(f"{path.name} is a binary file, not text. Choose a {', '.join(kinds)} file.")
-    return text
+    if kind != ".parquet":
+        _check_is_text(path, kinds)
 
 
-def json_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a JSONL file that hold something, with their numbers from 1; `parse_json` reads one."""
-    # Not splitlines(): a JSON string may hold the other line ends of Unicode as they are.
-    lines = enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
-    return ((number, line) for number, line in lines if line.strip())
+def read_text_file(path: Path, max_bytes: int, kinds: Sequence[str]) -> str:
+    """The text of a file, each line ended by a line feed. Raises what `check_file` raises."""
+    check_file(path, max_bytes, kinds)
+    return path.read_text(encoding="utf-8-sig")
+
+
+def read_rows(path: Path, max_bytes: int, kinds: Sequence[str]) -> Iterator[tuple[int, Any, float]]:
+    """The rows of a file with their number (of the line, or of the row in Parquet) and how much of the file is read,
+    from 0 to 1.
+
+    A row of a table is a dict, one of JSONL its text, for `parse_json`. Raises what `check_file` raises, and
+    InvalidInput where a table or a Parquet file is damaged.
+    """
+    check_file(path, max_bytes, kinds)
+    if is_table(path):
+        return _table_rows(path)
+    return _parquet_rows(path) if path.suffix.lower() == ".parquet" else _json_lines(path)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a CSV or TSV file, whose first line names its columns."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of a table that was checked, in lower case. Raises InvalidInput."""
+    with _opened_table(path) as (_, reader):
+        return [name for name in reader.fieldnames or [] if name]
+
+
+def missing_column(path: Path, known: Sequence[str], names: Sequence[str], what_to_do: str) -> InvalidInput:
+    """What is said where none of the columns of a file has one of the `known` names."""
+    return InvalidInput(
+        f"{path.name} has no column named {known[0]} (or {', '.join(known[1:])}). Its columns are: "
+        f"{', '.join(names) or '(none)'}. {what_to_do}"
+    )
+
+
+def lower_names(row: dict[Any, Any]) -> dict[str, Any]:
+    """The row with its column names in lower case."""
+    return {str(name).strip().lower(): value for name, value in row.items() if name is not None}
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell holds nothing, or nothing but spaces."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def parse_json(line: str) -> Any:
@@ -54,30 +97,6 @@ def parse_json(line: str) -> Any:
         raise InvalidInput("This is not JSON that can be read: a number is too long, or lists are too deep.") from error
 
 
-def table_rows(text: str, name: str, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """The rows of a CSV or TSV file (told by its `name`) with the number of their last line, by lower-case column name.
-
-    Raises InvalidInput unless there is a column for each of `wanted`, which lists the names that will do.
-    """
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**32 else 2**31 - 1)
-    if "\n" not in text:
-        text = text.replace("\r", "\n")
-    delimiter = "\t" if name.lower().endswith(".tsv") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    with telling_the_line(reader, name):
-        reader.fieldnames = [(column or "").strip().lower() for column in reader.fieldnames or []]
-        for names in wanted:
-            if not set(names) & set(reader.fieldnames):
-                found = ", ".join(filter(None, reader.fieldnames)) or "(none)"
-                raise InvalidInput(
-                    f"{name} has no column named {names[0]} (or {', '.join(names[1:])}). Its columns are: {found}. "
-                    "Rename one in its first line."
-                )
-        for row in reader:
-            check_cells(row)
-            yield reader.line_num, row
-
-
 def check_cells(row: dict[Any, Any]) -> None:
     """Raise InvalidInput where a row of a table has cells that belong to no column: what was meant is not known."""
     if any(cell.strip() for cell in row.get(None) or []):
@@ -86,17 +105,71 @@ def check_cells(row: dict[Any, Any]) -> None:
         )
 
 
+def _check_is_text(path: Path, kinds: Sequence[str]) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    read = 0
+    with path.open("rb") as opened:
+        while True:
+            piece = opened.read(PIECE)
+            try:
+                waiting = len(decoder.getstate()[0])
+                decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                raise InvalidInput(
+                    f"{path.name} is not a text file in UTF-8 (byte {read - waiting + error.start + 1} is not). "
+                    "Save it as UTF-8 and try again."
+                ) from error
+            if b"\x00" in piece:
+                raise InvalidInput(f"{path.name} is a binary file, not text. Choose a {', '.join(kinds)} file.")
+            if not piece:
+                return
+            read += len(piece)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, str, float]]:
+    # Bytes are split at line feeds only: a JSON string may hold the other line ends of Unicode as they are.
+    read, size = 0, path.stat().st_size
+    with path.open("rb") as opened:
+        for number, line in enumerate(opened, start=1):
+            read += len(line)
+            text = line.decode().removeprefix("\ufeff") if number == 1 else line.decode()
+            if text.strip():
+                yield number, text.rstrip("\r\n"), read / size
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:
+    size = path.stat().st_size
+    with _opened_table(path) as (opened, reader):
+        for row in reader:
+            yield reader.line_num, row, opened.buffer.tell() / size
+
+
 @contextmanager
-def telling_the_line(reader: csv.DictReader, name: str) -> Iterator[None]:
-    """Turn what is wrong with a row of a table into InvalidInput that says where it is, and what to change."""
+def _opened_table(path: Path) -> Iterator[tuple[TextIO, csv.DictReader]]:
+    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**32 else 2**31 - 1)
+    # Without a newline of its own, so that the reader sees line ends within cells as they are.
+    with path.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or []]
+            yield opened, reader
+        except csv.Error as error:
+            raise InvalidInput(
+                f"Line {reader.line_num + 1} of {path.name} cannot be read: {error}. A cell that begins with a quote "
+                'has to end with one, and quotes within it are doubled: "so ""quoted"" here".'
+            ) from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        yield
-    except csv.Error as error:
-        raise InvalidInput(
-            f"Line {reader.line_num + 1} of {name} cannot be read: {error}. A cell that begins with a quote has to end "
-            'with one, and quotes within it are doubled: "so ""quoted"" here".'
-        ) from error
-    except InvalidInput as error:
-        if reader.line_num < 2:
-            raise
-        raise InvalidInput(f"Line {reader.line_num} of {name}: {error}") from error
+        with pq.ParquetFile(path) as file:
+            total, number = file.metadata.num_rows, 0
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row, number / total
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInput(f"{path.name} cannot be read as Parquet: {first_line(error)}") from error

@@ -1,4 +1,5 @@
-"""Settings, read once from the environment. Nothing else in the project reads environment variables.
+"""Settings, read once from the environment. Nothing else reads environment variables, but for the process that trains:
+what launches several of it tells each of them its RANK and the WORLD_SIZE (reranker/training.py).
 
 A wrong value raises InvalidInput with one line that says which setting is wrong and why; `app.py` prints it and stops.
 """
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from errors import InvalidInput
 
@@ -39,8 +41,9 @@ TRAIN_JOB = {
     ),
     "TRAIN_IMAGE": (r"\w[\w./:@-]*", "a Docker image with Python and pip, such as python:3.11"),
     "TRAIN_TIMEOUT": (r"0*[1-9]\d{0,4}[smhd]", "a number of seconds, minutes, hours or days, such as 90m or 6h"),
-    "TRAIN_BUCKET": (r".*", ""),
 }
+
+Default = TypeVar("Default", int, None)
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,24 @@ class Settings:
 
         Raises InvalidInput naming the first setting that has a wrong value.
         """
-        env = os.environ if environ is None else environ
+        environ = os.environ if environ is None else environ
+        env = {name: text.strip() for name, text in environ.items()}
         on_space = bool(env.get("SPACE_ID"))
         return cls(
-            host=env.get("HOST", "").strip() or ("0.0.0.0" if on_space else "127.0.0.1"),
-            port=_port(env.get("PORT", "").strip() or "7860"),
-            data_dir=_data_dir(env.get("DATA_DIR", "").strip()),
-            reranker_model=env.get("RERANKER_MODEL", "").strip() or DEFAULT_MODEL,
-            engine=_one_of(ENGINES, "ENGINE", env.get("ENGINE", "").strip().lower() or "auto"),
-            api_token=_api_token(env.get("API_TOKEN")),
+            host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
+            port=_whole(env, "PORT", 7860, 0, 65535),
+            data_dir=_data_dir(env.get("DATA_DIR")),
+            reranker_model=env.get("RERANKER_MODEL") or DEFAULT_MODEL,
+            engine=_one_of(env, "ENGINE", ENGINES),
+            api_token=_api_token(environ.get("API_TOKEN")),
             admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
-            backup_repo=_repo_id("BACKUP_REPO", env.get("BACKUP_REPO", "").strip()),
-            max_models_gb=_gigabytes(env.get("MAX_MODELS_GB", "").strip() or "10"),
-            overlap=_overlap(env.get("OVERLAP", "").strip()),
-            overlap_share=_share(env.get("OVERLAP_SHARE", "").strip() or "1"),
-            lease_minutes=_minutes(env.get("LEASE_MINUTES", "").strip() or "15"),
-            checkpoint_seconds=_seconds(env.get("CHECKPOINT_SECONDS", "").strip() or "15"),
-            train_launcher=_one_of(
-                LAUNCHERS, "TRAIN_LAUNCHER", env.get("TRAIN_LAUNCHER", "").strip().lower() or "python"
-            ),
+            backup_repo=_repo_id(env, "BACKUP_REPO"),
+            max_models_gb=_number(env, "MAX_MODELS_GB", 10, most=1_000_000),
+            overlap=_whole(env, "OVERLAP", None, 1, 100),
+            overlap_share=_number(env, "OVERLAP_SHARE", 1, most=1, may_be_0=True),
+            lease_minutes=_number(env, "LEASE_MINUTES", 15, most=24 * 60),
+            checkpoint_seconds=_number(env, "CHECKPOINT_SECONDS", 15, most=24 * 60 * 60, may_be_0=True),
+            train_launcher=_one_of(env, "TRAIN_LAUNCHER", LAUNCHERS),
             train_processes=_processes(env),
             **_train_job(env),
             on_space=on_space,
@@ -133,90 +135,65 @@ class Settings:
         return " ".join(shown)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise InvalidInput(f"PORT is {text!r}, but it has to be a whole number from 0 to 65535.")
-    return int(text)
-
-
-def _one_of(choices: tuple[str, ...], name: str, value: str) -> str:
+def _one_of(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The choice that a variable names, in any case; the first where it is not set."""
+    value = (env.get(name) or choices[0]).lower()
     if value not in choices:
         raise InvalidInput(f"{name} is {value!r}, but it has to be one of: {', '.join(choices)}.")
     return value
 
 
-def _gigabytes(text: str) -> float:
-    if not 0 < _number(text) < 1e6:
-        raise InvalidInput(f"MAX_MODELS_GB is {text!r}, but it has to be a number of gigabytes above 0, such as 10.")
-    return _number(text)
-
-
-def _overlap(text: str) -> int | None:
+def _whole(env: Mapping[str, str], name: str, default: Default, least: int, most: int) -> int | Default:
+    text = env.get(name)
     if not text:
-        return None
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 100:
-        raise InvalidInput(f"OVERLAP is {text!r}, but it has to be a whole number from 1 to 100, or left out.")
+        return default
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+        raise InvalidInput(f"{name} is {text!r}, but it has to be a whole number from {least} to {most}.")
     return int(text)
 
 
-def _number(text: str) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, most: float, may_be_0: bool = False) -> float:
+    text = env.get(name) or str(default)
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return math.nan
-
-
-def _share(text: str) -> float:
-    if not 0 <= _number(text) <= 1:
-        raise InvalidInput(f"OVERLAP_SHARE is {text!r}, but it has to be a number from 0 to 1.")
-    return _number(text)
-
-
-def _minutes(text: str) -> float:
-    if not 0 < _number(text) <= 1440:
-        raise InvalidInput(f"LEASE_MINUTES is {text!r}, but it has to be a number above 0, up to 1440 (a day).")
-    return _number(text)
-
-
-def _seconds(text: str) -> float:
-    if not 0 <= _number(text) <= 86400:
-        raise InvalidInput(f"CHECKPOINT_SECONDS is {text!r}, but it has to be a number from 0 to 86400 (a day).")
-    return _number(text)
+        number = math.nan
+    if not 0 <= number <= most or (number == 0 and not may_be_0):
+        limits = f"from 0 to {most}" if may_be_0 else f"above 0, up to {most}"
+        raise InvalidInput(f"{name} is {text!r}, but it has to be a number {limits}.")
+    return number
 
 
 def _processes(env: Mapping[str, str]) -> int:
-    text = env.get("TRAIN_PROCESSES", "").strip() or "1"
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 64:
-        raise InvalidInput(f"TRAIN_PROCESSES is {text!r}, but it has to be a whole number from 1 to 64.")
-    if int(text) > 1 and env.get("TRAIN_LAUNCHER", "").strip().lower() not in ("accelerate", "hf_job"):
-        raise InvalidInput(f"TRAIN_PROCESSES is {text}, which takes TRAIN_LAUNCHER=accelerate or hf_job beside it.")
-    return int(text)
+    count = _whole(env, "TRAIN_PROCESSES", 1, 1, 64)
+    if count > 1 and _one_of(env, "TRAIN_LAUNCHER", LAUNCHERS) == "python":
+        raise InvalidInput(f"TRAIN_PROCESSES is {count}, which takes TRAIN_LAUNCHER=accelerate or hf_job beside it.")
+    return count
 
 
 def _train_job(env: Mapping[str, str]) -> dict[str, str | None]:
     """The settings of a training as a Hugging Face Job. Which flavors there are, the Hub alone knows."""
-    given = {name: env.get(name, "").strip() for name in TRAIN_JOB}
-    on_hub = env.get("TRAIN_LAUNCHER", "").strip().lower() == "hf_job"
-    for name, text in given.items():
-        pattern, example = TRAIN_JOB[name]
-        if text and not on_hub:
+    on_hub = _one_of(env, "TRAIN_LAUNCHER", LAUNCHERS) == "hf_job"
+    for name in (*TRAIN_JOB, "TRAIN_BUCKET"):
+        if (text := env.get(name)) and not on_hub:
             raise InvalidInput(f"{name} is {text!r}, which takes TRAIN_LAUNCHER=hf_job beside it.")
-        if text and not re.fullmatch(pattern, text, re.ASCII):
+    for name, (pattern, example) in TRAIN_JOB.items():
+        if (text := env.get(name)) and not re.fullmatch(pattern, text, re.ASCII):
             raise InvalidInput(f"{name} is {text!r}, but it has to be {example}.")
-    if on_hub and env.get("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE"):
+    if on_hub and env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise InvalidInput(
             "TRAIN_LAUNCHER is 'hf_job', but HF_HUB_OFFLINE forbids asking the Hub for one. Set one only."
         )
     return {
-        "train_flavor": given["TRAIN_FLAVOR"] or "t4-small",
-        "train_image": given["TRAIN_IMAGE"] or f"python:{sys.version_info.major}.{sys.version_info.minor}",
-        "train_timeout": given["TRAIN_TIMEOUT"] or "6h",
-        "train_bucket": _repo_id("TRAIN_BUCKET", given["TRAIN_BUCKET"]),
+        "train_flavor": env.get("TRAIN_FLAVOR") or "t4-small",
+        "train_image": env.get("TRAIN_IMAGE") or f"python:{sys.version_info.major}.{sys.version_info.minor}",
+        "train_timeout": env.get("TRAIN_TIMEOUT") or "6h",
+        "train_bucket": _repo_id(env, "TRAIN_BUCKET"),
     }
 
 
 def _api_token(text: str | None) -> str | None:
-    if text is None or text == "":
+    if not text:
         return None
     if text != text.strip() or not text.isascii() or not text.isprintable():
         raise InvalidInput(
@@ -225,7 +202,8 @@ def _api_token(text: str | None) -> str | None:
     return text
 
 
-def _repo_id(name: str, text: str) -> str | None:
+def _repo_id(env: Mapping[str, str], name: str) -> str | None:
+    text = env.get(name)
     if not text:
         return None
     # Here, so that a start without it does not wait for the import.
@@ -240,7 +218,7 @@ def _repo_id(name: str, text: str) -> str | None:
     return text
 
 
-def _data_dir(text: str) -> Path:
+def _data_dir(text: str | None) -> Path:
     if not text:
         return Path("/data") if os.access("/data", os.W_OK) else Path.cwd() / "data"
     try:

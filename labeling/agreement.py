@@ -1,6 +1,6 @@
 """How far annotators agree on the pairs that more than one of them judged. Pure functions.
 
-They need no label by itself, only how many pairs were judged how: so they take counts, or labels to be counted.
+They need no label by itself, only how many pairs were judged how: the store counts that (ReviewStore.vote_counts).
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import combinations
 
 import numpy as np
 
-from storage.records import StoredLabel, VoteCounts
+from storage.records import VoteCounts
 
 
 @dataclass(frozen=True)
@@ -56,91 +55,55 @@ class AnnotatorAgreement:
     kappa: float | None
 
 
-def counts_of(labels: Iterable[StoredLabel]) -> VoteCounts:
-    """The counts that agreement is computed from. The store counts for itself (ReviewStore.vote_counts)."""
-    by_pair: dict[tuple[str, str], dict[str, StoredLabel]] = defaultdict(dict)
-    annotators = set()
-    for label in labels:
-        annotators.add(label.annotator)
-        by_pair[label.query_id, label.passage_id][label.annotator] = label
-    shared: Counter[str] = Counter()
-    by_week: Counter[tuple[str, int, int]] = Counter()
-    by_two: Counter[tuple[str, str, int, int]] = Counter()
-    for given in by_pair.values():
-        if len(given) > 1:
-            shared.update(given.keys())
-            last = max(label.updated_at for label in given.values())[:10]
-            by_week[_monday(last), len(given), sum(label.label for label in given.values())] += 1
-            for one, other in combinations(sorted(given), 2):
-                by_two[one, other, given[one].label, given[other].label] += 1
-    return VoteCounts(
-        sorted(annotators),
-        dict(shared),
-        [(*key, pairs) for key, pairs in sorted(by_week.items())],
-        [(*key, pairs) for key, pairs in sorted(by_two.items())],
-    )
-
-
-def agreement(votes: VoteCounts | Iterable[StoredLabel]) -> Agreement:
+def agreement(votes: VoteCounts) -> Agreement:
     """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two of them.
 
     Krippendorff, "Content Analysis" (2013), chapter 12; Cohen, "A coefficient of agreement for nominal scales" (1960).
     Neither is defined when every label under comparison is the same.
     """
-    counts = _counted(votes)
     both: dict[tuple[str, str], dict[tuple[int, int], int]] = defaultdict(dict)
-    for one, other, ours, theirs, pairs in counts.by_two:
+    for one, other, ours, theirs, pairs in votes.by_two:
         both[one, other][ours, theirs] = pairs
     return Agreement(
-        annotators=len(counts.annotators),
-        pairs=sum(pairs for *_, pairs in counts.by_week),
-        krippendorff_alpha=_alpha(counts.by_week),
-        cohen_kappa=[_kappa(two, both.get(two, {})) for two in combinations(counts.annotators, 2)],
+        annotators=len(votes.annotators),
+        pairs=sum(pairs for *_, pairs in votes.by_week),
+        krippendorff_alpha=_alpha(votes.by_week),
+        cohen_kappa=[_kappa(two, both.get(two, {})) for two in combinations(votes.annotators, 2)],
     )
 
 
-def agreement_by_week(votes: VoteCounts | Iterable[StoredLabel]) -> list[PeriodAgreement]:
+def agreement_by_week(votes: VoteCounts) -> list[PeriodAgreement]:
     """Krippendorff's alpha week by week, oldest first; a pair belongs to the week in which its last label was given."""
     by_week: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
-    for row in _counted(votes).by_week:
+    for row in votes.by_week:
         by_week[row[0]].append(row)
     return [
         PeriodAgreement(week, sum(pairs for *_, pairs in rows), _alpha(rows)) for week, rows in sorted(by_week.items())
     ]
 
 
-def agreement_by_annotator(votes: VoteCounts | Iterable[StoredLabel]) -> list[AnnotatorAgreement]:
+def agreement_by_annotator(votes: VoteCounts) -> list[AnnotatorAgreement]:
     """How each annotator goes with the others, by name."""
-    counts = _counted(votes)
     compared: Counter[str] = Counter()
     same: Counter[str] = Counter()
-    for one, other, ours, theirs, pairs in counts.by_two:
+    for one, other, ours, theirs, pairs in votes.by_two:
         for annotator in (one, other):
             compared[annotator] += pairs
             same[annotator] += pairs if ours == theirs else 0
     kappas: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for item in agreement(counts).cohen_kappa:
+    for item in agreement(votes).cohen_kappa:
         for annotator in item.annotators if item.kappa is not None else ():
             kappas[annotator].append((item.pairs, item.kappa))  # type: ignore[arg-type]
     return [
         AnnotatorAgreement(
             annotator,
-            counts.shared.get(annotator, 0),
+            votes.shared.get(annotator, 0),
             compared[annotator],
             same[annotator] / compared[annotator] if compared[annotator] else None,
             _weighted_mean(kappas[annotator]),
         )
-        for annotator in counts.annotators
+        for annotator in votes.annotators
     ]
-
-
-def _counted(votes: VoteCounts | Iterable[StoredLabel]) -> VoteCounts:
-    return votes if isinstance(votes, VoteCounts) else counts_of(votes)
-
-
-def _monday(day: str) -> str:
-    given = date.fromisoformat(day)
-    return (given - timedelta(days=given.weekday())).isoformat()
 
 
 def _alpha(rows: Iterable[tuple[str, int, int, int]]) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from errors import Conflict, InvalidInput, WorkbenchError
-from labeling.exchange import MEANINGS, ExportFormat, export, file_name
+from labeling.exchange import EXPORTS, ExportFormat, Judged
 from labeling.importing import (
     COLUMNS,
     CheckedFile,
@@ -24,9 +24,8 @@ from labeling.importing import (
     check_rows,
     guess_columns,
     is_enough,
-    reading_columns,
 )
-from labeling.reading import IMPORT_TYPES, preview
+from labeling.reading import IMPORT_TYPES, column_names, preview
 from labeling.trec import read_trec
 from page.downloads import Download, written
 from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_people
@@ -136,7 +135,7 @@ class ImportForm:
         shown: tuple = (gr.update(visible=False), "", *same)
         try:
             check_may_change(self.services, token, request, profile)
-            names = reading_columns(Path(path))
+            names = column_names(Path(path))
             guessed = guess_columns(names)
             rows = [(number, row) for number, row in preview(Path(path)) if isinstance(row, dict)]
             columns = [gr.update(choices=[NO_COLUMN, *names], value=guessed.get(name, NO_COLUMN)) for name in COLUMNS]
@@ -255,7 +254,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
         "pair counts as."
     )
     kind = gr.Dropdown(
-        [(f"{name}: {meaning}", name) for name, meaning in MEANINGS.items()],
+        [(f"{name}: {file.meaning}", name) for name, file in EXPORTS.items()],
         value="jsonl",
         label="Format",
         elem_id="export-format",
@@ -267,6 +266,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         store = services.label_store
-        return written(file_name(kind), export(kind, store.labels, store.consensus, services.labeling.scored_pairs))
+        judged = Judged(store.labels, store.consensus, services.labeling.scored_pairs)
+        return written(EXPORTS[kind].name, EXPORTS[kind].pieces(judged))
 
     exported.connect(do_export.click, run_export, [kind, token])

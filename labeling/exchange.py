@@ -11,7 +11,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby, islice
 from typing import IO, Any, Literal
 
@@ -19,69 +19,31 @@ from labeling.trec import write_zip
 from storage.records import ConsensusLabel, ScoredPair, StoredLabel
 
 ExportFormat = Literal["jsonl", "csv", "qrels", "parquet", "trec", "pairs", "quepid", "cohere"]
-MEDIA_TYPES: dict[ExportFormat, str] = {
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv; charset=utf-8",
-    "qrels": "text/plain; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-    "trec": "application/zip",
-    "pairs": "application/vnd.apache.parquet",
-    "quepid": "text/csv; charset=utf-8",
-    "cohere": "application/x-ndjson",
-}
-FILE_NAMES: dict[ExportFormat, str] = {
-    "jsonl": "labels.jsonl",
-    "csv": "labels.csv",
-    "qrels": "labels.qrels",
-    "parquet": "labels.parquet",
-    "trec": "labels-trec.zip",
-    "pairs": "pairs.parquet",
-    "quepid": "quepid.csv",
-    "cohere": "cohere.jsonl",
-}
-MEANINGS: dict[ExportFormat, str] = {
-    "jsonl": "every label of every annotator, to be imported again",
-    "csv": "every label of every annotator, for a spreadsheet",
-    "parquet": "every label of every annotator, for pandas and its like",
-    "pairs": "query, passage and label, for datasets and sentence-transformers",
-    "qrels": "TREC's judgments alone",
-    "trec": "a zip of topics, collection, qrels and the model's run",
-    "quepid": "query, docid and rating; the docid is the one that qrels have",
-    "cohere": "relevant passages and hard negatives of each query that has a relevant one",
-}
 LABEL_FIELDS = [column.name for column in fields(StoredLabel)]
 # In the order in which sentence-transformers takes columns: the two texts of a pair, then the label.
 PAIR_FIELDS = ("query", "passage", "label")
+RATING_FIELDS = ("query", "docid", "rating")
 
 PARQUET_ROWS = 5_000
 
 
-def export(
-    kind: ExportFormat,
-    labels: Callable[[], Iterator[StoredLabel]],
-    consensus: Callable[[], list[ConsensusLabel]],
-    scored: Callable[[], Iterable[ScoredPair]] = tuple,
-) -> Iterator[bytes]:
-    """Every label as a file of that kind, in pieces; or what each pair counts as, in the formats that know no
-    annotators (see MEANINGS).
+@dataclass(frozen=True)
+class Judged:
+    """What files are made of, each asked for only by the formats that need it; `scored` is for the run of TREC."""
 
-    `trec` is a zip of topics, collection, qrels and the run that the model makes of the pairs that it has `scored`.
-    """
-    if kind == "trec":
-        return iter([write_zip(consensus(), scored())])
-    if kind == "jsonl":
-        return (_json_line(asdict(label)) for label in labels())
-    if kind == "csv":
-        return _csv(LABEL_FIELDS, (asdict(label) for label in labels()))
-    if kind == "parquet":
-        return _parquet(LABEL_FIELDS, (asdict(label) for label in labels()))
-    if kind == "pairs":
-        return _parquet(PAIR_FIELDS, (_pair(label) for label in consensus()))
-    if kind == "quepid":
-        return _csv(("query", "docid", "rating"), (_rating(label) for label in consensus()))
-    if kind == "cohere":
-        return _cohere(consensus())
-    return (f"{label.query_id} 0 {label.passage_id} {label.label}\n".encode() for label in consensus())
+    labels: Callable[[], Iterator[StoredLabel]]
+    consensus: Callable[[], list[ConsensusLabel]]
+    scored: Callable[[], Iterable[ScoredPair]] = tuple
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """A file that labels can be taken out as: its name, what is in it for a person, and how its bytes are made."""
+
+    name: str
+    media_type: str
+    meaning: str
+    pieces: Callable[[Judged], Iterator[bytes]]
 
 
 def _json_line(row: dict[str, Any]) -> bytes:
@@ -90,6 +52,10 @@ def _json_line(row: dict[str, Any]) -> bytes:
 
 def _pair(label: ConsensusLabel) -> dict[str, Any]:
     return {"query": label.query, "passage": label.passage, "label": label.label}
+
+
+def _qrel(label: ConsensusLabel) -> bytes:
+    return f"{label.query_id} 0 {label.passage_id} {label.label}\n".encode()
 
 
 def _rating(label: ConsensusLabel) -> dict[str, Any]:
@@ -142,6 +108,38 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def file_name(kind: ExportFormat) -> str:
-    """What the file of an export is called."""
-    return FILE_NAMES[kind]
+PARQUET, CSV, JSON_LINES = "application/vnd.apache.parquet", "text/csv; charset=utf-8", "application/x-ndjson"
+EXPORTS: dict[ExportFormat, ExportFile] = {
+    "jsonl": ExportFile(
+        "labels.jsonl", JSON_LINES, "every label of every annotator, to be imported again",
+        lambda judged: map(_json_line, map(asdict, judged.labels())),
+    ),
+    "csv": ExportFile(
+        "labels.csv", CSV, "every label of every annotator, for a spreadsheet",
+        lambda judged: _csv(LABEL_FIELDS, map(asdict, judged.labels())),
+    ),
+    "parquet": ExportFile(
+        "labels.parquet", PARQUET, "every label of every annotator, for pandas and its like",
+        lambda judged: _parquet(LABEL_FIELDS, map(asdict, judged.labels())),
+    ),
+    "pairs": ExportFile(
+        "pairs.parquet", PARQUET, "query, passage and label, for datasets and sentence-transformers",
+        lambda judged: _parquet(PAIR_FIELDS, map(_pair, judged.consensus())),
+    ),
+    "qrels": ExportFile(
+        "labels.qrels", "text/plain; charset=utf-8", "TREC's judgments alone",
+        lambda judged: map(_qrel, judged.consensus()),
+    ),
+    "trec": ExportFile(
+        "labels-trec.zip", "application/zip", "a zip of topics, collection, qrels and the model's run",
+        lambda judged: iter([write_zip(judged.consensus(), judged.scored())]),
+    ),
+    "quepid": ExportFile(
+        "quepid.csv", CSV, "query, docid and rating; the docid is the one that qrels have",
+        lambda judged: _csv(RATING_FIELDS, map(_rating, judged.consensus())),
+    ),
+    "cohere": ExportFile(
+        "cohere.jsonl", JSON_LINES, "relevant passages and hard negatives of each query that has a relevant one",
+        lambda judged: _cohere(judged.consensus()),
+    ),
+}  # fmt: skip

@@ -15,6 +15,7 @@ import gradio as gr
 from labeling.hub_import import DEFAULT_ROWS, MAX_ROWS, check_id, fetch, look_up
 from page.notices import check_may_change, shown_to_people
 from services import Services
+from texts import counted
 
 NOT_A_FILE_NAME = re.compile(r"[^\w.-]+")
 
@@ -74,7 +75,7 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
                 yield gr.skip(), said, gr.update(visible=True), None
             is_done = True
             more = "" if is_all else " There are more: raise the number to take them, too."
-            said = f"{rows:,} row{'' if rows == 1 else 's'} fetched and checked below.{more}"
+            said = f"{counted(rows, 'row')} fetched and checked below.{more}"
             yield gr.update(value=str(path)), said, gr.update(visible=False), directory
         finally:
             if not is_done:

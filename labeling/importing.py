@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from errors import InvalidInput, WorkbenchError
-from files import check_cells, parse_json
+from files import (
+    PASSAGE_COLUMNS,
+    QUERY_COLUMNS,
+    check_cells,
+    is_blank,
+    lower_names,
+    missing_column,
+    parse_json,
+)
 from labeling import reading
 from storage.records import Candidate, Judgment, StagedCounts
 from storage.staging import Staging
@@ -20,8 +28,8 @@ from texts import MAX_NAME_CHARACTERS, check_name, check_note, check_text
 
 # What a column may be called; the first name is the one that messages use.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "query": ("query", "question", "anchor", "sentence_0"),
-    "passage": ("passage", "document", "text", "answer", "sentence_1"),
+    "query": QUERY_COLUMNS,
+    "passage": PASSAGE_COLUMNS,
     "label": ("label", "relevance"),
     "annotator": ("annotator",),
     "source": ("source",),
@@ -111,9 +119,9 @@ def check_rows(
 def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> Iterator[tuple[int, Row, float]]:
     """Each row of a file with its number: a pair, a judgment, or what is wrong with it; and how much is read."""
     # Lines of JSON need not all have the same names: each is looked at by itself, unless none has what is needed.
-    is_table = path.suffix.lower() != ".jsonl"
-    names = reading_columns(path)
-    if is_table or mapping or (names and not is_enough(guess_columns(names))):
+    has_columns = path.suffix.lower() != ".jsonl"
+    names = reading.column_names(path)
+    if has_columns or mapping or (names and not is_enough(guess_columns(names))):
         mapping = mapping or guess_columns(names)
         _check_mapping(path, mapping, names)
     source = _as_source(path)
@@ -123,19 +131,6 @@ def checked_rows(path: Path, annotator: str, mapping: Mapping | None = None) -> 
                 yield line, found, part
         except WorkbenchError as error:
             yield line, str(error), part
-
-
-def reading_columns(path: Path) -> list[str]:
-    """The names of the columns of a file, also of a table without rows."""
-    if path.suffix.lower() in (".csv", ".tsv"):
-        for _ in reading.rows(path):
-            break
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            import csv
-
-            header = next(csv.reader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
-        return [name.strip().lower() for name in header if name.strip()]
-    return reading.columns(path)
 
 
 def guess_columns(names: Iterable[str]) -> Mapping:
@@ -157,12 +152,8 @@ def is_enough(mapping: Mapping) -> bool:
 
 def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
     if not is_enough(mapping):
-        wanted = "passage" if "query" in mapping else "query"
-        known = COLUMNS[wanted]
-        raise InvalidInput(
-            f"{path.name} has no column named {wanted} (or {', '.join(known[1:])}). Its columns are: "
-            f"{', '.join(names) or '(none)'}. Say below which one it is, or rename one."
-        )
+        known = PASSAGE_COLUMNS if "query" in mapping else QUERY_COLUMNS
+        raise missing_column(path, known, names, "Say below which one it is, or rename one.")
 
 
 def _as_source(path: Path) -> str:
@@ -179,8 +170,8 @@ def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> 
     if not isinstance(row, dict):
         raise InvalidInput("This is not an object with a query and a passage.")
     check_cells(row)
-    row = reading.lower_names(row)
-    mapping = mapping or guess_columns(name for name, value in row.items() if value is not None)
+    row = {name: value for name, value in lower_names(row).items() if not is_blank(value)}
+    mapping = mapping or guess_columns(row)
 
     def value(name: str) -> Any:
         return row.get(mapping.get(name, ""))
@@ -198,7 +189,7 @@ def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> 
     passage = check_text(_text(value("passage"), "passage"), "The passage")
     rank = _rank(value("rank"))
     label = value("label")
-    if label is None or str(label).strip() == "":
+    if label is None:
         return [Candidate(query, passage, source, rank), *found]
     word = str(label).strip().lower()
     if word not in LABEL_WORDS:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from errors import InvalidInput, WorkbenchError
+from files import PASSAGE_COLUMNS
 from labeling.importing import Row
 from storage.records import Candidate, ConsensusLabel, Judgment, ScoredPair
 from texts import check_name, check_text
@@ -23,7 +24,6 @@ _TOPIC = re.compile(r"<top>(.*?)</top>", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.IGNORECASE)
 _TITLE = re.compile(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", re.DOTALL | re.IGNORECASE)
 IDS = ("id", "_id", "docid", "docno")
-TEXTS = ("text", "contents", "passage", "document")
 LINE_BREAKS = re.compile(r"[\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 ZIP_FILES = ("topics.tsv", "collection.tsv", "qrels.txt", "run.txt")
 
@@ -144,7 +144,7 @@ def _passage(path: Path, number: int, line: str) -> tuple[str, str]:
         except ValueError as error:
             raise InvalidInput(f"Line {number} of {path.name} is not JSON: {error}") from error
         passage_id = next((str(row[name]) for name in IDS if row.get(name) is not None), None)
-        text = next((row[name] for name in TEXTS if isinstance(row.get(name), str)), None)
+        text = next((row[name] for name in PASSAGE_COLUMNS if isinstance(row.get(name), str)), None)
         if passage_id is None or text is None:
             raise InvalidInput(f"Line {number} of {path.name} has no id or no text.")
         title = row.get("title")

@@ -16,16 +16,9 @@ from reranker.dataset import (
     count_labels,
     queries_that_tell,
 )
+from reranker.figures import METRICS, SETS
 from storage.records import TrainingRun
 
-METRICS = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
-# The sets that a run is measured on, by what stands before the names of their figures.
-MEASURED_ON = {
-    "": "Held-out queries",
-    "cross_": "Cross-checked queries",
-    "test_": "Test queries",
-    "general_": "General set",
-}
 PURPOSES = {
     "train": "learned from, and cross-checked by the default recipe",
     "dev": "held back: decides whether the new model is better",
@@ -80,12 +73,12 @@ def render_run(run: TrainingRun | None) -> str:
     """A run, with the figures of the active model and of the new one beside them on each set that was measured."""
     metrics = run.metrics if run else {}
     before, after = metrics.get("champion", {}), metrics.get("challenger", {})
-    measured = [prefix for prefix in MEASURED_ON if f"{prefix}ndcg@10" in before | after]
-    sets = [f"{MEASURED_ON[prefix]} ({(before | after).get(f'{prefix}queries', 0):.0f})" for prefix in measured]
+    measured = [measured_on for measured_on in SETS.values() if f"{measured_on.prefix}ndcg@10" in before | after]
+    sets = [f"{words} ({(before | after).get(f'{prefix}queries', 0):.0f})" for prefix, words, *_ in measured]
     rows = {
         words: [
             [_figure(figures, prefix + metric) for figures in (before, after) if prefix + metric in figures]
-            for prefix in measured
+            for prefix, *_ in measured
         ]
         for metric, words in METRICS.items()
     }

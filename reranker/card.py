@@ -6,15 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from reranker.figures import METRICS, SETS
+
 # What sentence-transformers calls this task in the cards it writes.
 TASK = {"task_type": "cross-encoder-reranking", "task_name": "Cross Encoder Reranking"}
-SETS = {
-    "dev": "Held-out labelled queries",
-    "cross": "Cross-checked labelled queries",
-    "test": "Labelled test queries",
-    "general": "Rerank Workbench general set",
-}
-NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 HEADING = "## Evaluation\n"
 # Where sentence-transformers' card goes on after what the model is and how it is used.
 NEXT = "## Training Details\n"
@@ -37,14 +32,14 @@ def add_results(card_path: Path, name: str, manifest: dict[str, Any]) -> None:
         EvalResult(
             **TASK,
             dataset_type="rerank-workbench",
-            dataset_name=SETS[split],
+            dataset_name=SETS[split].in_card,
             dataset_split=split,
             metric_type=metric,
             metric_name=words,
             metric_value=round(figures[metric], 4),
         )
         for split, figures in measured.items()
-        for metric, words in NAMES.items()
+        for metric, words in METRICS.items()
         if metric in figures
     ]
     card.text = _with_section(card.text, _table(manifest, measured))
@@ -60,12 +55,12 @@ def _with_section(text: str, table: str) -> str:
 def _table(manifest: dict[str, Any], measured: dict[str, dict[str, float]]) -> str:
     lines = [
         "Means over the queries, of the model that was active before and of this one.\n",
-        f"| Queries | Model | {' | '.join(NAMES.values())} |",
-        f"|:--|:--|{'--:|' * len(NAMES)}",
+        f"| Queries | Model | {' | '.join(METRICS.values())} |",
+        f"|:--|:--|{'--:|' * len(METRICS)}",
     ]
     for split in measured:
         for who, words in (("champion", "before"), ("challenger", "this model")):
             figures = manifest[who][split]["metrics"]
-            cells = " | ".join(f"{figures[metric]:.4f}" if metric in figures else "" for metric in NAMES)
-            lines.append(f"| {SETS[split]} ({figures['queries']:.0f}) | {words} | {cells} |")
+            cells = " | ".join(f"{figures[metric]:.4f}" if metric in figures else "" for metric in METRICS)
+            lines.append(f"| {SETS[split].in_card} ({figures['queries']:.0f}) | {words} | {cells} |")
     return "\n".join(lines) + "\n"

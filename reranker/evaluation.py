@@ -15,11 +15,9 @@ from scipy.stats import bootstrap, permutation_test
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
 from reranker.dataset import JudgedQuery
+from reranker.figures import METRICS, SAME
 
 CUTOFF = 10
-# Queries whose nDCG@10 differs by less than this count as equal.
-SAME = 1e-9
-METRICS = ("ndcg@10", "mrr@10", "map", "accuracy", "auc")
 RESAMPLES = 9_999
 # So many resamples at a time keep the memory small.
 BATCH = 500

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker.card import add_results
-from reranker.gate import decide, figures
+from reranker.figures import by_name
+from reranker.gate import decide
 from reranker.registry import ModelRegistry
 from reranker.run_files import RunFiles, read_json
 from storage.label_store import now
@@ -76,7 +77,7 @@ def keep(
     for who, name in (("champion", champion), ("challenger", version.version)):
         for split, result in manifest[who].items():
             models.add_evaluation(run.id, name, split, result["metrics"], result["per_query"])
-    return Kept(version, champion, {who: figures(manifest[who]) for who in ("champion", "challenger")}, manifest)
+    return Kept(version, champion, {who: by_name(manifest[who]) for who in ("champion", "challenger")}, manifest)
 
 
 def _version_of(
@@ -103,7 +104,7 @@ def _version_of(
         base=base.version,
         run_id=run.id,
         labels=manifest["labels"],
-        metrics=figures(manifest["challenger"]),
+        metrics=by_name(manifest["challenger"]),
         created_at=now(),
     )
     models.add_version(version)

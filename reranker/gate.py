@@ -91,15 +91,3 @@ def _say(comparison: dict[str, Any], crossed: int) -> str:
         f"nDCG@10 changed by {comparison['gain']:+.3f} on {which}{bound} "
         f"({comparison['better']} better, {comparison['worse']} worse{p_value})."
     )
-
-
-def figures(evaluations: dict[str, Any]) -> dict[str, float]:
-    """The figures of each set by name with their intervals, those of other sets than dev with the set's name before
-    theirs."""
-    figures: dict[str, float] = {}
-    for split, prefix in (("dev", ""), ("cross", "cross_"), ("test", "test_"), ("general", "general_")):
-        evaluation = evaluations.get(split, {})
-        figures |= {f"{prefix}{name}": value for name, value in evaluation.get("metrics", {}).items()}
-        for name, (low, high) in evaluation.get("intervals", {}).items():
-            figures |= {f"{prefix}{name}_low": low, f"{prefix}{name}_high": high}
-    return figures

@@ -293,9 +293,7 @@ class HubRun:
         self._phase = phase
 
     def _event(self, **values: Any) -> None:
-        event = {"event": KIND, "time": time.time(), **values}
-        with self.files.events.open("a", encoding="utf-8") as events:
-            events.write(json.dumps(event) + "\n")
+        self.files.add_event(KIND, **values)
 
     def _note(self, **values: Any) -> None:
         self.state |= values
@@ -373,8 +371,7 @@ def main(directory: Path) -> int:
     except Exception as error:
         message = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"[:500]
         traceback.print_exc()
-        with files.events.open("a", encoding="utf-8") as events:
-            events.write(json.dumps({"event": "error", "time": time.time(), "message": message}) + "\n")
+        files.add_event("error", message=message)
         return 1
     return 0
 

@@ -8,7 +8,6 @@ which the job may end at any moment: whatever vouches for other files comes afte
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -64,9 +63,7 @@ def _say_killed(files: RunFiles, status: int) -> None:
     if status != -signal.SIGKILL:
         why = f"by a signal ({signal.Signals(-status).name})"
     files.mend_events()
-    with files.events.open("a", encoding="utf-8") as events:
-        message = f"The training process of the job was killed, {why}."
-        events.write(json.dumps({"event": "error", "time": time.time(), "message": message}) + "\n")
+    files.add_event("error", message=f"The training process of the job was killed, {why}.")
 
 
 class Mirror:

@@ -15,11 +15,13 @@ from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
+from reranker.figures import METRICS
 from reranker.registry import ModelRegistry
 from reranker.results import how_made
 from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
+from texts import counted
 
 # Sends a press to the server. The table is drawn anew after it, so the focus is put back: on the same button of the
 # same version, or another one of it, or where the version is gone, of the one that took its place.
@@ -53,7 +55,6 @@ watch('value', () => {
 """
 LATEST_EVENTS = 20
 ROLL_BACK_TO = "Roll back to "
-METRIC_NAMES = {"ndcg@10": "nDCG@10", "mrr@10": "MRR@10", "map": "MAP", "accuracy": "Accuracy", "auc": "AUC"}
 SHOWN_QUERIES = 200
 
 
@@ -165,7 +166,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         )
         verdicts = [change.verdict for change in found.changes]
         counts = {verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")}
-        return render("comparison.html", comparison=found, names=METRIC_NAMES) + render(
+        return render("comparison.html", comparison=found, names=METRICS) + render(
             "changes.html",
             changes=found.changes[:SHOWN_QUERIES],
             total=len(verdicts),
@@ -222,6 +223,6 @@ def _room(registry: ModelRegistry, versions: list[ModelVersion]) -> str:
     trained = [version for version in versions if version.source == "trained"]
     taken = sum(map(registry.size, trained))
     return (
-        f"{len(trained)} trained version{'' if len(trained) == 1 else 's'} with {taken / 1e9:.2f} GB, of at most "
+        f"{counted(len(trained), 'trained version')} with {taken / 1e9:.2f} GB, of at most "
         f"{registry.max_bytes / 1e9:g} GB (MAX_MODELS_GB). Past that, the oldest that was never promoted goes first."
     )

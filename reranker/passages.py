@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from errors import InvalidInput
-from files import json_lines, parse_json, read_text_file, table_rows
+from files import (
+    PASSAGE_COLUMNS,
+    check_cells,
+    is_blank,
+    is_table,
+    lower_names,
+    missing_column,
+    parse_json,
+    read_rows,
+    read_text_file,
+    table_columns,
+)
 
 MAX_FILE_BYTES = 10_000_000
-PASSAGE_COLUMNS = ("passage", "text", "document", "content", "body", "sentence_1")
 FILE_TYPES = (".txt", ".csv", ".tsv", ".jsonl")
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n)+")
@@ -41,41 +52,45 @@ def _one_line_end(text: str) -> str:
 
 def read_passages(path: Path) -> list[str]:
     """The passages in a .txt, .csv, .tsv or .jsonl file. Raises InvalidInput with what to change."""
-    text = read_text_file(path, MAX_FILE_BYTES, FILE_TYPES)
-    kind = path.suffix.lower()
-    if kind == ".txt":
-        passages = split_pasted(text)
-    elif kind == ".jsonl":
-        passages = _from_jsonl(text, path.name)
+    if path.suffix.lower() == ".txt":
+        passages = split_pasted(read_text_file(path, MAX_FILE_BYTES, FILE_TYPES))
     else:
-        passages = _from_table(text, path.name)
+        passages = [passage for passage in _in_rows(path) if passage.strip()]
     if not passages:
         raise InvalidInput(f"There are no passages in {path.name}.")
     return passages
 
 
-def _from_jsonl(text: str, name: str) -> list[str]:
-    passages = []
-    for number, line in json_lines(text):
+def _in_rows(path: Path) -> Iterator[str]:
+    rows = read_rows(path, MAX_FILE_BYTES, FILE_TYPES)
+    column = _passage_column(path) if is_table(path) else ""
+    for number, row, _ in rows:
         try:
-            passages.append(_passage_in(parse_json(line)))
+            if column:
+                check_cells(row)
+                yield row[column] or ""
+            else:
+                yield _passage_in(parse_json(row))
         except InvalidInput as error:
-            raise InvalidInput(f"Line {number} of {name}: {error}") from error
-    return [passage for passage in passages if passage.strip()]
+            raise InvalidInput(f"Line {number} of {path.name}: {error}") from error
+
+
+def _passage_column(path: Path) -> str:
+    names = table_columns(path)
+    for column in PASSAGE_COLUMNS:
+        if column in names:
+            return column
+    raise missing_column(path, PASSAGE_COLUMNS, names, "Rename one in its first line.")
 
 
 def _passage_in(row: Any) -> str:
     if isinstance(row, dict):
-        row = next((row[column] for column in PASSAGE_COLUMNS if column in row), None)
+        named = lower_names(row)
+        held = [named[column] for column in PASSAGE_COLUMNS if column in named]
+        row = next((value for value in held if not is_blank(value)), held[0] if held else None)
     if not isinstance(row, str):
         raise InvalidInput(
             "There is no passage. Each line has to be a string, or an object with one of the keys "
             f"{', '.join(PASSAGE_COLUMNS)}."
         )
     return row
-
-
-def _from_table(text: str, name: str) -> list[str]:
-    rows = [row for _, row in table_rows(text, name, [PASSAGE_COLUMNS])]
-    column = next((wanted for wanted in PASSAGE_COLUMNS if rows and wanted in rows[0]), "")
-    return [passage for row in rows if (passage := row[column] or "").strip()]

@@ -7,6 +7,12 @@ import time
 from typing import Any, TextIO
 
 
+def write_event(stream: TextIO, kind: str, **values: Any) -> None:
+    """Write one event, with the time of now."""
+    stream.write(json.dumps({"event": kind, "time": time.time(), **values}) + "\n")
+    stream.flush()
+
+
 class Reporter:
     """Writes events for the parent, and knows how much of the whole work is done."""
 
@@ -19,8 +25,7 @@ class Reporter:
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one event."""
-        self.stream.write(json.dumps({"event": kind, "time": time.time(), **values}) + "\n")
-        self.stream.flush()
+        write_event(self.stream, kind, **values)
 
     def progress(self, phase: str, work: float, **values: Any) -> None:
         """Report that `work` of this phase is done; the time left assumes the speed so far."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from reranker.curve import CurvePoint, LearningCurve, Outlook
 from reranker.dataset import SPLITS, JudgedQuery, Suspect, count_pairs, queries_that_tell, read_pairs
+from reranker.figures import SAME
 from reranker.general import general_queries
 from reranker.recipe import recipe_of
 from reranker.run_files import RunFiles, read_json
@@ -18,8 +19,6 @@ from storage.records import TrainingRun
 from texts import counted
 
 CHIEF = "ndcg@10"
-# Figures that differ by less are equal, as for the comparison of the two models.
-SAME = 1e-9
 
 
 @dataclass(frozen=True)

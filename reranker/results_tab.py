@@ -11,6 +11,7 @@ from errors import InvalidInput, WorkbenchError
 from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people
 from page.render import render
+from reranker.figures import SETS
 from reranker.recipe import MOST_CROSS_CHECKED
 from reranker.results import RunResults, read_results
 from services import Services
@@ -18,8 +19,6 @@ from storage.records import Judgment
 
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
-# What is counted, in the singular.
-SETS = {"dev": "held-out query", "cross": "cross-checked query", "general": "general-set query"}
 NONE_MEASURED = {
     "dev": "No labelled query with both relevant and not relevant passages was held back.",
     "cross": "The default recipe cross-checks the queries to learn from, with up to "
@@ -129,7 +128,7 @@ def _changes(results: RunResults | None, split: str) -> str:
         "changes.html",
         changes=changes[:SHOWN_QUERIES],
         total=len(changes),
-        what=SETS[split],
+        what=SETS[split].query,
         titles=("Before", "After"),
         **{verdict: verdicts.count(verdict) for verdict in ("better", "equal", "worse")},
     )

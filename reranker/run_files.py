@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reranker.dataset import SPLITS, LabelledPair, read_pairs, write_pairs
+from reranker.reporter import write_event
 
 MARK = "whole"
 LOG_LINES = 200
@@ -102,6 +103,11 @@ class RunFiles:
                 whole = events.read()
                 events.truncate(whole.rfind(b"\n") + 1)
 
+    def add_event(self, kind: str, **values: Any) -> None:
+        """Say that something happened, where it is not the child's reporter that says it."""
+        with self.events.open("a", encoding="utf-8") as events:
+            write_event(events, kind, **values)
+
     def forget_wish_to_stop(self) -> None:
         """Let a run that was asked to stop, and was then broken off, go on as if nobody had asked."""
         self.stop.unlink(missing_ok=True)
@@ -144,13 +150,6 @@ class RunFiles:
         for other in self.checkpoints.glob("checkpoint-*"):
             if other != new:
                 shutil.rmtree(other, ignore_errors=True)
-
-    def drop_torn_checkpoints(self) -> None:
-        """Remove checkpoints that were not written to their end."""
-        whole = list(self._whole_checkpoints())
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if path not in whole:
-                shutil.rmtree(path, ignore_errors=True)
 
     def is_trained(self) -> bool:
         """Whether the run's own training has come to its end."""

@@ -10,7 +10,6 @@ with the same weights. A file RUN_DIR/stop asks it to stop and to keep the best 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -38,9 +37,9 @@ from reranker.general import general_queries
 from reranker.learning_curve import PlannedCurve
 from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
-from reranker.reporter import Reporter
+from reranker.reporter import Reporter, write_event
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import is_main_process, loss_of, train, training_work
+from reranker.training import is_main_process, loss_of, processes, train, training_work
 
 MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -130,7 +129,7 @@ def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[Judged
     out of many labels where the held-out queries say enough by themselves."""
     if len(pairs) > MOST_CROSS_CHECKED and len(dev) >= MIN_QUERIES_TO_MEASURE:
         return []
-    count = recipe_of(config).folds if int(os.environ.get("WORLD_SIZE", "1")) == 1 else 0
+    count = recipe_of(config).folds if processes() == 1 else 0
     return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
 
@@ -285,8 +284,7 @@ def guarded(work: Callable[[Path, TextIO], None], run_dir: Path, stream: TextIO)
     try:
         work(run_dir, stream)
     except Exception as error:
-        stream.write(json.dumps({"event": "error", "time": time.time(), "message": _explain(error)}) + "\n")
-        stream.flush()
+        write_event(stream, "error", message=_explain(error))
         import traceback
 
         traceback.print_exc()

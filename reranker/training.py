@@ -69,6 +69,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes() -> int:
+    """How many processes train together, by the word of what launched them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def train(
     config: dict[str, Any],
     pairs: list[LabelledPair],
@@ -94,15 +99,15 @@ def train(
     )
     # The card would find the base only by asking the Hub; the parent knows it.
     card.base_model = config["base_name"]
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    sharing = processes()
     in_bfloat16 = recipe.fast and has_bfloat16()
     # Only where they are needed, so that the card of one process says what the plain trainer's does.
-    together = {"ddp_timeout": SECONDS_TO_WAIT} if processes > 1 else {}
+    together = {"ddp_timeout": SECONDS_TO_WAIT} if sharing > 1 else {}
     # Of several processes, and in bfloat16, a processor has to be asked for by name.
-    together |= {"use_cpu": not torch.cuda.is_available()} if processes > 1 or in_bfloat16 else {}
+    together |= {"use_cpu": not torch.cuda.is_available()} if sharing > 1 or in_bfloat16 else {}
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(files.checkpoints),
-        per_device_train_batch_size=config["batch_size"] // processes,
+        per_device_train_batch_size=config["batch_size"] // sharing,
         per_device_eval_batch_size=config["batch_size"],
         num_train_epochs=config["epochs"],
         learning_rate=config["learning_rate"],
@@ -116,7 +121,7 @@ def train(
     )
     # With several processes it is set to leave the last batch of an epoch out; ours share that, too.
     arguments.dataloader_drop_last = False
-    if processes == 1:
+    if sharing == 1:
         # Of several graphics cards one process takes one, or each step would see as many batches.
         arguments._n_gpu = min(arguments.n_gpu, 1)
     work = training_work(config, pairs, dev or [])

@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from errors import InvalidInput, NotFound
 from labeling.agreement import agreement
-from labeling.exchange import MEDIA_TYPES, ExportFormat, export, file_name
+from labeling.exchange import EXPORTS, ExportFormat, Judged
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
@@ -207,7 +207,7 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
         dependencies=guard,
         response_class=StreamingResponse,
         responses={
-            200: {"content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()}},
+            200: {"content": {file.media_type.split(";")[0]: {} for file in EXPORTS.values()}},
             **errors.responses(401, 403, 422),
         },
     )
@@ -217,9 +217,9 @@ def _add_label_calls(app: FastAPI, services: Services, guard: list) -> None:
         of query, passage and label for sentence-transformers; quepid, a CSV of query, docid and rating; cohere, JSON
         lines of relevant passages and hard negatives."""
         store = services.label_store
-        pieces = export(format, store.labels, store.consensus, services.labeling.scored_pairs)
-        headers = {"Content-Disposition": f'attachment; filename="{file_name(format)}"'}
-        return StreamingResponse(pieces, media_type=MEDIA_TYPES[format], headers=headers)
+        file, judged = EXPORTS[format], Judged(store.labels, store.consensus, services.labeling.scored_pairs)
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+        return StreamingResponse(file.pieces(judged), media_type=file.media_type, headers=headers)
 
     @app.get("/v1/agreement", tags=["label"], dependencies=guard, responses=errors.responses(401, 403))
     def read_agreement() -> schemas.AgreementResponse:

@@ -258,12 +258,6 @@ class LabelStore:
         with database.write(self.path) as db:
             db["guidelines"].insert({"text": text, "written_by": written_by, "created_at": now()})
 
-    def latest_labels(self, limit: int) -> list[StoredLabel]:
-        """The labels that were given last, newest first."""
-        with database.read(self.path) as db:
-            rows = db.conn.execute(f"{LABELS} ORDER BY l.updated_at DESC, l.rowid DESC LIMIT ?", [limit])
-            return [StoredLabel(*row) for row in rows]
-
     def consensus(self) -> list[ConsensusLabel]:
         """What each judged pair counts as. Pairs on which the annotators are split evenly are left out."""
         with database.read(self.path) as db:

@@ -15,7 +15,7 @@ import pytest
 
 from errors import InvalidInput, TooLarge
 from labeling import exchange, reading
-from labeling.exchange import LABEL_FIELDS, MEDIA_TYPES, export
+from labeling.exchange import EXPORTS, LABEL_FIELDS, Judged
 from labeling.importing import COLUMNS, LABEL_WORDS, check_file, checked_rows
 from labeling.trec import ZIP_FILES
 from storage import database
@@ -96,7 +96,7 @@ def stored_labels() -> list[StoredLabel]:
 
 
 def exported(kind: Any, labels: Sequence[StoredLabel], consensus: Sequence[ConsensusLabel] = ()) -> bytes:
-    return b"".join(export(kind, lambda: iter(labels), lambda: list(consensus)))
+    return b"".join(EXPORTS[kind].pieces(Judged(lambda: iter(labels), lambda: list(consensus))))
 
 
 # In
@@ -304,7 +304,7 @@ def test_what_was_exported_can_be_imported(tmp_path: Path, kind: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", MEDIA_TYPES)
+@pytest.mark.parametrize("kind", EXPORTS)
 def test_an_export_without_labels_is_an_empty_file_of_its_kind(kind: str) -> None:
     content = exported(kind, [])
     if kind in ("parquet", "pairs"):

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from errors import InvalidInput
-from labeling.exchange import FILE_NAMES, MEANINGS, MEDIA_TYPES, export
+from labeling.exchange import EXPORTS, ExportFormat, Judged
 from labeling.importing import checked_rows
 from storage.records import ConsensusLabel, Judgment
 from tests.unit.test_exchange import HARD_TEXTS
@@ -24,8 +25,9 @@ CONSENSUS = [
 
 
 def written(kind: str, tmp_path: Path, consensus: list[ConsensusLabel]) -> Path:
-    path = tmp_path / FILE_NAMES[kind]  # type: ignore[index]
-    path.write_bytes(b"".join(export(kind, lambda: iter(()), lambda: consensus)))  # type: ignore[arg-type]
+    file = EXPORTS[kind]  # type: ignore[index]
+    path = tmp_path / file.name
+    path.write_bytes(b"".join(file.pieces(Judged(lambda: iter(()), lambda: consensus))))
     return path
 
 
@@ -36,7 +38,7 @@ def read_back(path: Path) -> list[tuple[str, str, int]]:
 
 
 def test_every_format_says_what_it_is() -> None:
-    assert MEDIA_TYPES.keys() == FILE_NAMES.keys() == MEANINGS.keys()
+    assert EXPORTS.keys() == set(get_args(ExportFormat))
 
 
 def test_pairs_are_a_dataset_that_a_cross_encoder_is_trained_on(tmp_path: Path, model_dir: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from reranker.evaluation import Evaluation, compare
-from reranker.gate import MARGIN, decide, figures, forgot
+from reranker.figures import by_name
+from reranker.gate import MARGIN, decide, forgot
 
 
 def measured(*gains: float) -> dict[str, Any]:
@@ -122,9 +123,9 @@ def test_figures_are_those_of_dev_and_those_of_other_sets_by_other_names() -> No
         "test": {"metrics": {"map": 0.125}},
         "general": {"metrics": {"map": 1.0}, "intervals": {"map": (0.75, 1.0)}},
     }
-    assert figures(result) == {
+    assert by_name(result) == {
         "map": 0.5, "map_low": 0.25, "map_high": 0.75,
         "test_map": 0.125,
         "general_map": 1.0, "general_map_low": 0.75, "general_map_high": 1.0,
     }  # fmt: skip
-    assert figures({}) == {}
+    assert by_name({}) == {}

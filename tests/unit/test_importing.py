@@ -13,7 +13,7 @@ import pytest
 
 from errors import InvalidInput
 from labeling.importing import CheckedFile, Mapping, check_file, check_rows, guess_columns
-from labeling.reading import columns, preview
+from labeling.reading import column_names, preview
 from labeling.trec import read_topics, read_trec, write_zip
 from storage import database
 from storage.label_store import LabelStore
@@ -176,7 +176,7 @@ def test_columns_are_guessed_and_can_be_said(store: LabelStore, staging: Staging
 def test_the_first_rows_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"Query": "q", "x": 1}\nbroken\n{"passage": "p"}\n')
-    assert columns(path) == ["query", "x", "passage"]
+    assert column_names(path) == ["query", "x", "passage"]
     assert preview(path) == [(1, {"query": "q", "x": 1}), (3, {"passage": "p"})]
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from labeling.agreement import agreement_by_annotator, agreement_by_week, in_words
 from labeling.pace import LONGEST_SECONDS, anchoring, pace
 from storage import database
 from storage.label_store import LabelStore
-from storage.records import JudgingEvent, Judgment, Vote, text_id
+from storage.records import JudgingEvent, Judgment, text_id
 from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
 
@@ -70,48 +69,6 @@ def test_whoever_comes_round_ends_a_dispute(labels: LabelStore, review: ReviewSt
     assert disputed(review) == []
     labels.undo("bo")
     assert disputed(review) == ["tied"]
-
-
-def votes(*given: tuple[str, str, int, str]) -> list[Vote]:
-    return [Vote("q", passage, annotator, label, None, moment) for passage, annotator, label, moment in given]
-
-
-def test_agreement_week_by_week() -> None:
-    early, late = "2026-01-07T10:00:00+00:00", "2026-01-12T10:00:00+00:00"
-    found = agreement_by_week(
-        votes(
-            ("a", "anna", 1, early), ("a", "bo", 1, early), ("b", "anna", 0, early), ("b", "bo", 0, early),
-            ("c", "anna", 1, early), ("c", "bo", 0, late), ("d", "anna", 0, late),
-        )
-    )  # fmt: skip
-    assert [(week.begins, week.pairs) for week in found] == [("2026-01-05", 2), ("2026-01-12", 1)]
-    assert found[0].krippendorff_alpha == 1.0
-    # Two labels, one of each: the observed disagreement is that of chance.
-    assert found[1].krippendorff_alpha == pytest.approx(0.0)
-
-
-def test_agreement_of_each_annotator_with_the_others() -> None:
-    moment = "2026-01-07"
-    anna, bo, cy = (1, 1, 0, 0), (1, 0, 0, 0), (1, 1, None, None)
-    given = [
-        (str(place), name, label, moment)
-        for name, row in (("anna", anna), ("bo", bo), ("cy", cy))
-        for place, label in enumerate(row)
-        if label is not None
-    ]
-    found = {item.annotator: item for item in agreement_by_annotator(votes(*given))}
-    # anna and bo differ on one of four; anna and cy on none of two; bo and cy on one of two.
-    assert (found["anna"].pairs, found["anna"].comparisons, found["anna"].same) == (4, 6, pytest.approx(5 / 6))
-    assert found["bo"].same == pytest.approx(4 / 6)
-    # (0.75 - 0.5) / (1 - 0.5) with bo over four pairs; with cy kappa is not defined, all labels being the same.
-    assert found["anna"].kappa == pytest.approx(0.5)
-    # With cy, who says 1 throughout, bo's kappa is 0: the mean is weighted by four and two pairs.
-    assert found["bo"].kappa == pytest.approx((4 * 0.5 + 2 * 0.0) / 6)
-
-
-@pytest.mark.parametrize(("alpha", "words"), [(0.8, "reliable"), (0.7, "tentative"), (0.5, "too low"), (None, "yet")])
-def test_alpha_in_words(alpha: float | None, words: str) -> None:
-    assert words in in_words(alpha)
 
 
 def event(
