@@ -13,9 +13,10 @@ from errors import InvalidInput
 from labeling.agreement import agreement
 from page.notices import check_may_change, shown_to_people
 from reranker.recipe import TrainingConfig
-from server import errors, schemas
-from server.api import API, version_body
+from server import error_answers, schemas
 from server.archive import push_to_hub
+from server.label_calls import named
+from server.model_calls import version_body
 from services import Services
 from storage.records import Judgment
 from texts import check_passages, check_text
@@ -43,7 +44,7 @@ def add_client_api(services: Services) -> None:
         """Say of a pair whether it is relevant (1) or not (0)."""
         check_may_change(services, token, request, None)
         body = _checked(schemas.LabelBody, query=query, passage=passage, label=label, annotator=annotator)
-        judgment = Judgment(query, passage, body.label, API if annotator is None else annotator)
+        judgment = Judgment(query, passage, body.label, named(annotator))
         saved, changed = services.labeling.judge([judgment])
         return {"saved": saved, "changed": changed}
 
@@ -54,7 +55,7 @@ def add_client_api(services: Services) -> None:
         """The next pair for this annotator, or null when nothing is left."""
         check_may_change(services, token, request, None)
         _checked(schemas.TaskRequest, annotator=annotator, strategy=strategy)
-        task = services.labeling.next_task(API if annotator is None else annotator, strategy)
+        task = services.labeling.next_task(named(annotator), strategy)
         return None if task is None else asdict(task)
 
     @shown_to_people
@@ -171,4 +172,4 @@ def _checked(schema: type[schemas.Body], **values: Any) -> Any:
         return schema(**values)
     except ValidationError as error:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        raise InvalidInput(errors.describe(RequestValidationError(problems))) from error
+        raise InvalidInput(error_answers.describe(RequestValidationError(problems))) from error

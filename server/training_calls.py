@@ -9,22 +9,17 @@ from fastapi import Body, FastAPI
 
 from errors import NotFound
 from reranker.recipe import TrainingConfig
-from server import errors
 from server import training_schemas as schemas
+from server.error_answers import responses
+from server.guard import Guard
 from services import Services
 from storage.records import TrainingRun
 
 
-def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
-    """Add what starts, follows, cancels and resumes training runs; `guard` goes before what changes something."""
+def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
+    """Add what starts, follows, cancels and resumes training runs; `guarded` marks what changes something."""
 
-    @app.post(
-        "/v1/training-runs",
-        tags=["train"],
-        status_code=202,
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 409, 413, 422, 503),
-    )
+    @app.post("/v1/training-runs", tags=["train"], status_code=202, **guarded(404, 409, 413, 422, 503))
     def start_run(body: Annotated[schemas.TrainingRequest | None, Body()] = None) -> schemas.AcceptedRun:
         """Start a training run."""
         wanted = body.model_dump(exclude={"recipe", "promote"}) if body else {}
@@ -43,12 +38,12 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
         """The latest training runs, newest first."""
         return [run_body(run) for run in services.model_store.runs()]
 
-    @app.get("/v1/training-runs/{run_id}", tags=["train"], responses=errors.responses(404, 422))
+    @app.get("/v1/training-runs/{run_id}", tags=["train"], responses=responses(404, 422))
     def read_run(run_id: str) -> schemas.RunResponse:
         """How a training run is doing, or how it ended."""
         return run_body(services.model_store.run(run_id))
 
-    @app.get("/v1/training-runs/{run_id}/curves", tags=["train"], responses=errors.responses(404, 422))
+    @app.get("/v1/training-runs/{run_id}/curves", tags=["train"], responses=responses(404, 422))
     def read_curves(run_id: str) -> schemas.CurvesResponse:
         """The loss of each step, and the nDCG@10 on the held-out queries at the steps where it was measured."""
         run = services.model_store.run(run_id)
@@ -58,7 +53,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
         )
         return schemas.CurvesResponse(loss=loss, dev=dev)
 
-    @app.get("/v1/training-runs/{run_id}/learning-curve", tags=["train"], responses=errors.responses(404, 422))
+    @app.get("/v1/training-runs/{run_id}/learning-curve", tags=["train"], responses=responses(404, 422))
     def read_learning_curve(run_id: str) -> schemas.LearningCurveResponse:
         """How good the model was with a part of the labels, and what more of them would likely bring: of a run that
         was started with `learning_curve`, once it has finished."""
@@ -67,12 +62,7 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
             raise NotFound("This run has drawn no learning curve. Start one with `learning_curve` set to true.")
         return schemas.LearningCurveResponse(**asdict(results.learning_curve))
 
-    @app.get(
-        "/v1/training-runs/{run_id}/suspects",
-        tags=["train"],
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 422),
-    )
+    @app.get("/v1/training-runs/{run_id}/suspects", tags=["train"], **guarded(404, 422))
     def read_suspects(run_id: str) -> list[schemas.SuspectBody]:
         """The labels that the others contradict most, the most doubtful one first: of a run that has finished."""
         results = services.jobs.results(services.model_store.run(run_id).id)
@@ -80,36 +70,19 @@ def add_training_calls(app: FastAPI, services: Services, guard: list) -> None:
             raise NotFound("This run has not finished, so nothing is said yet about the labels that it learned from.")
         return [schemas.SuspectBody(**asdict(suspect)) for suspect in results.suspects]
 
-    @app.get(
-        "/v1/training-runs/{run_id}/log",
-        tags=["train"],
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 422),
-    )
+    @app.get("/v1/training-runs/{run_id}/log", tags=["train"], **guarded(404, 422))
     def read_log(run_id: str) -> schemas.LogResponse:
         """The end of a training run's log."""
         run = services.model_store.run(run_id)
         return schemas.LogResponse(log=services.jobs.log_tail(run.id))
 
-    @app.post(
-        "/v1/training-runs/{run_id}/resume",
-        tags=["train"],
-        status_code=202,
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 409, 422, 503),
-    )
+    @app.post("/v1/training-runs/{run_id}/resume", tags=["train"], status_code=202, **guarded(404, 409, 422, 503))
     def resume_run(run_id: str) -> schemas.AcceptedRun:
         """Let a training run that was broken off go on from where it was."""
         run = services.jobs.resume(run_id)
         return schemas.AcceptedRun(id=run.id, status=run.status)
 
-    @app.delete(
-        "/v1/training-runs/{run_id}",
-        tags=["train"],
-        status_code=202,
-        dependencies=guard,
-        responses=errors.responses(401, 403, 404, 409, 422),
-    )
+    @app.delete("/v1/training-runs/{run_id}", tags=["train"], status_code=202, **guarded(404, 409, 422))
     def cancel_run(run_id: str) -> schemas.AcceptedRun:
         """Ask a training run to stop; it says `cancelled` once it has, with the version that it had come to.
 
