@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Body, FastAPI
 
 from errors import NotFound
+from reranker.jobs import TrainingJobs
 from reranker.recipe import TrainingConfig
 from server import training_schemas as schemas
 from server.error_answers import responses
@@ -22,26 +23,18 @@ def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None
     @app.post("/v1/training-runs", tags=["train"], status_code=202, **guarded(404, 409, 413, 422, 503))
     def start_run(body: Annotated[schemas.TrainingRequest | None, Body()] = None) -> schemas.AcceptedRun:
         """Start a training run."""
-        wanted = body.model_dump(exclude={"recipe", "promote"}) if body else {}
-        config = TrainingConfig.of(body and body.recipe, body and body.promote, **wanted)
-        if config.base is not None:
-            services.model_store.version(config.base)  # one that there is not is not found, as everywhere here
-        run = services.jobs.start(config)
+        run = start(services, body or schemas.TrainingRequest())
         return schemas.AcceptedRun(id=run.id, status=run.status)
-
-    def run_body(run: TrainingRun) -> schemas.RunResponse:
-        known = {name: getattr(run, name) for name in schemas.RunResponse.model_fields if name != "resumable"}
-        return schemas.RunResponse(**known, resumable=services.jobs.can_resume(run))
 
     @app.get("/v1/training-runs", tags=["train"])
     def list_runs() -> list[schemas.RunResponse]:
         """The latest training runs, newest first."""
-        return [run_body(run) for run in services.model_store.runs()]
+        return [run_body(services.jobs, run) for run in services.model_store.runs()]
 
     @app.get("/v1/training-runs/{run_id}", tags=["train"], responses=responses(404, 422))
     def read_run(run_id: str) -> schemas.RunResponse:
         """How a training run is doing, or how it ended."""
-        return run_body(services.model_store.run(run_id))
+        return run_body(services.jobs, services.model_store.run(run_id))
 
     @app.get("/v1/training-runs/{run_id}/curves", tags=["train"], responses=responses(404, 422))
     def read_curves(run_id: str) -> schemas.CurvesResponse:
@@ -90,3 +83,16 @@ def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None
         """
         run = services.jobs.cancel(run_id)
         return schemas.AcceptedRun(id=run.id, status=run.status)
+
+
+def start(services: Services, body: schemas.TrainingRequest) -> TrainingRun:
+    """Start the training run that is asked for. Raises InvalidInput, Conflict, NotFound for an unknown base."""
+    if body.base is not None:
+        services.model_store.version(body.base)  # one that there is not is not found, as everywhere here
+    return services.jobs.start(TrainingConfig.of(**body.model_dump()))
+
+
+def run_body(jobs: TrainingJobs, run: TrainingRun) -> schemas.RunResponse:
+    """What is said of a training run, with whether it can go on."""
+    known = {name: getattr(run, name) for name in schemas.RunResponse.model_fields if name != "resumable"}
+    return schemas.RunResponse(**known, resumable=jobs.can_resume(run))
