@@ -15,7 +15,7 @@ from errors import InvalidInput, WorkbenchError
 from page.notices import check_may_change, shown_to_people
 from page.render import counted, render
 from services import Services
-from storage.browse_store import BrowseStore, Filter, FoundCounts, Search, Sort
+from storage.browse_store import Filter, FoundCounts, Search, Sort
 from storage.records import Judgment, Task
 from texts import check_text
 
@@ -81,7 +81,7 @@ class View:
 
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
     """Build the view of what is stored. Returns a function that makes an event read it anew."""
-    store = BrowseStore(services.settings.database_path)
+    store = services.browse_store
     gr.Markdown("### What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)

@@ -9,9 +9,8 @@ from reranker.card import add_results
 from reranker.gate import decide, figures
 from reranker.registry import ModelRegistry
 from reranker.run_files import RunFiles, read_json
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelVersion, TrainingRun
+from storage.records import ModelVersion, TrainingRun, now
 
 
 @dataclass(frozen=True)

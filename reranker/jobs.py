@@ -43,9 +43,9 @@ from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
 from reranker.results import RunResults, how_made, read_results
 from reranker.run_files import RunFiles, read_json, write_json
-from storage.label_store import LabelStore, now
+from storage.label_store import LabelStore
 from storage.model_store import ModelStore
-from storage.records import ModelVersion, TrainingRun
+from storage.records import ModelVersion, TrainingRun, now
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,8 @@ from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchErr
 from reranker.engine import Plan
 from reranker.model import Reranker
 from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelEvent, ModelVersion
+from storage.records import ModelEvent, ModelVersion, now
 
 log = logging.getLogger(__name__)
 
