@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from errors import InvalidInput
 from labeling.agreement import agreement
 from page.notices import check_may_change, shown_to_people
+from reranker.publish import push_to_hub
 from server import error_answers, schemas
-from server.archive import push_to_hub
 from server.label_calls import named
 from server.model_calls import version_body
 from server.training_calls import run_body, start

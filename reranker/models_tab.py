@@ -16,8 +16,8 @@ from page.notices import check_may_change, shown_to_people
 from page.render import render
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
+from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
-from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
 

@@ -9,9 +9,9 @@ from fastapi.responses import StreamingResponse
 
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
+from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
 from server import schemas
-from server.archive import push_to_hub, zip_directory
 from server.guard import Guard
 from server.training_schemas import AcceptedRun
 from services import Services
