@@ -18,8 +18,10 @@ from server.access import Access
 from settings import Settings
 from storage import database
 from storage.backup import Backup
+from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore
 from storage.model_store import ModelStore
+from storage.progress_store import ProgressStore
 from storage.queue_store import QueueStore
 from storage.records import Quota
 from storage.review_store import ReviewStore
@@ -35,6 +37,8 @@ class Services:
     label_store: LabelStore
     model_store: ModelStore
     review_store: ReviewStore
+    browse_store: BrowseStore
+    progress_store: ProgressStore
     labeling: LabelingService
     registry: ModelRegistry
     label_sets: LabelSets
@@ -45,12 +49,13 @@ class Services:
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Open the store (restoring or making it where it is missing) and wire the parts; starts nothing."""
-        backup = Backup(settings.backup_repo, settings.database_path) if settings.backup_repo else None
+        path = settings.database_path
+        backup = Backup(settings.backup_repo, path) if settings.backup_repo else None
         if backup:
             backup.restore()
-        database.create(settings.database_path)
-        label_store = LabelStore(settings.database_path)
-        model_store = ModelStore(settings.database_path)
+        database.create(path)
+        label_store, model_store = LabelStore(path), ModelStore(path)
+        review_store, score_store = ReviewStore(path), ScoreStore(path)
         load = functools.partial(
             Reranker,
             queue=ScoringQueue(),
@@ -62,17 +67,19 @@ class Services:
             model_store, settings.models_dir, settings.reranker_model, load, settings.max_models_gb * 1e9
         )
         quota = Quota(settings.overlap, settings.overlap_share) if settings.overlap else None
-        queue_store = QueueStore(settings.database_path, quota, settings.lease_minutes * 60)
+        queue_store = QueueStore(path, quota, settings.lease_minutes * 60)
         label_sets = LabelSets(label_store)
-        scorer = Scorer(ScoreStore(settings.database_path), lambda: _champion(registry))
+        scorer = Scorer(score_store, lambda: _champion(registry))
         queue = Queue(queue_store, scorer.versions, label_store.anything_judged)
         return cls(
             settings=settings,
             access=Access(settings),
             label_store=label_store,
             model_store=model_store,
-            review_store=ReviewStore(settings.database_path),
-            labeling=LabelingService(label_store, queue),
+            review_store=review_store,
+            browse_store=BrowseStore(path),
+            progress_store=ProgressStore(path),
+            labeling=LabelingService(label_store, queue, review_store, score_store),
             registry=registry,
             label_sets=label_sets,
             jobs=TrainingJobs(

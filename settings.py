@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from errors import InvalidInput
+from texts import check_repo_id
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 # Ways to score: see reranker/loading.py.
@@ -204,18 +205,7 @@ def _api_token(text: str | None) -> str | None:
 
 def _repo_id(env: Mapping[str, str], name: str) -> str | None:
     text = env.get(name)
-    if not text:
-        return None
-    # Here, so that a start without it does not wait for the import.
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(text)
-    except HFValidationError as error:
-        raise InvalidInput(f"{name} is {text!r}, but that cannot be the name of one: {error}") from error
-    if "/" not in text:
-        raise InvalidInput(f"{name} is {text!r}, but it has to name the owner too: owner/name.")
-    return text
+    return check_repo_id(text, name) if text else None
 
 
 def _data_dir(text: str | None) -> Path:

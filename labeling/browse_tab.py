@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 import gradio as gr
 
-from errors import InvalidInput, WorkbenchError
-from page.notices import check_may_change, shown_to_people
+from errors import InvalidInput
+from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import counted, render
 from services import Services
-from storage.browse_store import BrowseStore, Filter, FoundCounts, Search, Sort
+from storage.browse_store import Filter, FoundCounts, Search, Sort
 from storage.records import Judgment, Task
 from texts import check_text
 
@@ -81,7 +81,7 @@ class View:
 
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
     """Build the view of what is stored. Returns a function that makes an event read it anew."""
-    store = BrowseStore(services.settings.database_path)
+    store = services.browse_store
     gr.Markdown("### What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
@@ -121,11 +121,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         words: str, kept: str, source: str, sort: Sort, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,
     ) -> tuple[View, str, Any]:  # fmt: skip
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            html = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
-            return View(is_refused=True), html, gr.skip()
+        if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
+            return View(is_refused=True), hidden, gr.skip()
         sources = store.sources()
         source = source if source in sources else ANYWHERE
         choices = gr.update(choices=[ANYWHERE, *sources], value=source)

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from errors import HubRefused, InvalidInput
+from texts import check_repo_id
 
 PROJECT_DIR = Path(__file__).parent.parent
 MAX_ROWS = 1_000_000
 DEFAULT_ROWS = 10_000
 # To import the libraries takes a few seconds already, and the Hub is asked several times before the first row.
 SILENT_SECONDS = 45.0
-_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,8 @@ def fetch(
 
 def check_id(dataset_id: str) -> str:
     """The id without the spaces and the address around it. Raises InvalidInput unless it is of the form owner/name."""
-    dataset_id = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", dataset_id.strip()).rstrip("/")
-    if not _ID.fullmatch(dataset_id):
-        raise InvalidInput(f"{dataset_id!r} is not the name of a dataset on the Hub. It has the form owner/name.")
-    return dataset_id
+    bare = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", dataset_id.strip()).rstrip("/")
+    return check_repo_id(bare, "The dataset")
 
 
 def _answers(command: list[str], silent_seconds: float) -> Iterator[dict[str, Any]]:

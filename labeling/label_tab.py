@@ -40,7 +40,7 @@ def build_label_tab(services: Services) -> None:
         title="Who is judging?",
         what_to_do="Type your name into the box at the top of the page. It is asked once and remembered.",
     )
-    renew = services.labeling.queue.store.renew_seconds
+    renew = services.labeling.renew_seconds
     frame = render("pair.html", judge=JUDGE, move=MOVE, names=KEY_NAMES, renew=renew, nobody=Markup(nobody))
     gr.HTML(frame, js_on_load=PAIRS_JS, elem_id="pair-view")
     gr.HTML(render("keys.html", kind="pair"))

@@ -48,7 +48,7 @@ def build_mine_tab(services: Services) -> None:
 
 def _build(services: Services, kind: str) -> None:
     nobody = render("empty.html", title="Who is judging?", what_to_do="Type your name at the top of the page.")
-    renew = services.labeling.queue.store.renew_seconds
+    renew = services.labeling.renew_seconds
     frame = render("list.html", kind=kind, renew=renew, nobody=Markup(nobody))
     gr.HTML(frame, js_on_load=LIST_JS, elem_id=f"{kind}-view")
 

@@ -11,7 +11,6 @@ import gradio as gr
 from labeling.worth import WORTH_SEEING, outlook
 from page.render import render
 from services import Services
-from storage.progress_store import ProgressStore
 
 # At least so many days are shown, also those without labels.
 LEAST_DAYS, DAYS = 14, 30
@@ -22,7 +21,7 @@ COLUMNS = ["day", "labels", "whose"]
 
 def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
     """Build the page of how far the judging has come. Returns a function that makes an event read it anew."""
-    store = ProgressStore(services.settings.database_path)
+    store = services.progress_store
     head = gr.HTML(elem_id="progress-head")
     chart = gr.BarPlot(
         x="day", y="labels", color="whose", color_title=" ", title="Labels by day (UTC)", height=300, visible=False,

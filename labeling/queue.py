@@ -3,7 +3,8 @@
 Each is a small function that puts the candidates of a sample into an order, the best first. The sample is a few hundred
 of those that wait, drawn at random or, for `oldest` and `top`, the first of them; so a strategy takes the same time
 however long the queue is. A candidate that was handed out stays with its annotator until it is judged or put aside, or
-until its lease runs out, and whoever asks again gets it again.
+until its lease runs out, and whoever asks again gets it again. Only where no other is left, and no quota says how many
+are to judge it, is it handed to others as well.
 
 `gain` stays with a query until a few of its passages are judged, from the top of its ranking down. A queue has more
 queries than it will ever have labels, and each label of another query would teach, too; but nobody could say what: only

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput, WorkbenchError
+from errors import InvalidInput
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
-from page.notices import check_may_change, shown_to_people
+from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
 from services import Services
 
@@ -33,11 +33,7 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
         )
 
     def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            return render("empty.html", title="Disputes are for those who may decide them", what_to_do=str(error))
-        return show()
+        return why_hidden(services, "Disputes are for those who may decide them", token, request, profile) or show()
 
     @shown_to_people
     def decide(
@@ -63,10 +59,8 @@ def build_agreement_tab(services: Services, token: gr.Textbox) -> Callable:
     view = gr.HTML(elem_id="agreement")
 
     def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            return render("empty.html", title="Agreement is not shown to everyone", what_to_do=str(error))
+        if hidden := why_hidden(services, "Agreement is not shown to everyone", token, request, profile):
+            return hidden
         votes = services.review_store.vote_counts()
         together = agreement(votes)
         return render(

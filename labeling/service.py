@@ -21,11 +21,16 @@ MAX_AT_ONCE = 100
 class LabelingService:
     """The judging half of the workbench, for the page and the HTTP interface alike."""
 
-    def __init__(self, store: LabelStore, queue: Queue) -> None:
+    def __init__(self, store: LabelStore, queue: Queue, review: ReviewStore, scores: ScoreStore) -> None:
         self.store = store
         self.queue = queue
-        self.review = ReviewStore(store.path)
-        self.scores = ScoreStore(store.path)
+        self.review = review
+        self.scores = scores
+
+    @property
+    def renew_seconds(self) -> float:
+        """How long a page keeps pairs before it asks whether it still may."""
+        return self.queue.store.renew_seconds
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""

@@ -1,4 +1,4 @@
-"""The same calls for gradio's own client, as named endpoints: `Client(url).predict(..., api_name="/rerank")`."""
+"""The most used calls, for gradio's own client: named endpoints, `Client(url).predict(..., api_name="/rerank")`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ from pydantic import ValidationError
 from errors import InvalidInput
 from labeling.agreement import agreement
 from page.notices import check_may_change, shown_to_people
-from reranker.recipe import TrainingConfig
-from server import errors, schemas
-from server.api import API, version_body
-from server.archive import push_to_hub
+from reranker.publish import push_to_hub
+from server import error_answers, schemas
+from server.label_calls import named
+from server.model_calls import version_body
+from server.training_calls import run_body, start
+from server.training_schemas import TrainingRequest
 from services import Services
-from storage.records import Judgment
+from storage.records import Judgment, ModelVersion, TrainingRun
 from texts import check_passages, check_text
 
 
 def add_client_api(services: Services) -> None:
     """Add the named endpoints to the Blocks that is being built."""
+
+    def run_as_json(run: TrainingRun) -> dict[str, Any]:
+        return run_body(services.jobs, run).model_dump()
+
+    def version_as_json(version: ModelVersion) -> dict[str, Any]:
+        return version_body(services.registry, version).model_dump()
 
     @shown_to_people
     def rerank(query: str, documents: list[str | dict[str, str]], model: str | None = None) -> list[dict[str, Any]]:
@@ -43,7 +51,7 @@ def add_client_api(services: Services) -> None:
         """Say of a pair whether it is relevant (1) or not (0)."""
         check_may_change(services, token, request, None)
         body = _checked(schemas.LabelBody, query=query, passage=passage, label=label, annotator=annotator)
-        judgment = Judgment(query, passage, body.label, API if annotator is None else annotator)
+        judgment = Judgment(query, passage, body.label, named(annotator))
         saved, changed = services.labeling.judge([judgment])
         return {"saved": saved, "changed": changed}
 
@@ -54,7 +62,7 @@ def add_client_api(services: Services) -> None:
         """The next pair for this annotator, or null when nothing is left."""
         check_may_change(services, token, request, None)
         _checked(schemas.TaskRequest, annotator=annotator, strategy=strategy)
-        task = services.labeling.next_task(API if annotator is None else annotator, strategy)
+        task = services.labeling.next_task(named(annotator), strategy)
         return None if task is None else asdict(task)
 
     @shown_to_people
@@ -76,68 +84,73 @@ def add_client_api(services: Services) -> None:
         token: str = "",
         patience: int | None = None,
         loss: str | None = None,
+        learning_curve: bool | None = None,
+        assume_not_relevant: bool | None = None,
     ) -> dict[str, Any]:
         """Start a training run."""
         check_may_change(services, token, request, None)
-        config = TrainingConfig.of(
-            recipe,
-            promote,
+        body = _checked(
+            TrainingRequest,
+            recipe=recipe,
             base=base,
             epochs=epochs,
             learning_rate=learning_rate,
             batch_size=batch_size,
             seed=seed,
+            promote=promote,
             patience=patience,
             loss=loss,
+            learning_curve=learning_curve,
+            assume_not_relevant=assume_not_relevant,
         )
-        return asdict(services.jobs.start(config))
+        return run_as_json(start(services, body))
 
     @shown_to_people
     def training_run(run_id: str) -> dict[str, Any]:
         """How a training run is doing."""
-        return asdict(services.model_store.run(run_id))
+        return run_as_json(services.model_store.run(run_id))
 
     @shown_to_people
     def cancel_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Ask a training run to stop and to keep the best it has; asked again, it stops at once."""
         check_may_change(services, token, request, None)
-        return asdict(services.jobs.cancel(run_id))
+        return run_as_json(services.jobs.cancel(run_id))
 
     @shown_to_people
     def resume_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Let a training run that was broken off go on from where it was."""
         check_may_change(services, token, request, None)
-        return asdict(services.jobs.resume(run_id))
+        return run_as_json(services.jobs.resume(run_id))
 
     def models() -> list[dict[str, Any]]:
         """Every model version, newest first."""
-        return [version_body(services.registry, version).model_dump() for version in services.model_store.versions()]
+        return [version_as_json(version) for version in services.model_store.versions()]
 
     @shown_to_people
     def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make a version the active one."""
         check_may_change(services, token, request, None)
         promoted = services.registry.promote(version, "asked for by gradio's client")
-        return version_body(services.registry, promoted).model_dump()
+        return version_as_json(promoted)
 
     @shown_to_people
     def rollback(request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make the version before the active one active again."""
         check_may_change(services, token, request, None)
         active = services.registry.roll_back("asked for by gradio's client")
-        return version_body(services.registry, active).model_dump()
+        return version_as_json(active)
 
     @shown_to_people
     def delete_model(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Delete a version."""
         check_may_change(services, token, request, None)
-        return version_body(services.registry, services.registry.delete(version)).model_dump()
+        return version_as_json(services.registry.delete(version))
 
     @shown_to_people
     def make_again(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Start a run with the labels and the configuration that a version was made with."""
         check_may_change(services, token, request, None)
-        return asdict(services.jobs.make_again(version))
+        return run_as_json(services.jobs.make_again(version))
 
     @shown_to_people
     def push(version: str, repo: str, request: gr.Request, token: str = "") -> str:
@@ -171,4 +184,4 @@ def _checked(schema: type[schemas.Body], **values: Any) -> Any:
         return schema(**values)
     except ValidationError as error:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        raise InvalidInput(errors.describe(RequestValidationError(problems))) from error
+        raise InvalidInput(error_answers.describe(RequestValidationError(problems))) from error

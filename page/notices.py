@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from errors import TokenRequired, WorkbenchError
+from page.render import render
 from services import Services
 
 SECONDS_TO_READ = 15
@@ -56,3 +57,14 @@ def check_may_change(
         services.access.check(client, request.headers, token or None, profile.username if profile else None)
     except TokenRequired as error:
         raise TokenRequired("This needs the API token: put it into the box at the top of the page.") from error
+
+
+def why_hidden(
+    services: Services, title: str, token: str | None, request: gr.Request, profile: gr.OAuthProfile | None
+) -> str:
+    """What is shown under this title (HTML) in place of what is only for those who may change something; "" to them."""
+    try:
+        check_may_change(services, token, request, profile)
+    except WorkbenchError as error:
+        return render("empty.html", title=title, what_to_do=str(error))
+    return ""

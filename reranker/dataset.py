@@ -2,7 +2,8 @@
 
 The split is by query, never by pair, and a query keeps its set for good: what was trained on is never measured on. New
 queries that ask the same, or share a relevant passage, get one set together. Where a passage stands on both sides all
-the same, because queries had their sets before or a first stage found it for many, it is not trained on.
+the same, because queries had their sets before or a first stage found it for many, it is not trained on, unless too
+little would be left (make_sets).
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@ from reranker.figures import by_name
 from reranker.gate import decide
 from reranker.registry import ModelRegistry
 from reranker.run_files import RunFiles, read_json
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelVersion, TrainingRun
+from storage.records import ModelVersion, TrainingRun, now
 
 
 @dataclass(frozen=True)

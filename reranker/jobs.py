@@ -33,9 +33,8 @@ from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
 from reranker.run_files import RunFiles, read_json, write_json
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelVersion, TrainingRun
+from storage.records import ModelVersion, TrainingRun, now
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +17,9 @@ from page.render import render
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
 from reranker.figures import METRICS
+from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
 from reranker.results import how_made
-from server.archive import push_to_hub, zip_directory
 from services import Services
 from storage.records import ModelVersion
 from texts import counted
@@ -112,40 +113,45 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         names = [version.version for version in services.model_store.versions()]
         return [offer(names, version) for version in chosen]
 
+    def drawn_anew(action: Callable) -> Callable:
+        """Wrap an event handler: the table is shown after it, whatever happened, or its button would say "Loading" for
+        ever."""
+        told = shown_to_people(action)
+
+        @functools.wraps(action)
+        def wrapped(*args: Any, **kwargs: Any) -> tuple:
+            try:
+                told(*args, **kwargs)
+            except gr.Error as error:
+                gr.Warning(error.message, title=error.title, duration=error.duration)
+            return show()
+
+        return wrapped
+
     # Not "promote": that is the name under which gradio's own client finds the call for programs.
-    def promote_chosen(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
-        return _and_show(_promote, token, event, request, profile)
-
-    def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
-        return _and_show(_delete, token, event, request, profile)
-
-    def again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
-        return _and_show(_again, token, event, request, profile)
-
-    def _and_show(action: Callable, *arguments: Any) -> tuple:
-        try:
-            action(*arguments)
-        except gr.Error as error:
-            # The table is drawn anew whatever happened, or its button would say "Loading" for ever.
-            gr.Warning(error.message, title=error.title, duration=error.duration)
-        return show()
-
-    @shown_to_people
-    def _promote(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    @drawn_anew
+    def promote_chosen(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         version = registry.promote(event.version, "asked for on the page")
         gr.Info(f"{version.version} answers now.")
 
-    @shown_to_people
-    def _delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    @drawn_anew
+    def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         gr.Info(f"{registry.delete(event.version).version} is deleted.")
 
-    @shown_to_people
-    def _again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    @drawn_anew
+    def again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         services.jobs.make_again(event.version)
         gr.Info(f"{event.version} is being made again: see the Train tab. It is kept as a new version, not promoted.")
+
+    @drawn_anew
+    def go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+        check_may_change(services, token, request, profile)
+        # Somebody else may have promoted another version since the button was drawn: it is to do what it says.
+        version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
+        gr.Info(f"{version.version} answers again.")
 
     @shown_to_people
     def run_comparison(
@@ -191,16 +197,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
         check_may_change(services, token, request, profile)
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))
-
-    def go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
-        return _and_show(_go_back, words, token, request, profile)
-
-    @shown_to_people
-    def _go_back(words: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
-        check_may_change(services, token, request, profile)
-        # Somebody else may have promoted another version since the button was drawn: it is to do what it says.
-        version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
-        gr.Info(f"{version.version} answers again.")
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}

@@ -7,7 +7,6 @@ store, then the reference is swapped. Whoever took the old reference before fini
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import math
 import re
@@ -19,11 +18,11 @@ from pathlib import Path
 
 from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchError
 from reranker.engine import Plan
+from reranker.history import stack_of
 from reranker.model import Reranker
 from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelEvent, ModelVersion
+from storage.records import ModelEvent, ModelVersion, now
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class ModelRegistry:
 
     def _load_promoted(self) -> bool:
         """Load the version that was made active last; False where there is none, or it cannot be loaded any more."""
-        stack = self._history()
+        stack = self._stack()
         if not stack:
             return False
         try:
@@ -132,6 +131,25 @@ class ModelRegistry:
             reranker = self._try(found.path)
         self._active = ActiveModel(self._register(found), reranker)
         self._message = self._notice + (f"The built-in starter model answers: {found.notice}" if found.notice else "")
+
+    def _register(self, found: FoundModel) -> ModelVersion:
+        """Give a model that was not trained here its version, the same one each time the app starts."""
+        version = ModelVersion(
+            version=_version_name(found),
+            name=found.name,
+            source=found.source,
+            location=found.location,
+            base=None,
+            run_id=None,
+            labels=0,
+            metrics={},
+            created_at=now(),
+        )
+        known = self._version_or_none(version.version)
+        if known:
+            version = replace(version, created_at=known.created_at)
+        self.store.add_version(version)
+        return version
 
     def _report(self, message: str) -> None:
         self._message = message
@@ -175,6 +193,17 @@ class ModelRegistry:
                     before.reranker.give_up_preparing()
             return self._other
 
+    def _version_or_none(self, name: str) -> ModelVersion | None:
+        try:
+            return self.store.version(name)
+        except NotFound:
+            return None
+
+    def _newest_named(self, name: str) -> ModelVersion:
+        """The newest version of that name. Raises NotFound where there is none."""
+        named = (version for version in self.store.versions() if version.name == name)
+        return next(named, None) or self.store.version(name)
+
     def _forget_other(self, name: str) -> None:
         """Let go of the model beside the active one if it is of this version; whoever uses it still may go on."""
         with self._other_lock:
@@ -208,6 +237,15 @@ class ModelRegistry:
         """The model that a version was first made from, back through all the versions between."""
         while version.base:
             version = self.store.version(version.base, deleted=True)
+        return version
+
+    def check_base(self, name: str | None) -> ModelVersion:
+        """The version that a training run may start from; the active one for None. Raises InvalidInput."""
+        try:
+            version = self.active().version if name is None else self.store.version(name)
+            self.directory(version)
+        except NotFound as error:
+            raise InvalidInput(f"A run cannot start from {name!r}: {error}") from error
         return version
 
     # Changing
@@ -248,12 +286,9 @@ class ModelRegistry:
         return stack[-2] if len(stack) > 1 else None
 
     def _stack(self) -> list[str]:
-        """The history up to the version that answers, without any after it that could not be loaded any more."""
-        stack, active = self._history(), self._active
-        if active is not None and active.version.version in stack:
-            while stack[-1] != active.version.version:
-                stack.pop()
-        return stack
+        """The versions that are stacked up, as stack_of() says, up to the one that answers."""
+        deleted = {version.version for version in self.store.all_versions() if version.deleted_at}
+        return stack_of(self.store.model_events(), deleted, self._active and self._active.version.version)
 
     def _switch(self, version: ModelVersion, action: str, reason: str) -> ModelVersion:
         current = self.active()
@@ -270,26 +305,6 @@ class ModelRegistry:
         self._message = self._starter_notice(version)
         log.info("%s: %s answers now, %s before (%s)", action, version.version, current.version.version, reason)
         return version
-
-    def _history(self) -> list[str]:
-        """The versions that are stacked up: the active one last, before it those that rolling back returns to.
-
-        Empty where nothing was ever promoted: then the model of the settings is the active one.
-        """
-        stack: list[str] = []
-        for event in self.store.model_events():
-            if not stack and event.previous_version:
-                stack = [event.previous_version]
-            if event.action == "rollback":
-                # Of those between, some may have been deleted by then.
-                below = stack[:-1]
-                while below and below[-1] != event.version:
-                    below.pop()
-                stack = below or [event.version]
-            else:
-                stack.append(event.version)
-        deleted = {version.version for version in self.store.all_versions() if version.deleted_at}
-        return [name for name, _ in itertools.groupby(name for name in stack if name not in deleted)]
 
     # Deleting
 
@@ -347,45 +362,6 @@ class ModelRegistry:
         """The bytes that the files of a trained version take."""
         directory = self.models_dir / version.version
         return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-    def _version_or_none(self, name: str) -> ModelVersion | None:
-        try:
-            return self.store.version(name)
-        except NotFound:
-            return None
-
-    def _newest_named(self, name: str) -> ModelVersion:
-        """The newest version of that name. Raises NotFound where there is none."""
-        named = (version for version in self.store.versions() if version.name == name)
-        return next(named, None) or self.store.version(name)
-
-    def _register(self, found: FoundModel) -> ModelVersion:
-        """Give a model that was not trained here its version, the same one each time the app starts."""
-        version = ModelVersion(
-            version=_version_name(found),
-            name=found.name,
-            source=found.source,
-            location=found.location,
-            base=None,
-            run_id=None,
-            labels=0,
-            metrics={},
-            created_at=now(),
-        )
-        known = self._version_or_none(version.version)
-        if known:
-            version = replace(version, created_at=known.created_at)
-        self.store.add_version(version)
-        return version
-
-    def check_base(self, name: str | None) -> ModelVersion:
-        """The version that a training run may start from; the active one for None. Raises InvalidInput."""
-        try:
-            version = self.active().version if name is None else self.store.version(name)
-            self.directory(version)
-        except NotFound as error:
-            raise InvalidInput(f"A run cannot start from {name!r}: {error}") from error
-        return version
 
 
 def _version_name(found: FoundModel) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from errors import InvalidInput, WorkbenchError
+from errors import InvalidInput
 from page.hidden import HIDDEN
-from page.notices import check_may_change, shown_to_people
+from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
 from reranker.figures import SETS
 from reranker.recipe import MOST_CROSS_CHECKED
@@ -64,10 +64,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     outputs = [changes, cross, general, curve_plot, curve, suspects, again]
 
     def read(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            hidden = render("empty.html", title="Labels are not shown to everyone", what_to_do=str(error))
+        if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
             return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden, {}
         run_id = shown[0] if shown else "none"
         results = read_results(services.jobs.files(run_id))

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from errors import Conflict, WorkbenchError
+from errors import Conflict
 from page.choices import offer
-from page.notices import check_may_change, shown_to_people
+from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
 from page.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
 from reranker.dataset import only_relevant_known
@@ -177,10 +177,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         return read_set_queries(token, request, profile) if is_open else gr.skip()
 
     def read_set_queries(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
-        try:
-            check_may_change(services, token, request, profile)
-        except WorkbenchError as error:
-            return render("empty.html", title="Labelled queries are not shown to everyone", what_to_do=str(error))
+        if hidden := why_hidden(services, "Labelled queries are not shown to everyone", token, request, profile):
+            return hidden
         placed = services.label_sets.placed_queries()
         if not placed:
             return render("empty.html", title="There are no labelled queries yet", what_to_do="Label pairs first.")

@@ -22,7 +22,7 @@ _LIST_SCHEMA = {"minItems": 1, "maxItems": MAX_PASSAGES}
 _MAX_VERSION_CHARACTERS = 300
 # What the Hub takes as the name of an owner or a repository: no two signs in a row, none at an end.
 _REPO_PART = r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*"
-# The tags by which pydantic tells the members of a union apart begin with this; errors.describe() leaves them out.
+# The tags by which pydantic tells the members of a union apart begin with this; error_answers.describe() skips them.
 TAG = "#"
 
 

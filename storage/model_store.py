@@ -10,8 +10,7 @@ from typing import Any
 
 from errors import Conflict, NotFound
 from storage import database
-from storage.label_store import now
-from storage.records import ModelEvent, ModelVersion, TrainingRun
+from storage.records import ModelEvent, ModelVersion, TrainingRun, now
 
 JSON_COLUMNS = ("config", "metrics")
 UNDER_WAY = "Another training run is under way. Wait until it ends, or cancel it."

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelVersion
+from storage.records import ModelVersion, now
 from tests.browser.conftest import box, expect_error, open_page, open_tab
 from tests.serving import AppProcess, loaded_version
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from services import Services
-from storage.label_store import now
-from storage.records import ModelVersion
+from storage.records import ModelVersion, now
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from storage import backup as backups
 from storage import copies, database
 from storage.backup import ANSWER_SECONDS, LAST_UPLOAD_SECONDS, Backup
 from storage.hub import MAIN_COPY
-from storage.label_store import LabelStore, now
+from storage.label_store import LabelStore
 from storage.model_store import ModelStore
-from storage.records import Judgment, ModelVersion
+from storage.records import Judgment, ModelVersion, now
 from tests.conftest import make_settings
 from tests.integration.hub_files import Dataset
 from tests.integration.hub_server import Behaviour, HubServer, serve, unused_endpoint

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.errors import MAX_BODY_BYTES
+from server.error_answers import MAX_BODY_BYTES
 from services import Services
 from tests.conftest import make_settings
 from tests.serving import assert_error, eventually, serving

@@ -15,8 +15,7 @@ import yaml
 from reranker.card import add_results
 from reranker.results import how_made
 from services import Services
-from storage.label_store import now
-from storage.records import ModelVersion, TrainingRun
+from storage.records import ModelVersion, TrainingRun, now
 from tests.conftest import make_settings
 from tests.integration.hub_server import HubServer, serve, unused_endpoint
 from tests.serving import assert_error, ended, label, loaded_version, serving

@@ -12,6 +12,7 @@ import yaml
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from server.training_schemas import TrainingRequest
 from settings import Settings
 from tests.serving import ROOT, AppProcess, ended
 
@@ -48,7 +49,10 @@ def test_gradios_own_client_sees_the_same_things(app_process: AppProcess) -> Non
     assert client.predict("a query", "one passage", 1, "ada", api_name="/label") == {"saved": 1, "changed": 0}
     assert client.predict("a query", "another one", 0, "ada", api_name="/label") == {"saved": 1, "changed": 0}
     run = client.predict("classic", None, 1, None, None, None, "always", api_name="/train")
-    assert ended(app_process.client, run["id"])["promoted"]
+    over_http = ended(app_process.client, run["id"])
+    assert over_http["promoted"]
+    assert set(run) == set(over_http)
+    assert client.predict(run["id"], api_name="/training_run") == over_http
     versions = client.predict(api_name="/models")
     assert versions == app_process.client.get("/v1/models").json()
     assert (versions[0]["version"], versions[0]["active"]) == ("v1", True)
@@ -62,6 +66,8 @@ def test_gradios_own_client_finds_every_call_by_its_name(app_process: AppProcess
         "/rerank", "/label", "/next_task", "/agreement", "/train", "/training_run", "/cancel_training",
         "/resume_training", "/models", "/promote", "/rollback", "/delete_model", "/make_again", "/push",
     }  # fmt: skip
+    asked = {parameter["parameter_name"] for parameter in info["named_endpoints"]["/train"]["parameters"]}
+    assert asked == {*TrainingRequest.model_fields, "token"}
 
 
 def test_gradios_own_client_is_told_what_is_wrong(app_process: AppProcess) -> None:
@@ -74,6 +80,7 @@ def test_gradios_own_client_is_told_what_is_wrong(app_process: AppProcess) -> No
         ((5, ["one"]), "/rerank", "query: Input should be a valid string"),
         (("a query", None, 1, "ada"), "/label", "passage: Input should be a valid string"),
         (([],), "/next_task", "annotator: Input should be a valid string"),
+        (("classic", None, 0), "/train", "epochs: Input should be greater than or equal to 1"),
     ):
         with pytest.raises(AppError, match=message):
             client.predict(*arguments, api_name=name)

@@ -13,10 +13,10 @@ import pytest
 from labeling.queue import Queue
 from storage import copies, database
 from storage.browse_store import BrowseStore
-from storage.label_store import LabelStore, now
+from storage.label_store import LabelStore
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
-from storage.records import Candidate, Judgment, ModelEvent, ModelVersion, TrainingRun, text_id
+from storage.records import Candidate, Judgment, ModelEvent, ModelVersion, TrainingRun, now, text_id
 from storage.score_store import ScoreStore
 
 BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")

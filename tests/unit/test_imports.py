@@ -94,7 +94,7 @@ def test_the_walk_sees_the_app() -> None:
     for name in ("app", "settings", "storage.label_store", "labeling.service", "reranker.jobs", "server.api"):
         assert name in MODULES
     assert "storage.label_store" in within_project("labeling.service")
-    assert "server.errors" in reached_from("app")
+    assert "server.error_answers" in reached_from("app")
     assert imports_library("app", "gradio") and imports_library("reranker.loading", "torch")
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from errors import Conflict, NotFound
 from storage import database
-from storage.label_store import now
 from storage.model_store import ModelStore
-from storage.records import ModelEvent, ModelVersion, TrainingRun
+from storage.records import ModelEvent, ModelVersion, TrainingRun, now
 from tests.at_once import THREADS, in_threads
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from labeling.queue import Queue
 from storage import copies, database
-from storage.label_store import LabelStore, now
+from storage.label_store import LabelStore
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
-from storage.records import Candidate, Judgment, Task, text_id
+from storage.records import Candidate, Judgment, Task, now, text_id
 from storage.text_edits import edit_text
 from tests.at_once import THREADS, in_threads
 from tests.unit.test_model_store import make_run, make_version

@@ -10,9 +10,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from errors import HubRefused, InvalidInput
+from errors import HubRefused
 from storage import hub
 from storage.hub import HubFailed
+from texts import check_repo_id
 
 # How long an upload of a model may take.
 PUSH_SECONDS = 1800
@@ -68,14 +69,7 @@ def push_to_hub(directory: Path, version: str, repo: str) -> str:
 
     Raises InvalidInput where `repo` cannot be a repository, HubRefused with the reason where it did not work.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InvalidInput(f"{repo!r} cannot be a repository on the Hub: {error}") from error
-    if "/" not in repo:
-        raise InvalidInput(f"{repo!r} has to name the owner too: owner/name.")
+    check_repo_id(repo, "The repository")
     names = [path.relative_to(directory).as_posix() for path in model_files(directory)]
     request = {"do": "push_model", "repo": repo, "folder": str(directory.absolute()), "files": names}
     try:
