@@ -21,6 +21,7 @@ from reranker.run_files import RunFiles, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 
 # A training step on a pair costs about three times a forward pass over it: forward, and backward twice that.
 TRAINING_COST = 3
@@ -86,20 +87,49 @@ def train(
     It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Asked to stop, it ends
     after the step that it is in.
     """
-    import torch
-    from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
-    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
-
     from reranker.watch import Watch
 
-    recipe, loss = recipe_of(config), loss_of(config)
+    recipe, loss, work = recipe_of(config), loss_of(config), training_work(config, pairs, dev or [])
+    model = _base_model(config)
+    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
+    make_trainer = _fast_trainer(model, pairs, config) if is_in_parts(config) else _plain_trainer()
+    if recipe.fast:
+        shorten(model.model)
+    trainer = make_trainer(
+        model=model,
+        args=_arguments(config, files),
+        train_dataset=examples(loss, pairs),
+        loss=make_loss(loss, model),
+        callbacks=[watch],
+    )
+    last = files.last_checkpoint()
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    reporter.finish_phase(work)
+    if is_main_process():
+        kept = watch.load_best(model)
+        reporter.progress("Saving the new model", 0)
+        _save(model, config, files, watch.summary(kept))
+
+
+def _base_model(config: dict[str, Any]) -> CrossEncoder:
+    """The model that a training starts from."""
+    from sentence_transformers import CrossEncoder, CrossEncoderModelCardData
+
     card = CrossEncoderModelCardData(local_files_only=True)
     model = CrossEncoder(
         config["base_path"], local_files_only=True, model_card_data=card, model_kwargs=MODEL_KWARGS
     )
     # The card would find the base only by asking the Hub; the parent knows it.
     card.base_model = config["base_name"]
-    sharing = processes()
+    return model
+
+
+def _arguments(config: dict[str, Any], files: RunFiles) -> CrossEncoderTrainingArguments:
+    """What the trainer is told. The model card says all of it that is not as it comes."""
+    import torch
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+
+    recipe, sharing = recipe_of(config), processes()
     in_bfloat16 = recipe.fast and has_bfloat16()
     # Only where they are needed, so that the card of one process says what the plain trainer's does.
     together = {"ddp_timeout": SECONDS_TO_WAIT} if sharing > 1 else {}
@@ -124,30 +154,16 @@ def train(
     if sharing == 1:
         # Of several graphics cards one process takes one, or each step would see as many batches.
         arguments._n_gpu = min(arguments.n_gpu, 1)
-    work = training_work(config, pairs, dev or [])
-    watch = Watch(files, config, dev or [], evaluations_of(config, pairs, dev or []), reporter, work)
-    make_trainer = _fast_trainer(model, pairs, config) if is_in_parts(config) else _plain_trainer()
-    if recipe.fast:
-        shorten(model.model)
-    trainer = make_trainer(
-        model=model,
-        args=arguments,
-        train_dataset=examples(loss, pairs),
-        loss=make_loss(loss, model),
-        callbacks=[watch],
-    )
-    last = files.last_checkpoint()
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    reporter.finish_phase(work)
-    if not is_main_process():
-        return
-    kept = watch.load_best(model)
-    reporter.progress("Saving the new model", 0)
+    return arguments
+
+
+def _save(model: CrossEncoder, config: dict[str, Any], files: RunFiles, summary: dict[str, Any]) -> None:
+    """Put the trained model in its place, and note down how its training went."""
     unfinished = files.directory / "model.part"
     model.save_pretrained(str(unfinished))
     if not config["base_on_hub"]:
         _unlink_base(unfinished / "README.md", config["base_name"])
-    write_json(files.trained, watch.summary(kept))
+    write_json(files.trained, summary)
     shutil.rmtree(files.model, ignore_errors=True)
     unfinished.rename(files.model)
 
