@@ -13,6 +13,7 @@ TASK = {"task_type": "cross-encoder-reranking", "task_name": "Cross Encoder Rera
 HEADING = "## Evaluation\n"
 # Where sentence-transformers' card goes on after what the model is and how it is used.
 NEXT = "## Training Details\n"
+CROSS_CHECKED = "cross"
 
 
 def add_results(card_path: Path, name: str, manifest: dict[str, Any]) -> None:
@@ -39,6 +40,8 @@ def add_results(card_path: Path, name: str, manifest: dict[str, Any]) -> None:
             metric_value=round(figures[metric], 4),
         )
         for split, figures in measured.items()
+        # Those are of other models: whoever loads this one finds others, and better ones.
+        if split != CROSS_CHECKED
         for metric, words in METRICS.items()
         if metric in figures
     ]
@@ -59,8 +62,14 @@ def _table(manifest: dict[str, Any], measured: dict[str, dict[str, float]]) -> s
         f"|:--|:--|{'--:|' * len(METRICS)}",
     ]
     for split in measured:
-        for who, words in (("champion", "before"), ("challenger", "this model")):
+        this = "models trained like this one, without the query" if split == CROSS_CHECKED else "this model"
+        for who, words in (("champion", "before"), ("challenger", this)):
             figures = manifest[who][split]["metrics"]
             cells = " | ".join(f"{figures[metric]:.4f}" if metric in figures else "" for metric in METRICS)
             lines.append(f"| {SETS[split].in_card} ({figures['queries']:.0f}) | {words} | {cells} |")
+    if folds := manifest.get("training", {}).get("folds"):
+        lines.append(
+            f"\nThe weights are the mean of {folds + 1} models that were trained in the same way: one on all of the "
+            f"labels, of which the training log below is, and {folds} each without a part of the queries."
+        )
     return "\n".join(lines) + "\n"

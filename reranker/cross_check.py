@@ -109,6 +109,14 @@ def work(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: lis
     return again + sum(_fold_work(way, fold, dev) for way in ways for fold in folds)
 
 
+def work_done(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    """How much of that is done already."""
+    again = sum(part_work(way.config, pairs, dev) for way in ways[1:] if way.files.is_whole())
+    return again + sum(
+        _fold_work(way, fold, dev) for way in ways for fold in folds if _files(way, fold).manifest.is_file()
+    )
+
+
 def _fold_work(way: Way, fold: Fold, dev: list[JudgedQuery]) -> float:
     return part_work(way.config, fold.train, dev) + count_passages(fold.held_out)
 

@@ -118,19 +118,22 @@ class TrainingJobs:
         self.launch.check(config.batch_size, config.learning_curve)
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
-        run = TrainingRun(uuid.uuid4().hex[:12], "queued", asdict(config), now())
+        champion = self.registry.active().version
+        # Both are kept from being deleted while the run is under way.
+        needed = asdict(config) | {"champion": champion.version}
+        run = TrainingRun(uuid.uuid4().hex[:12], "queued", needed, now())
         files = self.files(run.id)
-        files.create({**self._child_config(run, base), "stop_after": stop_after}, sets)
+        files.create({**self._child_config(run, base, champion), "stop_after": stop_after}, sets)
         try:
             self.models.add_run(run)
         except BaseException:
             shutil.rmtree(files.directory, ignore_errors=True)
             raise
-        # A base may have been deleted just before the run, which keeps it, was noted down.
-        return self._begin(run, new_splits, lambda: self.registry.directory(base))
+        # They may have been deleted just before the run was noted down.
+        return self._begin(run, new_splits, lambda: [self.registry.directory(version) for version in (base, champion)])
 
-    def _child_config(self, run: TrainingRun, base: ModelVersion) -> dict[str, Any]:
-        champion, root = self.registry.active().version, self.registry.root(base)
+    def _child_config(self, run: TrainingRun, base: ModelVersion, champion: ModelVersion) -> dict[str, Any]:
+        root = self.registry.root(base)
         try:
             untaught = self.registry.directory(root)
         except NotFound:
@@ -217,7 +220,8 @@ class TrainingJobs:
         except InvalidInput as error:
             raise Conflict(str(error)) from error
         # What answers now is what the new model is measured against, and it may be another one than before.
-        config, sets = read_json(files.config) | self._child_config(run, base), files.read_sets()
+        champion = self.registry.active().version
+        config, sets = read_json(files.config) | self._child_config(run, base, champion), files.read_sets()
         step = files.saved_step()
         note = f"Resumed from step {step}." if step else "Started again from its beginning: nothing had been saved yet."
         if files.job.is_file():
@@ -228,6 +232,7 @@ class TrainingJobs:
             files.forget_wish_to_stop()
             files.mend_events()
             write_json(files.config, config)
+            self.models.update_run(run_id, config=run.config | {"champion": champion.version})
 
         # The app may have been killed before the sets were noted down.
         splits = {pair.query_id: split for split, pairs in sets.items() for pair in pairs}

@@ -90,6 +90,11 @@ class PlannedCurve:
         """The cost of it, in pairs that go forward once."""
         return sum(map(self._work, self.trained))
 
+    @property
+    def work_done(self) -> float:
+        """How much of it is done already."""
+        return sum(self._work(part) for part in self.trained if self._files(part).manifest.is_file())
+
     def _work(self, part: list[LabelledPair]) -> float:
         return part_work(self.config, part, self.dev) + count_passages(self.dev)
 

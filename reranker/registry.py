@@ -317,8 +317,11 @@ class ModelRegistry:
             return f"{version.version} is the active version. Promote another one first."
         if version.version == self.can_roll_back_to():
             return f"{version.version} is what rolling back returns to, so it is kept."
-        if any(run.config.get("base") == version.version for run in self.store.runs(under_way=True)):
-            return f"{version.version} is what the training run under way starts from."
+        for run in self.store.runs(under_way=True):
+            if run.config.get("base") == version.version:
+                return f"{version.version} is what the training run under way starts from."
+            if run.config.get("champion") == version.version:
+                return f"{version.version} is what the training run under way is measured against."
         return None
 
     def delete(self, name: str) -> ModelVersion:

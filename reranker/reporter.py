@@ -14,13 +14,13 @@ def write_event(stream: TextIO, kind: str, **values: Any) -> None:
 
 
 class Reporter:
-    """Writes events for the parent, and knows how much of the whole work is done."""
+    """Writes events for the parent, and knows how much of the whole work is done: `done_before` by a child before."""
 
-    def __init__(self, stream: TextIO, total_work: float) -> None:
+    def __init__(self, stream: TextIO, total_work: float, done_before: float = 0) -> None:
         self.stream = stream
         self.total_work = max(total_work, 1)
         self.finished_work = 0.0
-        self.skipped_work = 0.0
+        self.skipped_work = done_before
         self.started = time.monotonic()
 
     def event(self, kind: str, **values: Any) -> None:
@@ -29,7 +29,7 @@ class Reporter:
 
     def progress(self, phase: str, work: float, **values: Any) -> None:
         """Report that `work` of this phase is done; the time left assumes the speed so far."""
-        done = min(self.finished_work + work, self.total_work)
+        done = min(max(self.finished_work + work, self.skipped_work), self.total_work)
         elapsed, worked = time.monotonic() - self.started, done - self.skipped_work
         left = elapsed * (self.total_work - done) / worked if worked > 0 else None
         self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)

@@ -91,9 +91,26 @@ class Plan:
     @property
     def work(self) -> float:
         """The cost of it all, in pairs that go forward once."""
-        to_measure = 2 * _count(self.measured) + _count(self.cross_checked) + len(self.labelled)
         beside = cross_check.work(self.ways, self.folds, self.train, self.dev) + (self.curve.work if self.curve else 0)
-        return to_measure + training_work(self.config, self.train, self.dev) + beside
+        return self.work_before + _count(self.measured) + self.work_alone + beside
+
+    @property
+    def work_before(self) -> float:
+        """The cost of looking at the champion and at the labels."""
+        return _count(self.measured) + _count(self.cross_checked) + len(self.labelled)
+
+    @property
+    def work_alone(self) -> float:
+        """The cost of training the run's own model."""
+        return training_work(self.config, self.train, self.dev)
+
+    @property
+    def work_done(self) -> float:
+        """How much of the work a child before this one has done; of a training that goes on, Watch knows."""
+        before = self.work_before if known_before(self) else 0
+        alone = self.work_alone if self.files.is_trained() else 0
+        folds = cross_check.work_done(self.ways, self.folds, self.train, self.dev)
+        return before + alone + folds + (self.curve.work_done if self.curve else 0)
 
 
 def _count(sets: dict[str, list[JudgedQuery]]) -> int:
@@ -106,7 +123,7 @@ def run(run_dir: Path, stream: TextIO) -> None:
     What a child before this one has done already, before it was killed, is not done again.
     """
     plan = Plan.of(RunFiles(run_dir))
-    files, reporter = plan.files, Reporter(stream, plan.work)
+    files, reporter = plan.files, Reporter(stream, plan.work, plan.work_done)
     try:
         before = look_before(plan, reporter) if is_main_process() else {}
         train_alone(plan, reporter)
@@ -137,10 +154,8 @@ def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     """The champion's figures, and the labels that look doubtful: {"champion": ..., "suspects": ...}."""
     files, config, sets = plan.files, plan.config, plan.measured | plan.cross_checked
     reporter.progress("Loading the models", 0)
-    known = read_json(files.before) if files.before.is_file() else {"version": None}
-    if known["version"] == config["champion"] and known["champion"].keys() >= {name for name in sets if sets[name]}:
-        reporter.skip(_count(sets) + len(plan.labelled))
-        reporter.finish_phase(_count(sets) + len(plan.labelled))
+    if known := known_before(plan):
+        reporter.finish_phase(plan.work_before)
         return known
     reranker = load(Path(config["champion_path"]))
     champion = measure(reranker, sets, reporter, "Measuring the active model", files)
@@ -158,13 +173,21 @@ def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     return before
 
 
+def known_before(plan: Plan) -> dict[str, Any] | None:
+    """What a child before this one has seen of the champion, where it is the same and all of it is there."""
+    known = read_json(plan.files.before) if plan.files.before.is_file() else {"version": None}
+    if known["version"] != plan.config["champion"]:
+        return None
+    sets = plan.measured | plan.cross_checked
+    return known if known["champion"].keys() >= {name for name in sets if sets[name]} else None
+
+
 def train_alone(plan: Plan, reporter: Reporter) -> None:
     """Train the run's own model, where that is not done yet."""
-    if not plan.files.is_trained():
-        return train(plan.config, plan.train, plan.files, reporter, plan.dev)
-    done = training_work(plan.config, plan.train, plan.dev)
-    reporter.skip(done)
-    reporter.finish_phase(done)
+    if plan.files.is_trained():
+        reporter.finish_phase(plan.work_alone)
+    else:
+        train(plan.config, plan.train, plan.files, reporter, plan.dev)
 
 
 def train_beside(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> None:

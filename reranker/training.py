@@ -104,7 +104,7 @@ def train(
     )
     last = files.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    reporter.finish_phase(work)
+    reporter.finish_phase(watch.work_done if watch.stopped == "cancelled" else work)
     if is_main_process():
         kept = watch.load_best(model)
         reporter.progress("Saving the new model", 0)

@@ -66,8 +66,8 @@ class Watch(TrainerCallback):
         self.step, self.total_steps = state.global_step, state.max_steps
         self._evaluate_every = math.ceil(state.max_steps / self.evaluations) if self.evaluations else 0
         self._next_save = time.monotonic() + self.seconds_between_checkpoints
-        self.reporter.skip(self._done(state))
-        self.reporter.progress("Training", self._done(state), step=state.global_step, total_steps=state.max_steps)
+        self.reporter.skip(self.work_done)
+        self.reporter.progress("Training", self.work_done, step=state.global_step, total_steps=state.max_steps)
 
     def on_log(
         self,
@@ -82,7 +82,7 @@ class Watch(TrainerCallback):
             return
         self.reporter.progress(
             "Training",
-            self._done(state),
+            self.work * state.global_step / state.max_steps,
             step=state.global_step,
             total_steps=state.max_steps,
             loss=logs["loss"],
@@ -149,8 +149,10 @@ class Watch(TrainerCallback):
 
     # Within
 
-    def _done(self, state: TrainerState) -> float:
-        return self.work * state.global_step / max(state.max_steps, 1)
+    @property
+    def work_done(self) -> float:
+        """How much of the work is done by now."""
+        return self.work * self.step / max(self.total_steps, 1)
 
     def _why_stop(self) -> str | None:
         if self.files.stop.is_file():
@@ -172,7 +174,7 @@ class Watch(TrainerCallback):
 
     def _evaluate(self, model: CrossEncoder, state: TrainerState) -> None:
         score = self._measure(model)
-        self.reporter.progress("Training", self._done(state), step=self.step, total_steps=state.max_steps, dev=score)
+        self.reporter.progress("Training", self.work_done, step=self.step, total_steps=state.max_steps, dev=score)
 
     def _measure(self, model: CrossEncoder) -> float:
         """The model's nDCG@10 on the dev set; its weights are kept where none before had a better one."""

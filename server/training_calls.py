@@ -52,9 +52,10 @@ def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None
     def read_learning_curve(run_id: str) -> schemas.LearningCurveResponse:
         """How good the model was with a part of the labels, and what more of them would likely bring: of a run that
         was started with `learning_curve`, once it has finished."""
-        results = read_results(services.jobs.files(services.model_store.run(run_id).id))
+        run = services.model_store.run(run_id)
+        results = read_results(services.jobs.files(run.id))
         if results is None or results.learning_curve is None:
-            raise NotFound("This run has drawn no learning curve. Start one with `learning_curve` set to true.")
+            raise NotFound(f"This run has drawn no learning curve. {_why_no_curve(run)}")
         return schemas.LearningCurveResponse(**asdict(results.learning_curve))
 
     @app.get("/v1/training-runs/{run_id}/suspects", tags=["train"], **guarded(404, 422))
@@ -62,7 +63,7 @@ def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None
         """The labels that the others contradict most, the most doubtful one first: of a run that has finished."""
         results = read_results(services.jobs.files(services.model_store.run(run_id).id))
         if results is None:
-            raise NotFound("This run has not finished, so nothing is said yet about the labels that it learned from.")
+            raise NotFound("This run has no results, so nothing is said about the labels that it learned from.")
         return [schemas.SuspectBody(**asdict(suspect)) for suspect in results.suspects]
 
     @app.get("/v1/training-runs/{run_id}/log", tags=["train"], **guarded(404, 422))
@@ -92,6 +93,14 @@ def start(services: Services, body: schemas.TrainingRequest) -> TrainingRun:
     if body.base is not None:
         services.model_store.version(body.base)  # one that there is not is not found, as everywhere here
     return services.jobs.start(TrainingConfig.of(**body.model_dump()))
+
+
+def _why_no_curve(run: TrainingRun) -> str:
+    if not run.config.get("learning_curve"):
+        return "Start one with `learning_curve` set to true."
+    if run.under_way:
+        return "It is drawn at the end, and the run is under way."
+    return "It was asked for one, but did not come to it, or there were too few queries; its `note` says more."
 
 
 def run_body(jobs: TrainingJobs, run: TrainingRun) -> schemas.RunResponse:

@@ -62,9 +62,10 @@ class AcceptedRun(BaseModel):
 
 class RunResponse(AcceptedRun):
     """A training run. With `resumable` it was broken off and can go on (POST .../resume). `memory` is the most that it
-    has used, in bytes."""
+    has used, in bytes; `config` what was asked for, and the version that it starts from and is measured against."""
 
     created_at: str
+    config: dict[str, Any]
     progress: Probability
     step: int
     total_steps: int

@@ -3,7 +3,8 @@
 A text is stored under the hash of its content, so one that is corrected is another text, and its pairs are other pairs.
 What was said of them moves along where the correction changes nothing in what is relevant: labels, decisions, flags and
 their history. Where it does, the pairs wait to be judged anew, and what was said of the former text stays in the
-history alone. A query keeps the set (train, dev or test) that it is in. Every correction is recorded in `text_edits`.
+history alone. A query keeps the set (train, dev or test) that it is in; where two become one and either was trained on,
+that one is trained on. Every correction is recorded in `text_edits`.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def put_in_place(db: Database, kind: Kind, old_id: str, text: str, keep_labels: 
     db.conn.execute(f"INSERT OR IGNORE INTO {TABLES[kind]} (id, text, created_at) VALUES (?, ?, ?)", text_row)
     if kind == "query":
         keep_set = """
-            INSERT OR IGNORE INTO splits (query_id, split, created_at)
+            INSERT INTO splits (query_id, split, created_at)
             SELECT ?, split, created_at FROM splits WHERE query_id = ?
+            ON CONFLICT (query_id) DO UPDATE SET split = 'train' WHERE excluded.split = 'train'
         """
         db.conn.execute(keep_set, (new_id, old_id))
     taken = [(pair, take_out(db, [pair])) for pair in pairs]

@@ -21,8 +21,8 @@ from tests.conftest import make_settings
 from tests.serving import assert_error, ended, eventually, label, loaded_version, serving
 
 RUN_FIELDS = {
-    "id", "status", "progress", "step", "total_steps", "loss", "metrics", "model_version", "promoted", "error",
-    "created_at", "phase", "seconds_left", "memory", "outcome", "note", "resumable",
+    "id", "status", "config", "progress", "step", "total_steps", "loss", "metrics", "model_version", "promoted",
+    "error", "created_at", "phase", "seconds_left", "memory", "outcome", "note", "resumable",
 }  # fmt: skip
 ACCEPTED_FIELDS = {"id", "status"}
 
@@ -264,6 +264,9 @@ def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Clie
     assert (during["status"], during["model_version"], during["promoted"]) == ("running", None, False)
     assert 0 < during["progress"] < 1
     assert during["total_steps"] == 24 * 100
+    assert (during["config"]["epochs"], during["config"]["batch_size"]) == (100, 1)
+    curve = client.get(f"/v1/training-runs/{run_id}/learning-curve")
+    assert "`learning_curve` set to true" in assert_error(curve, 404, "not_found")
 
     response = client.delete(f"/v1/training-runs/{run_id}")
     assert response.status_code == 202
@@ -272,6 +275,8 @@ def test_one_run_at_a_time_and_a_running_one_can_be_cancelled(client: httpx.Clie
     # What it had learned by then is kept; nothing could be measured with so few queries.
     assert (run["status"], run["model_version"], run["promoted"]) == ("cancelled", "v1", False)
     assert "kept as v1, unmeasured" in run["outcome"]
+    # What was not done does not count as done; before the training the labels and the general set were looked at.
+    assert run["step"] < run["total_steps"] / 2 and run["progress"] < 0.7
     kept, *others = client.get("/v1/models").json()
     assert (kept["version"], kept["active"], others) == ("v1", False, models)
 

@@ -285,6 +285,22 @@ def test_what_a_run_starts_from_is_not_deleted(
     assert not (services.jobs.runs_dir / run["id"] / "model").exists()
 
 
+def test_what_a_run_is_measured_against_is_not_deleted(
+    services: Services, client: httpx.Client, add_version: Callable[[], str]
+) -> None:
+    base = loaded_version(client)
+    champion, *others = (add_version() for _ in range(3))
+    client.post(f"/v1/models/{champion}/promote").raise_for_status()
+    label_queries(client, 3)
+    run = client.post("/v1/training-runs", json={"base": base, "epochs": 100, "batch_size": 1}).json()
+    for other in others:
+        client.post(f"/v1/models/{other}/promote").raise_for_status()
+    assert "is measured against" in assert_error(client.delete(f"/v1/models/{champion}"), 409, "conflict")
+    client.delete(f"/v1/training-runs/{run['id']}").raise_for_status()
+    assert ended(client, run["id"])["status"] == "cancelled"
+    client.delete(f"/v1/models/{champion}").raise_for_status()
+
+
 def test_the_oldest_that_was_never_promoted_makes_room(
     services: Services, client: httpx.Client, add_version: Callable[[], str]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import CrossEncoder
 
 from reranker import cross_check
-from reranker.averaging import average
+from reranker.averaging import EXAMPLE, average
+from reranker.card import add_results
 from reranker.cross_check import judged_queries, make_folds
 from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pairs
 from reranker.measuring import Stopped, load
@@ -142,6 +146,24 @@ def test_a_run_is_judged_by_the_queries_that_it_learned_from(undisturbed: RunFil
     assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
 
 
+def test_the_card_of_a_mean_tells_its_own_scores(undisturbed: RunFiles, tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text((undisturbed.model / "README.md").read_text())
+    found = EXAMPLE.search(card.read_text())
+    assert found
+    told = [float(number) for number in re.findall(r"-?\d+\.\d*(?:e-?\d+)?", found["scores"])]
+    pairs = ast.literal_eval(found["pairs"])
+    own, alone = (CrossEncoder(str(model)).predict(pairs) for model in (undisturbed.model, undisturbed.alone))
+    assert told == pytest.approx(own.tolist(), abs=1e-3)
+    assert told != pytest.approx(alone.tolist(), abs=1e-3)
+    # What other models were measured as is told as theirs, and not as the model's on the Hub.
+    add_results(card, "tiny-v1", read_json(undisturbed.manifest))
+    text = card.read_text()
+    assert "split: general" in text and "split: cross" not in text
+    assert "| Cross-checked labelled queries (10) | models trained like this one, without the query |" in text
+    assert "mean of 4 models" in text
+
+
 def two_of_three(train_folds: Callable, ways: Any, folds: list, *given: Any) -> None:
     train_folds(ways, folds[:2], *given)
 
@@ -152,7 +174,12 @@ def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
 ) -> None:
     break_off(files, moment, first)
     assert files.is_trained() and not files.manifest.exists()
+    before = progress_of(files)
     go(files)
+    # It goes on where it was, and what was done counts neither as to be done nor as speed.
+    after = progress_of(files)[len(before) :]
+    assert after == sorted(after) and after[0] == pytest.approx(before[-1], abs=0.2) and after[-1] == pytest.approx(1)
+    assert after[0] > 0.3
     assert_same(files.model, undisturbed.model)
     assert read_json(files.manifest)["comparison"] == read_json(undisturbed.manifest)["comparison"]
     files.tidy()

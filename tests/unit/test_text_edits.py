@@ -109,6 +109,18 @@ def test_a_query_stays_in_its_set(labels: LabelStore, browse: BrowseStore) -> No
     assert labels.splits()[text_id("how long?")] == "test"
 
 
+@pytest.mark.parametrize(
+    "own,others,expected", [("train", "dev", "train"), ("dev", "train", "train"), ("dev", "test", "test")]
+)
+def test_a_query_that_becomes_one_with_a_trained_one_is_not_measured_on(
+    labels: LabelStore, browse: BrowseStore, own: str, others: str, expected: str
+) -> None:
+    labels.save([Judgment("how long?", "rain", 0, "bo")])
+    labels.assign_splits({text_id("how long"): own, text_id("how long?"): others})
+    browse.edit("query", text_id("how long"), "how long?", "ed", keep_labels=True)
+    assert labels.splits()[text_id("how long?")] == expected
+
+
 def test_pairs_that_become_one_keep_everybodys_label_once(labels: LabelStore, browse: BrowseStore) -> None:
     labels.save([Judgment("how long", "rain", 0, "anna"), Judgment("how long", "teh bridge", 1, "anna")])
     labels.save([Judgment("how long", "teh bridge", 1, "bo")])
