@@ -27,6 +27,11 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(unicodedata.normalize("NFC", text).casefold())
 
 
+def words_or_all(text: str) -> tuple[str, ...]:
+    """What a text says, to be compared with others: its words, or all of it where it has none, such as "👍"."""
+    return tuple(words(text)) or (text.strip(),)
+
+
 def spaced(text: str) -> str:
     """The text with spaces around each character of the scripts that put none between words."""
     return _UNSPACED.sub(r" \g<0> ", text)
