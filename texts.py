@@ -15,21 +15,32 @@ MAX_NAME_CHARACTERS = 100
 # Characters that no text holds on purpose, and that files of another kind are full of.
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Scripts that put no spaces between words are taken by the character.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+UNSPACED = re.compile(f"[{_UNSPACED}]")
 # Letters are followed by marks that belong to them, such as vowels in Hindi, which Python takes for no part of a word.
 _MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
-_WORDS = re.compile(rf"{_UNSPACED.pattern}|[^\W_](?:[^\W_]|[{_MARKS}])*")
+WORD = re.compile(rf"{UNSPACED.pattern}[{_MARKS}]*|[^\W_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}])*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation, and the same in whichever form of Unicode it is."""
-    return _WORDS.findall(unicodedata.normalize("NFC", text).casefold())
+    return WORD.findall(folded(text))
+
+
+def folded(text: str) -> str:
+    """A text in lower case, and the same in whichever form of Unicode it is: what words are compared in."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def words_or_all(text: str) -> tuple[str, ...]:
+    """What a text says, to be compared with others: its words, or all of it where it has none, such as "👍"."""
+    return tuple(words(text)) or (text.strip(),)
 
 
 def spaced(text: str) -> str:
     """The text with spaces around each character of the scripts that put none between words."""
-    return _UNSPACED.sub(r" \g<0> ", text)
+    return UNSPACED.sub(r" \g<0> ", text)
 
 
 def counted(count: int, noun: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from reranker import near
 from reranker.dataset import JudgedQuery, LabelledPair, TrainingSets, groups_of, only_relevant_known
+from texts import words_or_all
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -88,7 +89,7 @@ def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> Iterator
     """The numbers of the passages for each query in turn, those first that are likest to it."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    vectorizer = TfidfVectorizer(tokenizer=words_or_all, token_pattern=None, lowercase=False, sublinear_tf=True)
     of_passages: csr_matrix = vectorizer.fit_transform(passages)
     of_queries = vectorizer.transform([judged.query for judged in queries])
     for start in range(0, len(queries), ROWS):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from texts import words
+from texts import words_or_all
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
@@ -48,7 +48,7 @@ def _clusters(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    spoken = [tuple(words(text)) or (text.strip(),) for text in texts]
+    spoken = [words_or_all(text) for text in texts]
     different = {sequence: number for number, sequence in enumerate(dict.fromkeys(spoken))}
     first, second = _resembling(list(different))
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(different),) * 2)
@@ -120,18 +120,13 @@ def groups(relevant: Sequence[tuple[str, str]], queries: Mapping[str, str], most
     for query_id, passage in relevant:
         answers[query_id].add(near[passage])
     found = DisjointSet(queries)
-    _merge_same(found, queries, lambda query_id: [_said(queries[query_id]), *answers[query_id]])
+    _merge_same(found, queries, lambda query_id: [words_or_all(queries[query_id]), *answers[query_id]])
     parts = []
     for group in found.subsets():
         parts += [group] if len(group) <= most * len(queries) else _apart(group, queries, answers)
     group_of = {query_id: number for number, part in enumerate(parts) for query_id in part}
     numbers: dict[int, int] = {}
     return {query_id: numbers.setdefault(group_of[query_id], len(numbers)) for query_id in queries}
-
-
-def _said(text: str) -> object:
-    """What is equal for queries that say the same."""
-    return tuple(words(text)) or text
 
 
 def _merge_same(found: DisjointSet, queries: Iterable[str], keys_of: Callable[[str], Iterable[object]]) -> None:
@@ -149,7 +144,7 @@ def _apart(group: Iterable[str], queries: Mapping[str, str], answers: Mapping[st
 
     group = list(group)
     found = DisjointSet(group)
-    _merge_same(found, group, lambda query_id: [_said(queries[query_id]), frozenset(answers[query_id])])
+    _merge_same(found, group, lambda query_id: [words_or_all(queries[query_id]), frozenset(answers[query_id])])
     # Of queries with the same answers one is enough to compare with.
     different = list({frozenset(answers[query_id]): query_id for query_id in group}.values())
     columns = [answer for query_id in different for answer in answers[query_id]]

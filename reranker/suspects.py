@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reranker.dataset import LabelledPair, Suspect
-from texts import words
+from texts import words, words_or_all
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -83,7 +83,7 @@ def _probabilities(pairs: Sequence[LabelledPair], logits: np.ndarray, labels: np
     # The places of each query's pairs.
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
     # Words weigh the more the rarer they are (tf-idf).
-    vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, sublinear_tf=True)
+    vectorizer = TfidfVectorizer(tokenizer=words_or_all, token_pattern=None, lowercase=False, sublinear_tf=True)
     rows = vectorizer.fit_transform([pair.passage for pair in pairs] + [pair.query for pair in pairs])
     passages, queries = rows[: len(pairs)], rows[len(pairs) :]
     features = _features(logits, passages, queries, [len(words(pair.passage)) for pair in pairs], members)

@@ -123,6 +123,15 @@ def merge(path: Path, copy: Path) -> None:
         database.create(copy)
     except sqlite3.Error as error:
         raise CannotMerge(f"its tables are not those of a store: {error}") from error
+    try:
+        while not _merge_unless_corrected(path, copy):
+            pass
+    except sqlite3.IntegrityError as error:
+        raise CannotMerge(f"its rows do not go together with those here: {error}") from error
+
+
+def _merge_unless_corrected(path: Path, copy: Path) -> bool:
+    """Merge; returns False where something was corrected or deleted here after the copy was told of what was before."""
     with database.read(path, own=True) as db:
         db.attach("other", copy)
         if _columns(db, "main") != _columns(db, "other"):
@@ -131,19 +140,14 @@ def merge(path: Path, copy: Path) -> None:
     with database.write(copy) as db:
         for step in here:
             step.replay(db)
-    with database.read(path, own=True) as db:
-        db.attach("other", copy)
-        db.conn.execute("BEGIN IMMEDIATE")
-        try:
-            for step in steps_of(db, "other", beyond="main"):
-                step.replay(db)
-            _merge(db)
-        except BaseException as error:
-            db.conn.rollback()
-            if isinstance(error, sqlite3.IntegrityError):
-                raise CannotMerge(f"its rows do not go together with those here: {error}") from error
-            raise
-        db.conn.commit()
+    with database.write(path, attached={"other": copy}) as db:
+        # What did not concern the copy is still beyond it.
+        if not set(steps_of(db, "main", beyond="other")) <= set(here):
+            return False
+        for step in steps_of(db, "other", beyond="main"):
+            step.replay(db)
+        _merge(db)
+    return True
 
 
 def _columns(db: Database, schema: str) -> dict[str, list[tuple]]:

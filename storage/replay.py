@@ -33,10 +33,16 @@ EDITS = """
     AND coalesce(q.text, p.text) IS NOT NULL
 """
 DELETIONS = """
-    SELECT created_at, deleted_by, rows FROM {seen}.deletions WHERE created_at NOT IN (
-        SELECT created_at FROM {unseen}.deletions
-        UNION ALL SELECT step FROM main.restorations UNION ALL SELECT step FROM other.restorations
-    )
+    SELECT created_at, deleted_by, rows FROM {seen}.deletions
+    WHERE (created_at, rows) NOT IN (SELECT created_at, rows FROM {unseen}.deletions)
+    AND created_at NOT IN (SELECT step FROM main.restorations UNION ALL SELECT step FROM other.restorations)
+"""
+# A step may be deleted in several parts, and a copy be taken between two of them. What the other copy has of a part is
+# not the same row: it had its own labels to delete, or not all of the pairs.
+DELETED_PAIRS = """
+    SELECT created_at, json_extract(value, '$.query_id'), json_extract(value, '$.passage_id')
+    FROM {unseen}.deletions, json_each(rows, '$.candidates')
+    WHERE created_at IN (SELECT created_at FROM {seen}.deletions)
 """
 RESTORATIONS = """
     SELECT created_at, step FROM {seen}.restorations WHERE step IN (SELECT created_at FROM {unseen}.deletions)
@@ -108,7 +114,9 @@ def steps_of(db: Database, of: str, beyond: str) -> list[Step]:
     restorations = db.conn.execute(RESTORATIONS.format(**names)).fetchall()
     steps: list[Step] = [Correction(*edit[:-1], bool(edit[-1])) for edit in edits]
     steps += [Restoration(*row) for row in restorations]
+    deleted = set(db.conn.execute(DELETED_PAIRS.format(**names)))
     for moment, deleted_by, rows in db.conn.execute(DELETIONS.format(**names)).fetchall():
         pairs = tuple((row["query_id"], row["passage_id"]) for row in json.loads(rows).get("candidates", []))
-        steps.append(Removal(moment, deleted_by, pairs))
+        if deleted.isdisjoint((moment, *pair) for pair in pairs):
+            steps.append(Removal(moment, deleted_by, pairs))
     return sorted(steps, key=lambda step: step.moment)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import pytest
+
 from reranker.assumed import EACH, assumed, with_assumed
 from reranker.dataset import LabelledPair, TrainingSets, queries_that_tell
 
@@ -46,6 +48,28 @@ def test_the_likest_by_their_words_come_first() -> None:
     for number in range(EACH + 2):
         pairs += relevant(f"question {number}", f"Something else altogether, number {number}.")
     assert of_queries(assumed(pairs, {}))["how deep is the harbour"][0] == "The harbour is run by the town; it is deep."
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "likest"),
+    [
+        ("如何重置密码", "点击登录页面的链接。", "重置密码需要邮箱。"),
+        ("パスワードの再設定", "ログイン画面から進みます。", "パスワードは八文字です。"),
+        ("รีเซ็ตรหัสผ่าน", "กดลิงก์ที่หน้าแรก", "รหัสผ่านต้องยาว"),
+    ],
+)
+def test_the_likest_come_first_in_scripts_without_spaces(query: str, answer: str, likest: str) -> None:
+    pairs = relevant(query, answer)
+    for number in range(EACH + 2):
+        pairs += relevant(f"question {number}", f"Something else altogether, number {number}.")
+    pairs += relevant("another question", likest)
+    assert of_queries(assumed(pairs, {}))[query][0] == likest
+
+
+def test_passages_without_a_word_are_taken_too() -> None:
+    pairs = [*relevant("is it good", "👍"), *relevant("is it bad", "👎"), *relevant("👍", "!!")]
+    added = of_queries(assumed(pairs, {}))
+    assert set(added["is it good"]) == {"👎", "!!"} and added["👍"][0] == "👍"
 
 
 def test_what_waits_to_be_judged_comes_before_passages_of_other_queries() -> None:

@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from labeling.queue import Queue
 from storage import copies, database
-from storage.browse_store import BrowseStore
+from storage.browse_store import BrowseStore, Search
 from storage.label_store import LabelStore
 from storage.model_store import ModelStore
 from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, ModelEvent, ModelVersion, TrainingRun, now, text_id
+from storage.replay import Step
 from storage.score_store import ScoreStore
 
 BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")
@@ -455,3 +457,53 @@ def test_what_stores_that_never_were_one_have_deleted_is_their_own(tmp_path: Pat
     BrowseStore(two.path).delete(text_id("q"), text_id("spam"), "boss")
     merge(one, two)
     assert passages(one) == {"spam": ["anna"]}
+
+
+@pytest.mark.parametrize("into", [0, 1])
+def test_what_was_deleted_in_parts_while_the_copy_was_taken_stays_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, into: int
+) -> None:
+    monkeypatch.setattr("storage.browse_store.DELETED_AT_ONCE", 1)
+    one = new_store(tmp_path / "one.db", TYPO, SPAM)
+    deleting = BrowseStore(one.path).delete_found(Search(), 2, "boss")
+    next(deleting)
+    copies.take(one.path, tmp_path / "two.db")
+    list(deleting)
+    stores = (one, LabelStore(tmp_path / "two.db"))
+    merge(stores[into], stores[1 - into])
+    assert passages(stores[into]) == {}
+    [deletion] = BrowseStore(stores[into].path).deletions(0, 10)
+    assert (deletion.pairs, deletion.labels) == (2, 2)
+
+
+def test_what_is_corrected_or_deleted_during_a_merge_is_so_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.browse_store.DELETED_AT_ONCE", 1)
+    one = new_store(tmp_path / "one.db", TYPO, SPAM, replace(SPAM, passage="more spam"), RAIN)
+    copies.take(one.path, tmp_path / "two.db")
+    two = LabelStore(tmp_path / "two.db")
+    two.save([OTHER])
+    browse = BrowseStore(one.path)
+    deleting = browse.delete_found(Search("spam"), browse.count(Search()).last_id, "boss")
+    browse.index_more()
+    next(deleting)
+    meanwhile = [
+        lambda: list(deleting),
+        lambda: browse.edit("passage", text_id("a tyop"), "a typo", "boss", keep_labels=True),
+        lambda: browse.delete(text_id(RAIN.query), text_id(RAIN.passage), "boss"),
+    ]
+
+    looked_at = copies.steps_of
+
+    def steps_of(db: Database, of: str, beyond: str) -> list[Step]:
+        steps = looked_at(db, of, beyond)
+        if meanwhile and not db.conn.in_transaction:
+            meanwhile.pop(0)()
+        return steps
+
+    monkeypatch.setattr(copies, "steps_of", steps_of)
+    merge(one, two)
+    assert not meanwhile
+    assert passages(one) == {"a typo": ["anna"], "other": ["bo"]}
+    assert sum(deletion.pairs for deletion in browse.deletions(0, 10)) == 3

@@ -41,3 +41,23 @@ def test_nothing_becomes_html(text: str) -> None:
 def test_texts_in_other_scripts_stay_whole() -> None:
     assert highlight("Der Brückenbau in Köln, 桥", "köln 桥") == "Der Brückenbau in <mark>Köln</mark>, <mark>桥</mark>"
     assert highlight("", "a query") == ""
+    assert highlight("पानी की बोतल, पिता का पान और पानी", "पानी") == (
+        "<mark>पानी</mark> की बोतल, पिता का पान और <mark>पानी</mark>"
+    )
+    assert highlight("el nin\u0303o y la nina", "NIÑO") == "el <mark>nin\u0303o</mark> y la nina"
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "marked"),
+    [
+        ("今日の東京の天気は晴れ。", "天気", "今日の東京の<mark>天気</mark>は晴れ。"),
+        ("今天北京的天气很好", "北京天气", "今天<mark>北京</mark>的<mark>天气</mark>很好"),
+        # Characters that both happen to have are not in common: only two in a row are, or one that is all.
+        ("気の毒な天使", "天気の話", "<mark>気の</mark>毒な天使"),
+        ("木の橋", "橋", "木の<mark>橋</mark>"),
+        ("ร้านนี้ปิดวันจันทร์", "วันจันทร์", "ร้านนี้ปิด<mark>วันจันทร์</mark>"),
+        ("旧iPhoneの電池 <b>", "iphone 電池", "旧<mark>iPhone</mark>の<mark>電池</mark> &lt;b&gt;"),
+    ],
+)
+def test_what_stands_together_is_marked_in_scripts_without_spaces(text: str, query: str, marked: str) -> None:
+    assert highlight(text, query) == marked

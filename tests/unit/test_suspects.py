@@ -144,4 +144,5 @@ def test_many_labels_of_one_query_are_taken_in_parts(monkeypatch: pytest.MonkeyP
 def test_a_query_with_nothing_in_it_that_counts_as_a_word() -> None:
     pairs, logits, _ = labelled(30, flipped=0.1)
     odd = [LabelledPair(pair.query_id, "?" * (int(pair.query_id[1:]) + 1), "…", pair.label) for pair in pairs]
-    assert all(0 <= suspect.probability <= 1 for suspect in find_suspects([*odd, *pairs], [*logits, *logits]))
+    for some, scores in (([*odd, *pairs], [*logits, *logits]), (odd, logits)):
+        assert all(0 <= suspect.probability <= 1 for suspect in find_suspects(some, scores))

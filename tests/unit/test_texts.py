@@ -98,6 +98,7 @@ def test_words_are_the_same_in_every_form_of_unicode_and_keep_their_marks() -> N
     assert words("Ku\u0308ndigungsfrist, cafe\u0301") == words("Kündigungsfrist, café") == ["kündigungsfrist", "café"]
     assert words("दिन दान") == ["दिन", "दान"]
     assert words("foo_bar 火车站") == ["foo", "bar", "火", "车", "站"]
+    assert words("iPhone的3月") == ["iphone", "的", "3", "月"]
 
 
 def test_what_no_model_reads_is_not_to_be_cut_into_passages() -> None:
