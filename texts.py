@@ -29,8 +29,9 @@ def words(text: str) -> list[str]:
 
 
 def folded(text: str) -> str:
-    """A text in lower case, and the same in whichever form of Unicode it is: what words are compared in."""
-    return unicodedata.normalize("NFC", text).casefold()
+    """A text in lower case, and the same in whichever form of Unicode it is, be its letters wide or joined, and without
+    hyphens that are seen at the end of a line only: what words are compared in."""
+    return unicodedata.normalize("NFKC", text).replace("\u00ad", "").casefold()
 
 
 def words_or_all(text: str) -> tuple[str, ...]:

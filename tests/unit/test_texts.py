@@ -101,6 +101,10 @@ def test_words_are_the_same_in_every_form_of_unicode_and_keep_their_marks() -> N
     assert words("iPhone的3月") == ["iphone", "的", "3", "月"]
 
 
+def test_words_are_the_same_however_they_are_set() -> None:
+    assert words("the bro\u00adwn o\ufb03ce of \uff21\uff22\uff23") == ["the", "brown", "office", "of", "abc"]
+
+
 def test_what_no_model_reads_is_not_to_be_cut_into_passages() -> None:
     with pytest.raises(TooLarge, match="at most 100,000 can be taken. Shorten it."):
         check_note("x" * (MAX_CHARACTERS + 1))
