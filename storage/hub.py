@@ -56,30 +56,31 @@ def ask(
     """
     start = since = time.monotonic()
     seen = 0
-    child = subprocess.Popen(
-        [sys.executable, "-m", "storage.hub"],
-        cwd=PROJECT_DIR,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
-    )
-    with child:
-        try:
-            child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
-            child.stdin.close()  # type: ignore[union-attr]
-            while child.poll() is None:
-                if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
-                    seen, since = size, time.monotonic()
-                if time.monotonic() > min(since + seconds, start + limit, ends()):
-                    raise HubFailed("The Hub did not answer in time.")
-                time.sleep(POLL_SECONDS)
-            answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
-        except ValueError:
-            raise HubFailed("The process that asks the Hub ended without an answer.") from None
-        finally:
-            child.kill()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "storage.hub"],
+            cwd=PROJECT_DIR,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
+        ) as child:
+            try:
+                child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
+                child.stdin.close()  # type: ignore[union-attr]
+                while child.poll() is None:
+                    if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
+                        seen, since = size, time.monotonic()
+                    if time.monotonic() > min(since + seconds, start + limit, ends()):
+                        raise HubFailed("The Hub did not answer in time.")
+                    time.sleep(POLL_SECONDS)
+                answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
+            finally:
+                child.kill()
+    except (ValueError, OSError):
+        # It said nothing that can be read, or ended before it was asked, or could not be started at all.
+        raise HubFailed("The process that asks the Hub ended without an answer.") from None
     if "error" in answer:
         raise HubFailed(f"Asked for {request['repo']}: {answer['error']}")
     return answer
