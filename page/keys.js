@@ -26,6 +26,13 @@
     if (event.detail > 0) event.target.closest?.('[role="tab"], .judge-button')?.blur();
   });
 
+  // Whoever has said who they are goes on to judge, and the keys would be taken for more of the name.
+  document.addEventListener('keydown', (event) => {
+    if (['Enter', 'Escape'].includes(event.key) && !event.isComposing && event.target.closest?.('#annotator')) {
+      setTimeout(() => event.target.blur()); // once gradio has heard of it
+    }
+  });
+
   document.addEventListener('keydown', (event) => {
     if (!isShown(document.getElementById('label-tab-body'))) return;
     const note = document.querySelector('#note :is(input, textarea)');

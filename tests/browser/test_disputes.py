@@ -54,6 +54,29 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     assert counted(shared_app) == 2
 
 
+def test_a_note_stays_with_the_dispute_that_it_was_written_on(
+    page: Page, disputes: None, shared_app: AppProcess
+) -> None:
+    open_tab(page, "Disputed")
+    rows = page.locator("#disputes [data-row]")
+    expect(rows).to_have_count(2)
+    second = rows.nth(1).get_attribute("data-passage")
+    notes = page.locator("#disputes .decision-note")
+    notes.nth(1).fill("of the second")
+    notes.nth(0).fill("of the first")
+    rows.nth(0).get_by_role("button", name="✓ Counts as relevant").click()
+    expect(rows).to_have_count(1)
+    expect(page.locator("#disputes tbody tr")).to_contain_text("of the first")
+    # It has moved up, and its note with it.
+    expect(rows.nth(0)).to_have_attribute("data-passage", second or "")
+    expect(notes.nth(0)).to_have_value("of the second")
+    notes.nth(0).fill("")
+    rows.nth(0).get_by_role("button", name="✓ Counts as relevant").click()
+    decided = page.locator("#disputes tbody tr")
+    expect(decided).to_have_count(2)
+    expect(decided.filter(has_text="✎")).to_have_count(1)
+
+
 def test_agreement_is_shown(page: Page, disputes: None, shared_app: AppProcess) -> None:
     open_tab(page, "Agreement")
     alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]

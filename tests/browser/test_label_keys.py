@@ -35,6 +35,22 @@ def labels_of(app: AppProcess, annotator: str) -> dict[str, int]:
     return {row[3]: int(row[4]) for row in rows if row[5] == annotator}
 
 
+def test_after_the_name_the_keys_judge(page: Page, judge: str, shared_app: AppProcess) -> None:
+    name = next(people)
+    box(page, "annotator").fill(name)
+    box(page, "annotator").press("Enter")
+    expect(page.locator("#annotator :focus")).to_have_count(0)
+    settle(page)
+    expect(page.locator("#task")).to_contain_text("passage")
+    page.keyboard.press("1")
+    expect(page.locator("#mine")).to_have_text("1")
+    settle(page)
+    expect(box(page, "annotator")).to_have_value(name)
+    assert list(labels_of(shared_app, name).values()) == [1]
+    box(page, "annotator").press("Escape")
+    expect(page.locator("#annotator :focus")).to_have_count(0)
+
+
 def test_keys_judge_and_go_on_to_the_next(page: Page, judge: str, shared_app: AppProcess) -> None:
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("Second passage")
