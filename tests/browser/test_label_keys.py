@@ -207,3 +207,25 @@ def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: 
     open_tab(page, "Rerank")
     open_tab(page, "Label")
     expect(page.locator("#task")).to_contain_text("Second passage")
+
+
+def test_what_one_judges_with_stays_on_a_phones_screen(
+    page: Page, judge: str, shared_app: AppProcess, expected_errors: list[str]
+) -> None:
+    expected_errors.append("Failed to load resource")
+    page.set_viewport_size({"width": 390, "height": 760})
+    try:
+        page.evaluate("document.querySelector('#task .passage').textContent = 'many words '.repeat(800)")
+        page.evaluate("scrollTo(0, 1500)")
+        expect(page.locator("#judge-relevant")).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        # And so does the word that nothing is stored.
+        page.route("**/judging/*", lambda route: route.abort())
+        page.keyboard.press("1")
+        page.evaluate("scrollTo(0, 1500)")
+        expect(page.locator("#saving")).to_contain_text("does not answer")
+        expect(page.locator("#saving button")).to_be_in_viewport(ratio=1)
+        page.unroute("**/judging/*")
+        settle(page)
+    finally:
+        page.set_viewport_size({"width": 1360, "height": 900})
