@@ -24,8 +24,8 @@ PURPOSES = {
     "dev": "held back: decides whether the new model is better",
     "test": "held back: decides nothing",
 }
-# A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
-FEW_STEPS = 16
+# An axis of fewer steps than this would be marked at fractions, too: at 1.1 and 1.2.
+FEWEST_STEPS = 20
 
 
 def render_sets(sets: TrainingSets) -> str:
@@ -111,13 +111,10 @@ def points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
     """What a plot is to show; a single point is no curve."""
     if len(curve) < 2:
         return gr.update(visible=HIDDEN)
-    frame = pd.DataFrame(curve, columns=["step", y])
     first, last = curve[0][0], curve[-1][0]
-    few = last - first < FEW_STEPS
-    if few:
-        # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
-        frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
-    return gr.update(value=frame, sort="x" if few else None, visible=True)
+    return gr.update(
+        value=pd.DataFrame(curve, columns=["step", y]), x_lim=[first, max(last, first + FEWEST_STEPS)], visible=True
+    )
 
 
 def is_stopping(run: TrainingRun | None) -> bool:

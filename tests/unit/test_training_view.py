@@ -41,14 +41,13 @@ def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
         assert "value" not in shown
 
 
-def test_the_steps_of_a_short_run_are_names_in_their_order_and_those_of_a_long_one_numbers() -> None:
-    short = points([(step, 1 / step) for step in range(1, 12)], "loss")
-    steps = list(short["value"]["step"])
-    assert (steps[0], steps[-1]) == (" 1", "11")
-    assert sorted(steps) == steps and short["sort"] == "x"
-    long = points([(step, 1 / step) for step in range(1, 200)], "loss")
-    assert list(long["value"]["step"])[:2] == [1, 2]
-    assert long["sort"] is None
+@pytest.mark.parametrize("steps", [2, 12, 17, 200])
+def test_steps_are_numbers_from_the_first_look_on_and_never_marked_at_fractions(steps: int) -> None:
+    shown = points([(step, 1 / step) for step in range(1, steps + 1)], "loss")
+    assert list(shown["value"]["step"]) == list(range(1, steps + 1))
+    assert "sort" not in shown  # a plot that was once told to sort by name cannot forget it
+    low, high = shown["x_lim"]
+    assert low == 1 and high >= steps and high - low >= 20
 
 
 def test_the_figures_of_the_active_and_the_new_model_stand_side_by_side() -> None:
