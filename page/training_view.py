@@ -17,6 +17,7 @@ from reranker.dataset import (
     queries_that_tell,
 )
 from reranker.figures import METRICS, SETS
+from reranker.reporter import TRAINING
 from storage.records import TrainingRun
 
 PURPOSES = {
@@ -82,7 +83,15 @@ def render_run(run: TrainingRun | None) -> str:
         ]
         for metric, words in METRICS.items()
     }
-    return render("run.html", run=run, left=duration(run.seconds_left) if run else "", sets=sets, rows=rows)
+    return render(
+        "run.html",
+        run=run,
+        left=duration(run.seconds_left) if run else "",
+        # What follows has steps of its own, of which nothing is told: the last one would stand as if it were stuck.
+        at_step=run is not None and (run.phase == TRAINING or not run.under_way),
+        sets=sets,
+        rows=rows,
+    )
 
 
 def _figure(figures: dict[str, float], name: str) -> dict[str, str]:

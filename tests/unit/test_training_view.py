@@ -34,6 +34,24 @@ def test_without_a_run_it_says_how_to_start_one() -> None:
     assert "progressbar" not in shown
 
 
+@pytest.mark.parametrize(
+    ("status", "phase", "shown"),
+    [
+        ("running", "Training", True),
+        ("running", "Cross-checking: training 2 of 6", False),
+        ("succeeded", "Measuring the new model", True),
+    ],
+)
+def test_the_last_step_of_a_run_does_not_stand_beside_what_it_does_next(status: str, phase: str, shown: bool) -> None:
+    config = asdict(TrainingConfig.of())
+    run = TrainingRun(
+        "1", status, config, "2026-01-01", phase=phase, progress=0.4, step=120, total_steps=120, loss=0.125
+    )
+    html = render_run(run)
+    assert ("step 120 of 120" in html, "loss 0.1250" in html) == (shown, shown)
+    assert "40 %" in html and (phase in html or status != "running")
+
+
 def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
     for curve in ([], [(1, 0.5)]):
         shown = points(curve, "loss")
