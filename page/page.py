@@ -86,7 +86,7 @@ def build_page(services: Services) -> gr.Blocks:
                 connect_train, shown_run = build_train_tab(services, token)
                 build_results(services, annotator, token, shown_run)
             with gr.Tab("Models", id="models-tab") as models_tab:
-                connect_models = build_models_tab(services, token)
+                connect_models, switched = build_models_tab(services, token)
 
         judging.connect(label_tab.select)
         # The browser remembers the name by itself: an answer of the server might come after the next key.
@@ -110,8 +110,8 @@ def build_page(services: Services) -> gr.Blocks:
 
         shown_status = gr.State("")
         connect_train(train_tab.select, shown_status.change)
-        page.load(show_status, shown_status, [shown_status, status], **quiet)
-        gr.Timer(SECONDS_BETWEEN_STATUS).tick(show_status, shown_status, [shown_status, status], **quiet)
+        for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
+            news(show_status, shown_status, [shown_status, status], **quiet)
         add_client_api(services)
     page.queue(default_concurrency_limit=CONCURRENT_EVENTS, max_size=500)
     return page
