@@ -50,6 +50,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else many}"
 
 
+def p_value_said(p_value: float) -> str:
+    """A p-value as papers say it: "p = 0.012", and "p < 0.001" for what is never nought."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
 def check_repo_id(text: str, what: str) -> str:
     """Return `text` if it can be the name of a repository or a bucket on the Hub; `what` names it in the message.
 

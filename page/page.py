@@ -37,9 +37,20 @@ THEME = gr.themes.Default(
     body_text_color_subdued_dark="*neutral_400",
     block_info_text_color="*neutral_500",
     block_info_text_color_dark="*neutral_400",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
     button_primary_background_fill="*primary_600",
     button_cancel_background_fill=gr.themes.colors.red.c600,
     button_cancel_background_fill_hover=gr.themes.colors.red.c700,
+    # And 3 to 1 for what shows where a box is, and where the focus (1.4.11).
+    checkbox_border_color="*neutral_500",
+    checkbox_border_color_dark="*neutral_400",
+    checkbox_border_color_hover="*neutral_500",
+    checkbox_border_color_hover_dark="*neutral_400",
+    input_border_color_focus="*primary_500",
+    input_border_color_focus_dark="*primary_400",
+    input_shadow_focus="0 0 0 1px *primary_500",
+    input_shadow_focus_dark="0 0 0 1px *primary_400",
 )
 SECONDS_BETWEEN_STATUS = 2.0
 # Requests that are answered side by side; scoring takes its turns below them.
@@ -86,7 +97,7 @@ def build_page(services: Services) -> gr.Blocks:
                 connect_train, shown_run = build_train_tab(services, token)
                 build_results(services, annotator, token, shown_run)
             with gr.Tab("Models", id="models-tab") as models_tab:
-                connect_models = build_models_tab(services, token)
+                connect_models, switched = build_models_tab(services, token)
 
         judging.connect(label_tab.select)
         # The browser remembers the name by itself: an answer of the server might come after the next key.
@@ -110,8 +121,8 @@ def build_page(services: Services) -> gr.Blocks:
 
         shown_status = gr.State("")
         connect_train(train_tab.select, shown_status.change)
-        page.load(show_status, shown_status, [shown_status, status], **quiet)
-        gr.Timer(SECONDS_BETWEEN_STATUS).tick(show_status, shown_status, [shown_status, status], **quiet)
+        for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
+            news(show_status, shown_status, [shown_status, status], **quiet)
         add_client_api(services)
     page.queue(default_concurrency_limit=CONCURRENT_EVENTS, max_size=500)
     return page

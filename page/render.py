@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from page.highlight import highlight
-from texts import counted
+from texts import counted, p_value_said
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -16,7 +16,7 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-_environment.filters |= {"highlight": highlight, "counted": counted}
+_environment.filters |= {"highlight": highlight, "counted": counted, "p_value": p_value_said}
 
 
 def render(template: str, **values: object) -> str:

@@ -17,6 +17,7 @@ from reranker.dataset import (
     queries_that_tell,
 )
 from reranker.figures import METRICS, SETS
+from reranker.reporter import TRAINING
 from storage.records import TrainingRun
 
 PURPOSES = {
@@ -24,8 +25,8 @@ PURPOSES = {
     "dev": "held back: decides whether the new model is better",
     "test": "held back: decides nothing",
 }
-# A plot has a mark for each of so few steps; of more, whole steps are marked by themselves.
-FEW_STEPS = 16
+# An axis of fewer steps than this would be marked at fractions, too: at 1.1 and 1.2.
+FEWEST_STEPS = 20
 
 
 def render_sets(sets: TrainingSets) -> str:
@@ -82,7 +83,15 @@ def render_run(run: TrainingRun | None) -> str:
         ]
         for metric, words in METRICS.items()
     }
-    return render("run.html", run=run, left=duration(run.seconds_left) if run else "", sets=sets, rows=rows)
+    return render(
+        "run.html",
+        run=run,
+        left=duration(run.seconds_left) if run else "",
+        # What follows has steps of its own, of which nothing is told: the last one would stand as if it were stuck.
+        at_step=run is not None and (run.phase == TRAINING or not run.under_way),
+        sets=sets,
+        rows=rows,
+    )
 
 
 def _figure(figures: dict[str, float], name: str) -> dict[str, str]:
@@ -111,13 +120,10 @@ def points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
     """What a plot is to show; a single point is no curve."""
     if len(curve) < 2:
         return gr.update(visible=HIDDEN)
-    frame = pd.DataFrame(curve, columns=["step", y])
     first, last = curve[0][0], curve[-1][0]
-    few = last - first < FEW_STEPS
-    if few:
-        # An axis of numbers would be marked at 1.1 and 1.2, too. Names are sorted by their letters: 9 before 10.
-        frame["step"] = frame["step"].astype(str).str.rjust(len(str(last)))
-    return gr.update(value=frame, sort="x" if few else None, visible=True)
+    return gr.update(
+        value=pd.DataFrame(curve, columns=["step", y]), x_lim=[first, max(last, first + FEWEST_STEPS)], visible=True
+    )
 
 
 def is_stopping(run: TrainingRun | None) -> bool:

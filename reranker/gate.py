@@ -20,7 +20,7 @@ from typing import Any
 
 from reranker.dataset import MIN_QUERIES_TO_MEASURE
 from reranker.recipe import Promote
-from texts import counted
+from texts import counted, p_value_said
 
 # The loss of nDCG@10 that is small enough to be none.
 MARGIN = 0.01
@@ -81,7 +81,7 @@ def forgot(general: dict[str, Any]) -> bool:
 
 
 def _say(comparison: dict[str, Any], crossed: int) -> str:
-    p_value = "" if comparison["p_value"] is None else f", p = {comparison['p_value']:.3f}"
+    p_value = "" if comparison["p_value"] is None else f", {p_value_said(comparison['p_value'])}"
     bound = "" if comparison["low"] is None else f", with 95 % confidence by at least {comparison['low']:+.3f}"
     queries = comparison["queries"]
     which = counted(queries, "held-out query")

@@ -181,6 +181,11 @@ class PairScores:
         left = len(self._missing) - self._job.done
         return self.total - left if left else self.total
 
+    @property
+    def remembered(self) -> bool:
+        """Whether all scores were known before."""
+        return not self._missing
+
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until all is scored, or that long; returns whether there is nothing left to wait for."""
         return self._job.wait(seconds)
@@ -243,6 +248,11 @@ class Ranking:
     @property
     def total(self) -> int:
         return self._scores.total
+
+    @property
+    def remembered(self) -> bool:
+        """Whether all scores were known before."""
+        return self._scores.remembered
 
     def finish(self, on_progress: OnProgress | None = None) -> list[RankedPassage]:
         """The passages, best first; see `Reranker.rank`. Raises Cancelled."""

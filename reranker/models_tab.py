@@ -59,8 +59,9 @@ ROLL_BACK_TO = "Roll back to "
 SHOWN_QUERIES = 200
 
 
-def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
-    """Build the tab. Returns a function that makes an event bring it up to date."""
+def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, list[Callable]]:
+    """Build the tab. Returns a function that makes an event bring it up to date, and what makes an event of its own
+    follow once another version may answer."""
     gr.Markdown(
         "The active version answers every request. A promoted one is loaded and tried out first: nothing fails."
     )
@@ -111,7 +112,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
 
     def offer_versions(*chosen: str | None) -> list[dict[str, Any]]:
         names = [version.version for version in services.model_store.versions()]
-        return [offer(names, version) for version in chosen]
+        instead = _worth_comparing(registry, names) if not any(chosen[:2]) else (None, None)
+        return [offer(names, *pair) for pair in zip(chosen, (*instead, None), strict=True)]
 
     def drawn_anew(action: Callable) -> Callable:
         """Wrap an event handler: the table is shown after it, whatever happened, or its button would say "Loading" for
@@ -200,19 +202,30 @@ def build_models_tab(services: Services, token: gr.Textbox) -> Callable:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}
-    table.promote(promote_chosen, token, outputs, **quiet).then(offer_versions, **fill)
+    promoted = table.promote(promote_chosen, token, outputs, **quiet)
+    promoted.then(offer_versions, **fill)
     table.delete(delete, token, outputs, **quiet).then(offer_versions, **fill)
     table.again(again, token, outputs, **quiet)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     archive.connect(table.download, download, token, show_progress_on=archive.box)
-    roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
+    went_back = roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
     def connect(opened: Callable) -> None:
         opened(show, None, outputs, **quiet)
         opened(offer_versions, **fill)
 
-    return connect
+    return connect, [promoted.then, went_back.then]
+
+
+def _worth_comparing(registry: ModelRegistry, names: list[str]) -> tuple[str, str] | tuple[None, None]:
+    """The version before the active one, or else the newest other one, and the active one; Nones without two."""
+    active = registry.status().version
+    others = [name for name in names if active and name != active.version]
+    if active is None or not others:
+        return None, None
+    previous = registry.can_roll_back_to()
+    return previous if previous in others else others[0], active.version
 
 
 def _room(registry: ModelRegistry, versions: list[ModelVersion]) -> str:

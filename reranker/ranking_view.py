@@ -10,13 +10,16 @@ from reranker.model import RankedPassage
 
 @dataclass(frozen=True)
 class RankingView:
-    """A ranking on the page, and the labels of its passages, by their index in the input."""
+    """A ranking on the page, and the labels of its passages, by their index in the input.
+
+    `seconds` is how long it took; None where all scores were remembered.
+    """
 
     query: str
     ranked: list[RankedPassage]
     version: str
     max_tokens: int
-    seconds: float
+    seconds: float | None
     labels: dict[int, int] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from typing import Any, TextIO
+
+# The phase in which a run trains its own model. Steps and losses are told of no other.
+TRAINING = "Training"
 
 
 def write_event(stream: TextIO, kind: str, **values: Any) -> None:
@@ -22,16 +26,20 @@ class Reporter:
         self.finished_work = 0.0
         self.skipped_work = done_before
         self.started = time.monotonic()
+        self.recent = deque([(self.started, 0.0)])
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one event."""
         write_event(self.stream, kind, **values)
 
     def progress(self, phase: str, work: float, **values: Any) -> None:
-        """Report that `work` of this phase is done; the time left assumes the speed so far."""
-        done = min(max(self.finished_work + work, self.skipped_work), self.total_work)
-        elapsed, worked = time.monotonic() - self.started, done - self.skipped_work
-        left = elapsed * (self.total_work - done) / worked if worked > 0 else None
+        """Report that `work` of this phase is done; the time left assumes the speed since half-time."""
+        done, now = min(max(self.finished_work + work, self.skipped_work), self.total_work), time.monotonic()
+        self.recent.append((now, done - self.skipped_work))
+        while self.recent[1][0] < (self.started + now) / 2:
+            self.recent.popleft()
+        seconds, worked = (last - first for first, last in zip(self.recent[0], self.recent[-1], strict=True))
+        left = seconds * (self.total_work - done) / worked if worked > 0 else None
         self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)
 
     def finish_phase(self, work: float) -> None:
@@ -39,7 +47,7 @@ class Reporter:
         self.finished_work += work
 
     def skip(self, work: float) -> None:
-        """Leave work out of the speed so far: somebody did it before."""
+        """Leave work out of the speed: somebody did it before."""
         self.skipped_work += work
 
 

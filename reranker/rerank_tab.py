@@ -126,9 +126,9 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
                 gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
                 return
             raise
-        view = RankingView(
-            query, ranked, active.version.version, active.reranker.max_tokens, time.perf_counter() - started
-        ).with_labels(services.labeling.labels_of(query, name))
+        seconds = None if ranking.remembered else time.perf_counter() - started
+        view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
+        view = view.with_labels(services.labeling.labels_of(query, name))
         yield {
             state: view,
             results: render("ranking.html", view=view),

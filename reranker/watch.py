@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from reranker.dataset import JudgedQuery
 from reranker.evaluation import ndcg
+from reranker.reporter import TRAINING
 from reranker.run_files import RunFiles, read_json, sync, write_json
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Watch(TrainerCallback):
         self._evaluate_every = math.ceil(state.max_steps / self.evaluations) if self.evaluations else 0
         self._next_save = time.monotonic() + self.seconds_between_checkpoints
         self.reporter.skip(self.work_done)
-        self.reporter.progress("Training", self.work_done, step=state.global_step, total_steps=state.max_steps)
+        self.reporter.progress(TRAINING, self.work_done, step=state.global_step, total_steps=state.max_steps)
 
     def on_log(
         self,
@@ -81,7 +82,7 @@ class Watch(TrainerCallback):
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         self.reporter.progress(
-            "Training",
+            TRAINING,
             self.work * state.global_step / state.max_steps,
             step=state.global_step,
             total_steps=state.max_steps,
@@ -174,7 +175,7 @@ class Watch(TrainerCallback):
 
     def _evaluate(self, model: CrossEncoder, state: TrainerState) -> None:
         score = self._measure(model)
-        self.reporter.progress("Training", self.work_done, step=self.step, total_steps=state.max_steps, dev=score)
+        self.reporter.progress(TRAINING, self.work_done, step=self.step, total_steps=state.max_steps, dev=score)
 
     def _measure(self, model: CrossEncoder) -> float:
         """The model's nDCG@10 on the dev set; its weights are kept where none before had a better one."""

@@ -83,6 +83,23 @@ def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
     expect(box(page, "base")).to_have_value("the active model")
 
 
+def test_the_active_version_and_the_one_before_are_there_to_be_compared(
+    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+) -> None:
+    page = open_page(context, app_process)
+    open_tab(page, "Models")
+    page.get_by_role("button", name="Compare two versions").click()
+    expect(box(page, "compare-second")).to_have_value("")
+    for name in ("v1", "v2", "v3"):
+        add_version(name)
+    promote(app_process, "v1")
+    promote(app_process, "v2")
+    open_tab(page, "Train")
+    open_tab(page, "Models")
+    expect(box(page, "compare-first")).to_have_value("v1")
+    expect(box(page, "compare-second")).to_have_value("v2")
+
+
 def test_the_focus_stays_at_the_version_whose_button_was_pressed(
     app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
 ) -> None:

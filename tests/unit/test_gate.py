@@ -30,7 +30,7 @@ def test_a_better_model_is_promoted_by_itself() -> None:
     promoted, why = decide("auto", {"dev": BETTER})
     assert promoted
     assert "+0.087 on 20 held-out queries, with 95 % confidence by at least +0.0" in why
-    assert "(15 better, 0 worse, p = 0.000)" in why
+    assert "(15 better, 0 worse, p < 0.001)" in why
 
 
 def test_a_model_that_is_surely_not_worse_is_promoted_by_itself() -> None:

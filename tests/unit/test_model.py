@@ -103,6 +103,15 @@ def test_what_on_progress_raises_ends_the_scoring(reranker: Reranker) -> None:
     assert reranker.rank("river", TEXTS)[0].rank == 0
 
 
+def test_a_ranking_knows_whether_all_its_scores_were_remembered(model_dir: Path) -> None:
+    reranker = Reranker(model_dir, engine="torch-float32")
+    first = reranker.start("river", TEXTS)
+    first.finish()
+    assert not first.remembered
+    assert reranker.start("river", TEXTS).remembered
+    assert not reranker.start("river", [*TEXTS, "a ferry"]).remembered
+
+
 def test_what_another_engine_scored_is_not_ranked_beside_what_this_one_scores(model_dir: Path) -> None:
     reranker = Reranker(model_dir, engine="torch-float32")
     begun = PairScores(reranker, [("river", "a bridge")])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from page.render import render
 from reranker.model import RankedPassage
 from reranker.ranking_view import RankingView
 
@@ -30,3 +33,10 @@ def test_a_query_is_cut_where_a_pair_is_too_long_and_its_passage_is_not() -> Non
     assert ranking(("short", 600, 5)).query_is_cut
     assert not ranking(("a long one", 600, 3)).query_is_cut
     assert not ranking(("short", 512, 5)).query_is_cut
+
+
+def test_what_was_remembered_is_not_said_to_have_taken_any_time() -> None:
+    view = ranking(("short", 9, 5))
+    assert "in 0.10 s" in render("ranking.html", view=view)
+    shown = render("ranking.html", view=replace(view, seconds=None))
+    assert "scored before" in shown and " ms" not in shown

@@ -12,6 +12,7 @@ from texts import (
     check_passages,
     check_text,
     counted,
+    p_value_said,
     words,
 )
 
@@ -92,6 +93,13 @@ def test_each_refusal_is_fit_to_be_shown() -> None:
 )  # fmt: skip
 def test_a_number_of_things_is_said_as_people_do(count: int, noun: str, said: str) -> None:
     assert counted(count, noun) == said
+
+
+@pytest.mark.parametrize(
+    ("p_value", "said"), [(0.0, "p < 0.001"), (0.0004, "p < 0.001"), (0.001, "p = 0.001"), (1.0, "p = 1.000")]
+)
+def test_a_small_p_value_is_not_said_to_be_nought(p_value: float, said: str) -> None:
+    assert p_value_said(p_value) == said
 
 
 def test_words_are_the_same_in_every_form_of_unicode_and_keep_their_marks() -> None:

@@ -34,6 +34,24 @@ def test_without_a_run_it_says_how_to_start_one() -> None:
     assert "progressbar" not in shown
 
 
+@pytest.mark.parametrize(
+    ("status", "phase", "shown"),
+    [
+        ("running", "Training", True),
+        ("running", "Cross-checking: training 2 of 6", False),
+        ("succeeded", "Measuring the new model", True),
+    ],
+)
+def test_the_last_step_of_a_run_does_not_stand_beside_what_it_does_next(status: str, phase: str, shown: bool) -> None:
+    config = asdict(TrainingConfig.of())
+    run = TrainingRun(
+        "1", status, config, "2026-01-01", phase=phase, progress=0.4, step=120, total_steps=120, loss=0.125
+    )
+    html = render_run(run)
+    assert ("step 120 of 120" in html, "loss 0.1250" in html) == (shown, shown)
+    assert "40 %" in html and (phase in html or status != "running")
+
+
 def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
     for curve in ([], [(1, 0.5)]):
         shown = points(curve, "loss")
@@ -41,14 +59,13 @@ def test_a_plot_without_a_curve_is_hidden_and_not_emptied() -> None:
         assert "value" not in shown
 
 
-def test_the_steps_of_a_short_run_are_names_in_their_order_and_those_of_a_long_one_numbers() -> None:
-    short = points([(step, 1 / step) for step in range(1, 12)], "loss")
-    steps = list(short["value"]["step"])
-    assert (steps[0], steps[-1]) == (" 1", "11")
-    assert sorted(steps) == steps and short["sort"] == "x"
-    long = points([(step, 1 / step) for step in range(1, 200)], "loss")
-    assert list(long["value"]["step"])[:2] == [1, 2]
-    assert long["sort"] is None
+@pytest.mark.parametrize("steps", [2, 12, 17, 200])
+def test_steps_are_numbers_from_the_first_look_on_and_never_marked_at_fractions(steps: int) -> None:
+    shown = points([(step, 1 / step) for step in range(1, steps + 1)], "loss")
+    assert list(shown["value"]["step"]) == list(range(1, steps + 1))
+    assert "sort" not in shown  # a plot that was once told to sort by name cannot forget it
+    low, high = shown["x_lim"]
+    assert low == 1 and high >= steps and high - low >= 20
 
 
 def test_the_figures_of_the_active_and_the_new_model_stand_side_by_side() -> None:

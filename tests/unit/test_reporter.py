@@ -1,0 +1,49 @@
+"""What is said of how long a run still takes."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from reranker import reporter as module
+from reranker.reporter import Reporter
+
+
+class Clock:
+    """Stands in for the time of day; a test moves it on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+
+
+def left(stream: io.StringIO) -> float | None:
+    return json.loads(stream.getvalue().splitlines()[-1])["seconds_left"]
+
+
+def test_the_time_left_follows_a_run_that_becomes_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    reporter = Reporter(stream, 100)
+    reporter.progress("Loading", 0)
+    assert left(stream) is None
+    for work in range(1, 51):
+        clock.now += 1
+        reporter.progress("Training", work)
+    assert left(stream) == pytest.approx(50)
+    reporter.finish_phase(50)
+    for work in range(1, 26):
+        clock.now += 2
+        reporter.progress("Cross-checking", work)
+    assert left(stream) == pytest.approx(50, abs=2)  # by the mean since the beginning it would be 33
+
+
+def test_what_somebody_did_before_does_not_count_for_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    reporter = Reporter(stream, 100)
+    reporter.skip(60)
+    reporter.finish_phase(60)
+    clock.now += 10
+    reporter.progress("Training", 20)
+    assert left(stream) == pytest.approx(10)
