@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ QUERY_COLUMNS = ("query", "question", "anchor", "sentence_0")
 PASSAGE_COLUMNS = ("passage", "text", "document", "answer", "content", "contents", "body", "sentence_1")
 PIECE = 1 << 20
 ROWS_AT_ONCE = 2_000
+_QUOTED = re.compile(r'"[^"]*"?')
 
 
 def check_file(path: Path, max_bytes: int, kinds: Sequence[str]) -> None:
@@ -70,10 +72,12 @@ def table_columns(path: Path) -> list[str]:
 
 
 def missing_column(path: Path, known: Sequence[str], names: Sequence[str], what_to_do: str) -> InvalidInput:
-    """What is said where none of the columns of a file has one of the `known` names."""
+    """What is said where none of the columns of a file has one of the `known` names, or where it has no columns."""
+    if not names:
+        return InvalidInput(f"{path.name} is empty, or its first line is: that has to name the columns.")
     return InvalidInput(
         f"{path.name} has no column named {known[0]} (or {', '.join(known[1:])}). Its columns are: "
-        f"{', '.join(names) or '(none)'}. {what_to_do}"
+        f"{', '.join(names)}. {what_to_do}"
     )
 
 
@@ -144,12 +148,22 @@ def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:
             yield reader.line_num, row, opened.buffer.tell() / size
 
 
+def _separator(first_line: str, usual: str) -> str:
+    """What parts the names of the columns: a table program writes semicolons into a CSV file where people write 1,5."""
+    names = _QUOTED.sub("", first_line)
+    if usual == "\t" and usual in names:
+        return usual
+    return max((usual, ",", ";", "\t"), key=names.count)
+
+
 @contextmanager
 def _opened_table(path: Path) -> Iterator[tuple[TextIO, csv.DictReader]]:
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**32 else 2**31 - 1)
     # Without a newline of its own, so that the reader sees line ends within cells as they are.
     with path.open(encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        separator = _separator(opened.readline(), "\t" if path.suffix.lower() == ".tsv" else ",")
+        opened.seek(0)
+        reader = csv.DictReader(opened, delimiter=separator, strict=True)
         try:
             reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or []]
             yield opened, reader

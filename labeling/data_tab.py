@@ -144,7 +144,7 @@ class ImportForm:
             html = render("preview.html", rows=rows, columns=names)
             shown = (gr.update(visible=bool(names), open=is_open), html, *columns)
         except WorkbenchError as error:
-            return *self._refused(checked, error), *shown
+            return *self._refused(Path(path).name, checked, error), *shown
         return *self._checked(path, annotator, None, checked, progress), *shown
 
     def check_again(
@@ -159,7 +159,7 @@ class ImportForm:
         try:
             check_may_change(self.services, token, request, profile)
         except WorkbenchError as error:
-            return self._refused(checked, error)
+            return self._refused(Path(path).name, checked, error)
         chosen = dict(zip(COLUMNS, columns, strict=True))
         mapping = {name: column for name, column in chosen.items() if column != NO_COLUMN}
         return self._checked(path, annotator, mapping, checked, progress)
@@ -169,6 +169,7 @@ class ImportForm:
     ) -> tuple:
         who = annotator.strip() or IMPORTER
         return self._stage(
+            Path(path).name,
             before,
             lambda staging, store: check_file(
                 Path(path), who, staging, store, mapping, lambda part: progress(part, desc="Checking the rows")
@@ -188,13 +189,14 @@ class ImportForm:
         name = " and ".join(path.name for path in named if path)
         rows = read_trec(Path(topics), Path(collection), named[0], named[1], annotator.strip() or IMPORTER)
         return self._stage(
+            name,
             checked,
             lambda staging, store: check_rows(
                 name, rows, staging, store, lambda part: progress(part, desc="Checking the rows")
             ),
         )
 
-    def _stage(self, before: Checked | None, check: Callable[[Staging, Path], CheckedFile]) -> tuple:
+    def _stage(self, name: str, before: Checked | None, check: Callable[[Staging, Path], CheckedFile]) -> tuple:
         if before:
             before.remove()
         directory = Path(tempfile.mkdtemp(prefix=STAGED, dir=self.services.settings.data_dir))
@@ -202,18 +204,18 @@ class ImportForm:
             found = Checked(check(Staging(directory / "rows.db"), self.services.settings.database_path), directory)
         except WorkbenchError as error:
             shutil.rmtree(directory, ignore_errors=True)
-            return self._refused(None, error)
+            return self._refused(name, None, error)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         return found, render("import.html", checked=found.file, done=""), gr.update(interactive=True)
 
-    def _refused(self, before: Checked | None, error: WorkbenchError) -> tuple:
-        # Not raised: the report of the file before has to go.
+    def _refused(self, name: str, before: Checked | None, error: WorkbenchError) -> tuple:
+        # Not raised: the report of the file before has to go, and the reason stays for longer than a notice does.
         if before:
             before.remove()
         gr.Warning(as_text(error), duration=SECONDS_TO_READ)
-        return None, "", gr.update(interactive=False)
+        return None, render("refused.html", name=name, reason=str(error)), gr.update(interactive=False)
 
     def run(
         self, annotator: str, token: str, checked: Checked | None, request: gr.Request,

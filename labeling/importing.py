@@ -153,7 +153,7 @@ def is_enough(mapping: Mapping) -> bool:
 def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
     if not is_enough(mapping):
         known = PASSAGE_COLUMNS if "query" in mapping else QUERY_COLUMNS
-        raise missing_column(path, known, names, "Say below which one it is, or rename one.")
+        raise missing_column(path, known, names, "Say under “Which column holds what” which one it is, or rename one.")
 
 
 def _as_source(path: Path) -> str:

@@ -125,6 +125,8 @@ def test_an_import_without_the_columns_is_explained(page: Page, tmp_path: Path) 
     path.write_text("id,title\n1,hello\n")
     page.set_input_files("#import-file input[type=file]", path)
     expect_error(page, "has no column named query")
+    # The notice goes; what was wrong stays until another file is chosen.
+    expect(page.locator("#import-report .bad")).to_contain_text("wrong.csv was not imported: wrong.csv has no column")
 
 
 def test_broken_rows_are_named_and_the_others_imported(page: Page, tmp_path: Path) -> None:
