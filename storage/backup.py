@@ -17,10 +17,11 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,9 @@ LOOK_SECONDS = 60
 ANSWER_SECONDS = 4.5
 UPLOAD_SECONDS = 300
 LAST_UPLOAD_SECONDS = 10
+FOLDER = "backup-"
+# One that is as old is of an app that was killed: no other is at work on it any more.
+LEFT_OVER_SECONDS = 2 * UPLOAD_SECONDS
 # Between looking at the copy that is there and replacing it, another app may be faster.
 ATTEMPTS = 3
 # Uploads of which it is not known whether they arrived; older ones are forgotten.
@@ -206,7 +210,11 @@ class Backup:
     def _folder(self) -> Iterator[Path]:
         """A directory beside the store, so that a file can be put in its place without being copied."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="backup-", dir=self.path.parent) as folder:
+        for left_over in self.path.parent.glob(f"{FOLDER}*"):
+            with suppress(OSError):  # another app that uses this store was faster
+                if time.time() - left_over.stat().st_mtime > LEFT_OVER_SECONDS:
+                    shutil.rmtree(left_over)
+        with TemporaryDirectory(prefix=FOLDER, dir=self.path.parent) as folder:
             yield Path(folder)
 
     def _read(self) -> Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -167,6 +168,20 @@ def test_what_changed_while_the_app_was_being_killed_is_uploaded_at_the_next_sta
     with running(tmp_path / "one"):
         eventually(lambda: on_hub(hub, tmp_path) == {BRIDGE.query: 1, RAIN.query: 0}, "the label is on the Hub")
     assert list(hub.datasets[REPO].files) == [".gitattributes", MAIN_COPY]
+
+
+def test_what_a_backup_left_that_was_killed_is_removed(hub: HubServer, tmp_path: Path) -> None:
+    with running(tmp_path / "one") as machine:
+        machine.store.save([BRIDGE])
+    left_over, another_apps = tmp_path / "one" / "backup-of-old", tmp_path / "one" / "backup-of-now"
+    for folder in (left_over, another_apps):
+        folder.mkdir()
+        copies.take(machine.path, folder / "copy")
+    an_hour_ago = time.time() - 3600
+    os.utime(left_over, (an_hour_ago, an_hour_ago))
+    with running(tmp_path / "one"):
+        pass
+    assert not left_over.exists() and copies.is_sound(another_apps / "copy")
 
 
 def test_other_files_of_the_repository_are_left_alone_and_do_not_matter(hub: HubServer, tmp_path: Path) -> None:
