@@ -56,7 +56,29 @@ def ask(
     """
     start = since = time.monotonic()
     seen = 0
-    child = subprocess.Popen(
+    try:
+        with _child() as child:
+            try:
+                child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
+                child.stdin.close()  # type: ignore[union-attr]
+                while child.poll() is None:
+                    if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
+                        seen, since = size, time.monotonic()
+                    if time.monotonic() > min(since + seconds, start + limit, ends()):
+                        raise HubFailed("The Hub did not answer in time.")
+                    time.sleep(POLL_SECONDS)
+                answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
+            finally:
+                child.kill()
+    except (ValueError, OSError):
+        raise HubFailed("The process that asks the Hub ended without an answer.") from None
+    if "error" in answer:
+        raise HubFailed(f"Asked for {request['repo']}: {answer['error']}")
+    return answer
+
+
+def _child() -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "storage.hub"],
         cwd=PROJECT_DIR,
         text=True,
@@ -65,24 +87,6 @@ def ask(
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
     )
-    with child:
-        try:
-            child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
-            child.stdin.close()  # type: ignore[union-attr]
-            while child.poll() is None:
-                if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
-                    seen, since = size, time.monotonic()
-                if time.monotonic() > min(since + seconds, start + limit, ends()):
-                    raise HubFailed("The Hub did not answer in time.")
-                time.sleep(POLL_SECONDS)
-            answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
-        except ValueError:
-            raise HubFailed("The process that asks the Hub ended without an answer.") from None
-        finally:
-            child.kill()
-    if "error" in answer:
-        raise HubFailed(f"Asked for {request['repo']}: {answer['error']}")
-    return answer
 
 
 def _bytes_in(folder: Path) -> int:

@@ -1,0 +1,21 @@
+"""Asking the Hub in a process of its own, where that process does not get far."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+
+from storage import hub
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/not/there"])
+def test_a_process_that_never_reads_what_it_is_asked_is_a_hub_that_failed(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", program)
+    # More than a pipe holds, so that not all of it is written before the process ends.
+    request = {"do": "push_model", "repo": "a/b", "files": ["model.safetensors"] * 100_000}
+    with pytest.raises(hub.HubFailed, match="ended without an answer"):
+        hub.ask(request, 60, 60, lambda: math.inf, None)
