@@ -92,6 +92,11 @@ class ModelStore:
                 return _from_row(TrainingRun, row)
         raise NotFound(f"There is no training run {run_id!r}.")
 
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is a run with that id."""
+        with database.read(self.path) as db:
+            return db.conn.execute("SELECT 1 FROM training_runs WHERE id = ?", [run_id]).fetchone() is not None
+
     def reopen_run(self, run_id: str, note: str) -> TrainingRun:
         """Put a run that has ended back to its start. Raises Conflict while one is under way, itself or another."""
         columns = {"status": "queued", "phase": "waiting to start", "note": note}
