@@ -1,4 +1,4 @@
-"""The store's half that is looked through: candidates are found by their words, corrected, deleted and put back.
+"""The part of the store that is looked through: candidates are found by their words, corrected, deleted and put back.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
 backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
@@ -94,13 +94,13 @@ class Search:
     the filter's; and where a source is named, what came from there."""
 
     words: str = ""
-    kept: Filter = "all"
+    filter: Filter = "all"
     source: str | None = None
 
     @property
     def is_for_everything(self) -> bool:
         """Whether every candidate is looked for."""
-        return not _WORD.search(self.words) and self.kept == "all" and self.source is None
+        return not _WORD.search(self.words) and self.filter == "all" and self.source is None
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ def _note_down(index: sqlite3.Connection, db: Database, done: int) -> None:
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
     """The condition on candidates `c`, and the values in it."""
     terms = [f'"{spaced(word)}"' for word in _WORD.findall(search.words)]
-    conditions = [FILTERS[search.kept]]
+    conditions = [FILTERS[search.filter]]
     if terms:
         conditions.append("c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)")
     if search.source is not None:

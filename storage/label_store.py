@@ -1,4 +1,4 @@
-"""The store's half that belongs to judging: texts, candidates, labels and everything that annotators said."""
+"""The part of the store that belongs to judging: texts, candidates, labels and everything that annotators said."""
 
 from __future__ import annotations
 

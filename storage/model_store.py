@@ -1,4 +1,4 @@
-"""The store's half that belongs to models: versions, which one is active, training runs and their evaluations."""
+"""The part of the store that belongs to models: versions, which one is active, training runs and their evaluations."""
 
 from __future__ import annotations
 

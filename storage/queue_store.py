@@ -1,4 +1,4 @@
-"""The store's half that hands out work: which candidates wait for whom, and who holds which.
+"""The part of the store that hands out work: which candidates wait for whom, and who holds which.
 
 The queue may hold a million candidates, and no call looks at more than a few hundred of them: each order has its index,
 led by how many annotators have judged a candidate ("voices"), and a random draw is a stretch of the shuffled order

@@ -1,4 +1,4 @@
-"""The store's half that looks back: where annotators differ, who decides, and what shows how well they judge.
+"""The part of the store that looks back: where annotators differ, who decides, and what shows how well they judge.
 
 A pair that several annotators judged differently is in dispute until somebody decides it; then that decision counts,
 whatever the votes. Votes are never changed by it.
