@@ -14,7 +14,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,7 +113,7 @@ LATER = f"""
 
 
 class QueueStore:
-    """Reads and writes who is to judge what. Every method is one transaction."""
+    """Reads and writes who is to judge what. Every method is one transaction, but for `held`, which is several."""
 
     def __init__(self, path: Path, quota: Quota | None = None, lease_seconds: float = 900) -> None:
         """`quota` is None where every annotator may judge every pair."""
@@ -162,14 +161,12 @@ class QueueStore:
         opened = "true" if held_too and self.quota is None else self._open()
         with database.read(self.path) as db:
             if order == "disputed":
-                return _stretch(db, order, values, opened)
+                return _look(db, order, values, opened, rng)
             if order == "begun":
                 return self._begun(db, values, opened, rng)
             if self.quota is None:
                 for voices in range(_most_voices(db) + 1):
-                    values["voices"] = voices
-                    look = _random_stretch if order == "random" else _stretch
-                    if found := look(db, order, values, opened, rng):  # type: ignore[operator]
+                    if found := _look(db, order, values | {"voices": voices}, opened, rng):
                         return found
                 return []
             return self._with_quota(db, order, values, opened, rng)
@@ -184,7 +181,7 @@ class QueueStore:
             # Its best passage may be anywhere in it.
             of_query = values | {"query_id": query_id, "limit": values["bound"]}
             is_enough = db.conn.execute(TAKEN, of_query).fetchone()[0] >= ENOUGH_OF_A_QUERY
-            if not is_enough and (found := _stretch(db, "begun", of_query, opened)):
+            if not is_enough and (found := _look(db, "begun", of_query, opened, rng)):
                 return found
         return []
 
@@ -192,20 +189,20 @@ class QueueStore:
         self, db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random
     ) -> list[Waiting]:
         """Several levels are open at once."""
-        look = _random_stretch if order == "random" else _stretch
-        first = partial(look, db, order, values | {"voices": 0}, opened, rng)  # type: ignore[arg-type]
-        further = partial(self._further, db, values, opened, rng)
+        first = values | {"voices": 0}
         if order != "random":
-            return sorted(first() + further(), key=_KEYS[order])[: values["limit"]]
-        looks = [further, first] if self._second_voice_is_due(rng) else [first, further]
-        return looks[0]() or looks[1]()
+            found = _look(db, order, first, opened, rng) + self._further(db, values, opened, rng)
+            return sorted(found, key=_KEYS[order])[: values["limit"]]
+        if self._second_voice_is_due(rng):
+            return self._further(db, values, opened, rng) or _look(db, order, first, opened, rng)
+        return _look(db, order, first, opened, rng) or self._further(db, values, opened, rng)
 
     def _further(self, db: Database, values: dict[str, Any], opened: str, rng: random.Random) -> list[Waiting]:
         """Pairs that have a voice and are to have another: few, so that in every order it is a random stretch."""
         assert self.quota is not None
         found: list[Waiting] = []
         for voices in range(1, self.quota.overlap):
-            found += _random_stretch(db, "random", values | {"voices": voices}, opened, rng, self.quota.shared_below)
+            found += _look(db, "random", values | {"voices": voices}, opened, rng, self.quota.shared_below)
         return found
 
     def _second_voice_is_due(self, rng: random.Random) -> bool:
@@ -380,24 +377,19 @@ def _most_voices(db: Database) -> int:
     return db.conn.execute("SELECT max(voices) FROM candidates").fetchone()[0] or 0
 
 
-def _stretch(
-    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random | None = None
+def _look(
+    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random, below: int = 2**32
 ) -> list[Waiting]:
+    """What is open in a stretch of this order. One of the shuffled order begins anywhere `below` that place, and goes
+    on at the beginning; the others begin at theirs."""
     sql = WAITING.format(stretch=STRETCH[order], sorted=SORTED[order], new_to_me=NEW_TO_ME, open=opened)
-    rows = json.loads(db.conn.execute(sql, values).fetchone()[0])
-    found = [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
-    return sorted(found, key=_KEYS[order])
-
-
-def _random_stretch(
-    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random, end: int = 2**32
-) -> list[Waiting]:
-    """A stretch of the shuffled order that begins anywhere below `end`, and goes on at the beginning."""
-    start = rng.randrange(max(end, 1))
-    found = _stretch(db, order, values | {"start": start, "end": end}, opened)
-    if len(found) < values["limit"]:
-        found += _stretch(db, order, values | {"start": 0, "end": start}, opened)
-    return found[: values["limit"]]
+    start = rng.randrange(max(below, 1)) if order == "random" else 0
+    found: list[Waiting] = []
+    for begin, end in ((start, below), (0, start)):
+        if begin < end and len(found) < values["limit"]:
+            rows = json.loads(db.conn.execute(sql, values | {"start": begin, "end": end}).fetchone()[0])
+            found += [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
+    return sorted(found[: values["limit"]], key=_KEYS[order])
 
 
 def _task(row: dict[str, Any]) -> Task:
