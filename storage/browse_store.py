@@ -20,13 +20,13 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
-from storage.pairs import put_back, take_out
-from storage.records import FoundPair, PairEvent, Vote, now
+from storage.judgments import votes_of
+from storage.pairs import OF_CANDIDATE, put_back, take_out
+from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
 from texts import spaced
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
-OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
 FILTERS: dict[Filter, str] = {
     "all": "true",
     "judged": "c.voices > 0",
@@ -34,8 +34,8 @@ FILTERS: dict[Filter, str] = {
     "relevant": "c.relevant > 0",
     "not relevant": "c.voices > c.relevant",
     "disputed": "c.relevant > 0 AND c.relevant < c.voices",
-    "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_THE_PAIR})",
-    "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND note IS NOT NULL)",
+    "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_CANDIDATE})",
+    "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND note IS NOT NULL)",
 }
 Sort = Literal["newest first", "oldest first", "query by query", "most judged first"]
 SORTS: dict[Sort, str] = {
@@ -141,13 +141,9 @@ class BrowseStore:
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
             WHERE {where} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :skip
         """
-        votes = """
-            SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
-            WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
-        """
         with self._both() as db:
             rows = db.conn.execute(sql, values | {"skip": skip, "limit": limit}).fetchall()
-            return [FoundPair(*row, [Vote(*vote) for vote in db.conn.execute(votes, (row[1], row[3]))]) for row in rows]
+            return [FoundPair(*row, votes_of(db, row[1], row[3])) for row in rows]
 
     def count(self, search: Search) -> FoundCounts:
         """How many candidates are looked for, and what was said of them."""

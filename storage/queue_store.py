@@ -20,7 +20,9 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from storage import database
+from storage.judgments import TASK, as_task
 from storage.leases import WANTED, hold, let_go
+from storage.pairs import OF_CANDIDATE
 from storage.records import Quota, Task, Waiting
 
 Order = Literal["oldest", "random", "top", "disputed", "begun"]
@@ -34,24 +36,13 @@ ENOUGH_OF_A_QUERY = 5
 # How far back it is looked for queries that the annotator is in the middle of.
 LAST_PAIRS, LAST_QUERIES = 12, 3
 
-TASK = """
-    SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
-        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
-    FROM candidates c
-    JOIN queries q ON q.id = c.query_id
-    JOIN passages p ON p.id = c.passage_id
-    LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
-    LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
-    LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
-"""
-OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
 # Neither judged by the annotator nor put aside.
 NEW_TO_ME = f"""
-    NOT EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND annotator = :annotator)
-    AND NOT EXISTS (SELECT 1 FROM skips WHERE {OF_THE_PAIR} AND annotator = :annotator)
+    NOT EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND annotator = :annotator)
+    AND NOT EXISTS (SELECT 1 FROM skips WHERE {OF_CANDIDATE} AND annotator = :annotator)
 """
 HELD_BY_OTHERS = f"""
-    (SELECT count(*) FROM leases WHERE {OF_THE_PAIR} AND annotator != :annotator AND expires_at > :moment)
+    (SELECT count(*) FROM leases WHERE {OF_CANDIDATE} AND annotator != :annotator AND expires_at > :moment)
 """
 BY_RANK = "coalesce(c.rank, 1000000000)"
 SORTED: dict[Order, str] = {
@@ -71,7 +62,7 @@ STRETCH: dict[Order, str] = {
     "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
     # Those that the annotator has a part in, or that were decided, may be more than a bounded look passes over.
     "disputed": f"""candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices
-        AND {NEW_TO_ME} AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_THE_PAIR})""",
+        AND {NEW_TO_ME} AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_CANDIDATE})""",
     "begun": "candidates c WHERE c.query_id = :query_id",
 }
 # All in one row: between two rows Python lets other threads go first, and there may be many of them.
@@ -133,7 +124,7 @@ class QueueStore:
         sql = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
         with database.read(self.path) as db:
             for row in db.query(sql, {"annotator": annotator, "query_id": query_id, "passage_id": passage_id}):
-                return _task(row)
+                return as_task(row)
         return None
 
     def waiting(
@@ -239,7 +230,7 @@ class QueueStore:
         opened = self._open() if self.quota else "true"
         values = self._values(annotator) | {"limit": len(beside) + 1}
         with database.read(self.path) as db:
-            tasks = [_task(row) for row in db.query(LATER.format(open=opened), values)]
+            tasks = [as_task(row) for row in db.query(LATER.format(open=opened), values)]
         return next((task for task in tasks if task.key not in beside), None)
 
     # Holding
@@ -302,7 +293,7 @@ class QueueStore:
                 for row in db.query(sql, values | {"query_id": query_id, "passage_id": passage_id}):
                     seconds = self.lease_seconds
                     hold(db, query_id, passage_id, annotator, strategy=strategy, drawn=drawn, seconds=seconds)
-                    return _task(row)
+                    return as_task(row)
         return None
 
     def hold_query(
@@ -339,7 +330,7 @@ class QueueStore:
             one = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
             key = {"annotator": annotator, "query_id": query_id}
             tasks = [
-                _task(row)
+                as_task(row)
                 for passage_id, _ in sorted(rows, key=lambda row: order(row[0]))
                 for row in db.query(one, key | {"passage_id": passage_id})
             ]
@@ -390,7 +381,3 @@ def _look(
             rows = json.loads(db.conn.execute(sql, values | {"start": begin, "end": end}).fetchone()[0])
             found += [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
     return sorted(found[: values["limit"]], key=_KEYS[order])
-
-
-def _task(row: dict[str, Any]) -> Task:
-    return Task(**{**row, "flagged": bool(row["flagged"])})
