@@ -52,7 +52,7 @@ class View:
     person may not see it."""
 
     words: str = ""
-    kept: str = "all"
+    filter: str = "all"
     source: str = ANYWHERE
     sort: Sort = "newest first"
     page: int = 0
@@ -66,8 +66,8 @@ class View:
     @property
     def search(self) -> Search:
         """What is looked for among the pairs."""
-        kept: Filter = "all" if self.kept == DELETED else self.kept  # type: ignore[assignment]
-        return Search(self.words, kept, None if self.source == ANYWHERE else self.source)
+        of_pairs: Filter = "all" if self.filter == DELETED else self.filter  # type: ignore[assignment]
+        return Search(self.words, of_pairs, None if self.source == ANYWHERE else self.source)
 
     def turned_to(self, page: int) -> View:
         """Another page, on which nothing is open."""
@@ -85,14 +85,14 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     gr.Markdown("### What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
-        kept = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)
+        filter = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)
         source = gr.Dropdown([ANYWHERE], value=ANYWHERE, label="From", elem_id="source", min_width=140)
         sort = gr.Dropdown(list(get_args(Sort)), value="newest first", label="Order", elem_id="sort", min_width=140)
     state = gr.State(View())
     shown = gr.HTML(elem_id="latest-labels", js_on_load=ACT_JS)
 
     def show(view: View) -> tuple[View, str]:
-        if view.kept == DELETED:
+        if view.filter == DELETED:
             steps = store.deletions(view.page * SHOWN, SHOWN + 1)
             return view, render("deleted.html", steps=steps[:SHOWN], more=len(steps) > SHOWN, view=view)
         waiting = 0
@@ -118,7 +118,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return view, html
 
     def read(
-        words: str, kept: str, source: str, sort: Sort, token: str, request: gr.Request,
+        words: str, filter: str, source: str, sort: Sort, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,
     ) -> tuple[View, str, Any]:  # fmt: skip
         if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
@@ -126,12 +126,12 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         sources = store.sources()
         source = source if source in sources else ANYWHERE
         choices = gr.update(choices=[ANYWHERE, *sources], value=source)
-        return *show(View(words, kept, source, sort)), choices
+        return *show(View(words, filter, source, sort)), choices
 
     def search(
         view: View,
         words: str,
-        kept: str,
+        filter: str,
         source: str,
         sort: Sort,
         token: str,
@@ -139,9 +139,9 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         profile: gr.OAuthProfile | None,
     ) -> tuple[View, str, Any]:
         # To press Edit is to leave the box: what is asked for is on the page already, and with it what is being typed.
-        if view == replace(view, words=words, kept=kept, source=source, sort=sort, is_refused=False):
+        if view == replace(view, words=words, filter=filter, source=source, sort=sort, is_refused=False):
             return gr.skip(), gr.skip(), gr.skip()
-        return read(words, kept, source, sort, token, request, profile)
+        return read(words, filter, source, sort, token, request, profile)
 
     @shown_to_people
     def act(
@@ -228,9 +228,9 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    inputs = [words, kept, source, sort, token]
+    inputs = [words, filter, source, sort, token]
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    asked = [words.submit, words.blur, kept.input, source.input, sort.input]
+    asked = [words.submit, words.blur, filter.input, source.input, sort.input]
     gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **private)
     shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **private)
     return lambda opened: opened(read, inputs, [state, shown, source], **private)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,18 @@ class RunFiles:
 
     def _whole_checkpoints(self) -> Iterable[Path]:
         return (path.parent for path in self.checkpoints.glob(f"checkpoint-*/{MARK}"))
+
+
+def remove_what_never_began(runs_dir: Path, is_known: Callable[[str], bool]) -> None:
+    """Remove the directories of an app that was ended between making one and noting the run down.
+
+    One of an unknown run that holds more is kept: the store may be a new one, and its runs come back with a copy.
+    """
+    for directory in filter(Path.is_dir, runs_dir.glob("*")):
+        files = RunFiles(directory)
+        has_only_what_is_given = {*directory.iterdir()} <= {files.config, *map(files.pairs, SPLITS)}
+        if directory.suffix == ".part" or (has_only_what_is_given and not is_known(directory.name)):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def step_of(checkpoint: Path) -> int:

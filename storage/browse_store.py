@@ -1,4 +1,4 @@
-"""The store's half that is looked through: candidates are found by their words, corrected, deleted and put back.
+"""The part of the store that is looked through: candidates are found by their words, corrected, deleted and put back.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
 backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
@@ -20,13 +20,13 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
-from storage.pairs import put_back, take_out
-from storage.records import FoundPair, PairEvent, Vote, now
+from storage.judgments import votes_of
+from storage.pairs import OF_CANDIDATE, put_back, take_out
+from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
 from texts import spaced
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
-OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
 FILTERS: dict[Filter, str] = {
     "all": "true",
     "judged": "c.voices > 0",
@@ -34,8 +34,8 @@ FILTERS: dict[Filter, str] = {
     "relevant": "c.relevant > 0",
     "not relevant": "c.voices > c.relevant",
     "disputed": "c.relevant > 0 AND c.relevant < c.voices",
-    "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_THE_PAIR})",
-    "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND note IS NOT NULL)",
+    "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_CANDIDATE})",
+    "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND note IS NOT NULL)",
 }
 Sort = Literal["newest first", "oldest first", "query by query", "most judged first"]
 SORTS: dict[Sort, str] = {
@@ -94,13 +94,13 @@ class Search:
     the filter's; and where a source is named, what came from there."""
 
     words: str = ""
-    kept: Filter = "all"
+    filter: Filter = "all"
     source: str | None = None
 
     @property
     def is_for_everything(self) -> bool:
         """Whether every candidate is looked for."""
-        return not _WORD.search(self.words) and self.kept == "all" and self.source is None
+        return not _WORD.search(self.words) and self.filter == "all" and self.source is None
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,9 @@ class BrowseStore:
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
             WHERE {where} ORDER BY {SORTS[sort]} LIMIT :limit OFFSET :skip
         """
-        votes = """
-            SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
-            WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
-        """
         with self._both() as db:
             rows = db.conn.execute(sql, values | {"skip": skip, "limit": limit}).fetchall()
-            return [FoundPair(*row, [Vote(*vote) for vote in db.conn.execute(votes, (row[1], row[3]))]) for row in rows]
+            return [FoundPair(*row, votes_of(db, row[1], row[3])) for row in rows]
 
     def count(self, search: Search) -> FoundCounts:
         """How many candidates are looked for, and what was said of them."""
@@ -331,7 +327,7 @@ def _note_down(index: sqlite3.Connection, db: Database, done: int) -> None:
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
     """The condition on candidates `c`, and the values in it."""
     terms = [f'"{spaced(word)}"' for word in _WORD.findall(search.words)]
-    conditions = [FILTERS[search.kept]]
+    conditions = [FILTERS[search.filter]]
     if terms:
         conditions.append("c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)")
     if search.source is not None:

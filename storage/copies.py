@@ -25,18 +25,18 @@ TEXTS = ("queries", "passages", "splits")
 # The tables that say what holds now of a judgment, with whether that is about its flag.
 JUDGMENTS = {"labels": 0, "skips": 0, "flags": 1}
 
-PAIR = "query_id, passage_id, annotator"
-EVENT = f"{PAIR}, action, created_at"
+KEY = "query_id, passage_id, annotator"
+EVENT = f"{KEY}, action, created_at"
 
 # When each annotator last judged each pair, and last flagged it.
 LAST_EVENTS = f"""
-    SELECT {PAIR}, action IN ('flag', 'unflag') AS flags, max(created_at) AS moment
-    FROM {{}}.label_events GROUP BY {PAIR}, flags
+    SELECT {KEY}, action IN ('flag', 'unflag') AS flags, max(created_at) AS moment
+    FROM {{}}.label_events GROUP BY {KEY}, flags
 """
 LATER = f"""
     CREATE TEMP TABLE later AS
     SELECT o.* FROM ({LAST_EVENTS.format("other")}) o
-    LEFT JOIN ({LAST_EVENTS.format("main")}) m USING ({PAIR}, flags)
+    LEFT JOIN ({LAST_EVENTS.format("main")}) m USING ({KEY}, flags)
     WHERE m.moment IS NULL OR o.moment > m.moment
 """
 # Undoing goes by the number of an event, so the events of both are numbered anew by their time.
@@ -169,7 +169,7 @@ def _merge(db: Database) -> None:
 
     run(LATER)
     for table, flags in JUDGMENTS.items():
-        where = f"WHERE ({PAIR}) IN (SELECT {PAIR} FROM later WHERE flags = {flags})"
+        where = f"WHERE ({KEY}) IN (SELECT {KEY} FROM later WHERE flags = {flags})"
         run(f"DELETE FROM main.{table} {where}")
         run(f"INSERT INTO main.{table} SELECT * FROM other.{table} {where}")
     run(EVENTS)

@@ -57,15 +57,7 @@ def ask(
     start = since = time.monotonic()
     seen = 0
     try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "storage.hub"],
-            cwd=PROJECT_DIR,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
-        ) as child:
+        with _child() as child:
             try:
                 child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
                 child.stdin.close()  # type: ignore[union-attr]
@@ -79,11 +71,22 @@ def ask(
             finally:
                 child.kill()
     except (ValueError, OSError):
-        # It said nothing that can be read, or ended before it was asked, or could not be started at all.
         raise HubFailed("The process that asks the Hub ended without an answer.") from None
     if "error" in answer:
         raise HubFailed(f"Asked for {request['repo']}: {answer['error']}")
     return answer
+
+
+def _child() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "storage.hub"],
+        cwd=PROJECT_DIR,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
+    )
 
 
 def _bytes_in(folder: Path) -> int:

@@ -6,11 +6,28 @@ event in `label_events`. Whoever has judged a pair, or put it aside, holds it no
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlite_utils import Database
 
-from storage.records import Judgment, now, text_id
+from storage.records import Judgment, Task, Vote, now, text_id
 
 PAIR = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
+# A candidate as an annotator sees it, judged or not.
+TASK = """
+    SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
+        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
+    FROM candidates c
+    JOIN queries q ON q.id = c.query_id
+    JOIN passages p ON p.id = c.passage_id
+    LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
+    LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
+    LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
+"""
+VOTES = """
+    SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
+    WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
+"""
 SET_LABEL = """
     INSERT INTO labels (query_id, passage_id, annotator, label, note, updated_at)
     VALUES (:query_id, :passage_id, :annotator, :label, :note, :moment)
@@ -20,6 +37,16 @@ SET_SKIP = """
     INSERT INTO skips (query_id, passage_id, annotator, reason, created_at)
     VALUES (:query_id, :passage_id, :annotator, :skip, :moment)
 """
+
+
+def as_task(row: dict[str, Any]) -> Task:
+    """A row of TASK as a record."""
+    return Task(**{**row, "flagged": bool(row["flagged"])})
+
+
+def votes_of(db: Database, query_id: str, passage_id: str) -> list[Vote]:
+    """What everybody says of this pair, the first who said it first."""
+    return [Vote(*row) for row in db.conn.execute(VOTES, (query_id, passage_id))]
 
 
 def judge(db: Database, judgment: Judgment, batch: str | None = None, press: str | None = None) -> bool:

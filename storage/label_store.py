@@ -1,4 +1,4 @@
-"""The store's half that belongs to judging: texts, candidates, labels and everything that annotators said."""
+"""The part of the store that belongs to judging: texts, candidates, labels and everything that annotators said."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sqlite_utils import Database
 
 from errors import Conflict
 from storage import database
-from storage.judgments import PAIR, judge, record, set_state, state, stored_by
+from storage.judgments import PAIR, TASK, as_task, judge, record, set_state, state, stored_by
 from storage.leases import hold, is_full
-from storage.pairs import add_pair, add_pairs
+from storage.pairs import OF_CANDIDATE, add_pair, add_pairs
 from storage.records import (
     AddedCandidates,
     Candidate,
@@ -26,7 +26,6 @@ from storage.records import (
     Quota,
     SkipReason,
     StoredLabel,
-    Task,
     now,
     text_id,
 )
@@ -61,10 +60,8 @@ CONSENSUS = """
     JOIN passages p ON p.id = v.passage_id
     ORDER BY v.query_id, v.passage_id
 """
-SOMETHING_SAID = """
-    c.voices > 0 OR EXISTS (
-        SELECT 1 FROM skips WHERE query_id = c.query_id AND passage_id = c.passage_id AND reason = 'cannot_tell'
-    )
+SOMETHING_SAID = f"""
+    c.voices > 0 OR EXISTS (SELECT 1 FROM skips WHERE {OF_CANDIDATE} AND reason = 'cannot_tell')
 """
 
 
@@ -213,18 +210,7 @@ class LabelStore:
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
         """The pairs that this annotator judged or put aside last, each once and as it stands, the latest first."""
         sql = f"""
-            SELECT e.id, e.created_at, e.query_id, q.text AS query, e.passage_id, p.text AS passage, c.source,
-                l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
-            FROM ({STANDING}) e
-            JOIN candidates c ON c.query_id = e.query_id AND c.passage_id = e.passage_id
-            JOIN queries q ON q.id = e.query_id
-            JOIN passages p ON p.id = e.passage_id
-            LEFT JOIN labels l
-                ON l.query_id = e.query_id AND l.passage_id = e.passage_id AND l.annotator = e.annotator
-            LEFT JOIN skips s
-                ON s.query_id = e.query_id AND s.passage_id = e.passage_id AND s.annotator = e.annotator
-            LEFT JOIN flags f
-                ON f.query_id = e.query_id AND f.passage_id = e.passage_id AND f.annotator = e.annotator
+            SELECT e.id, e.created_at, t.* FROM ({STANDING}) e JOIN ({TASK}) t USING (query_id, passage_id)
             WHERE e.annotator = :annotator AND NOT EXISTS (
                 SELECT 1 FROM ({STANDING}) n WHERE n.query_id = e.query_id AND n.passage_id = e.passage_id
                 AND n.annotator = e.annotator AND n.id > e.id
@@ -232,12 +218,11 @@ class LabelStore:
             ORDER BY e.id DESC LIMIT :limit
         """
         with database.read(self.path) as db:
-            rows = list(db.query(sql, {"annotator": annotator, "limit": limit}))
-        return [
-            Judged(row.pop("id"), Task(**{**row, "flagged": bool(row["flagged"])}), moment)
-            for row in rows
-            if (moment := row.pop("created_at"))
-        ]
+            judged = []
+            for row in db.query(sql, {"annotator": annotator, "limit": limit}):
+                event_id, moment = row.pop("id"), row.pop("created_at")
+                judged.append(Judged(event_id, as_task(row), moment))
+        return judged
 
     def event_of(self, query_id: str, passage_id: str, annotator: str) -> int | None:
         """The id of the event with which this annotator judged a pair last, or put it aside; None where it is open."""

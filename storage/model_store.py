@@ -1,4 +1,4 @@
-"""The store's half that belongs to models: versions, which one is active, training runs and their evaluations."""
+"""The part of the store that belongs to models: versions, which one is active, training runs and their evaluations."""
 
 from __future__ import annotations
 
@@ -90,6 +90,11 @@ class ModelStore:
             for row in db.query("SELECT * FROM training_runs WHERE id = ?", [run_id]):
                 return _from_row(TrainingRun, row)
         raise NotFound(f"There is no training run {run_id!r}.")
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is a run with that id."""
+        with database.read(self.path) as db:
+            return db.conn.execute("SELECT 1 FROM training_runs WHERE id = ?", [run_id]).fetchone() is not None
 
     def reopen_run(self, run_id: str, note: str) -> TrainingRun:
         """Put a run that has ended back to its start. Raises Conflict while one is under way, itself or another."""

@@ -16,6 +16,8 @@ from storage.score_store import SCORED_VERSIONS
 # What is said of a pair, and all that comes back when the pair does, in the order in which it can.
 SAID = ("labels", "skips", "adjudications")
 OF_A_PAIR = ("candidates", *SAID, "flags")
+# Of the pair of a candidate `c`.
+OF_CANDIDATE = "query_id = c.query_id AND passage_id = c.passage_id"
 THESE = """
     (query_id, passage_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs))
 """

@@ -1,4 +1,4 @@
-"""The store's half that counts: labels by day, and what training runs have measured so far."""
+"""The part of the store that counts: labels by day, and what training runs have measured so far."""
 
 from __future__ import annotations
 

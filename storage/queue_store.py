@@ -1,4 +1,4 @@
-"""The store's half that hands out work: which candidates wait for whom, and who holds which.
+"""The part of the store that hands out work: which candidates wait for whom, and who holds which.
 
 The queue may hold a million candidates, and no call looks at more than a few hundred of them: each order has its index,
 led by how many annotators have judged a candidate ("voices"), and a random draw is a stretch of the shuffled order
@@ -14,14 +14,15 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from storage import database
+from storage.judgments import TASK, as_task
 from storage.leases import WANTED, hold, let_go
+from storage.pairs import OF_CANDIDATE
 from storage.records import Quota, Task, Waiting
 
 Order = Literal["oldest", "random", "top", "disputed", "begun"]
@@ -35,24 +36,13 @@ ENOUGH_OF_A_QUERY = 5
 # How far back it is looked for queries that the annotator is in the middle of.
 LAST_PAIRS, LAST_QUERIES = 12, 3
 
-TASK = """
-    SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
-        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
-    FROM candidates c
-    JOIN queries q ON q.id = c.query_id
-    JOIN passages p ON p.id = c.passage_id
-    LEFT JOIN labels l ON l.query_id = c.query_id AND l.passage_id = c.passage_id AND l.annotator = :annotator
-    LEFT JOIN skips s ON s.query_id = c.query_id AND s.passage_id = c.passage_id AND s.annotator = :annotator
-    LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
-"""
-OF_THE_PAIR = "query_id = c.query_id AND passage_id = c.passage_id"
 # Neither judged by the annotator nor put aside.
 NEW_TO_ME = f"""
-    NOT EXISTS (SELECT 1 FROM labels WHERE {OF_THE_PAIR} AND annotator = :annotator)
-    AND NOT EXISTS (SELECT 1 FROM skips WHERE {OF_THE_PAIR} AND annotator = :annotator)
+    NOT EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND annotator = :annotator)
+    AND NOT EXISTS (SELECT 1 FROM skips WHERE {OF_CANDIDATE} AND annotator = :annotator)
 """
 HELD_BY_OTHERS = f"""
-    (SELECT count(*) FROM leases WHERE {OF_THE_PAIR} AND annotator != :annotator AND expires_at > :moment)
+    (SELECT count(*) FROM leases WHERE {OF_CANDIDATE} AND annotator != :annotator AND expires_at > :moment)
 """
 BY_RANK = "coalesce(c.rank, 1000000000)"
 SORTED: dict[Order, str] = {
@@ -72,7 +62,7 @@ STRETCH: dict[Order, str] = {
     "top": "candidates c INDEXED BY candidates_by_rank WHERE c.voices = :voices",
     # Those that the annotator has a part in, or that were decided, may be more than a bounded look passes over.
     "disputed": f"""candidates c INDEXED BY candidates_in_dispute WHERE c.relevant > 0 AND c.relevant < c.voices
-        AND {NEW_TO_ME} AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_THE_PAIR})""",
+        AND {NEW_TO_ME} AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_CANDIDATE})""",
     "begun": "candidates c WHERE c.query_id = :query_id",
 }
 # All in one row: between two rows Python lets other threads go first, and there may be many of them.
@@ -114,7 +104,7 @@ LATER = f"""
 
 
 class QueueStore:
-    """Reads and writes who is to judge what. Every method is one transaction."""
+    """Reads and writes who is to judge what. Every method is one transaction, but for `held`, which is several."""
 
     def __init__(self, path: Path, quota: Quota | None = None, lease_seconds: float = 900) -> None:
         """`quota` is None where every annotator may judge every pair."""
@@ -134,7 +124,7 @@ class QueueStore:
         sql = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
         with database.read(self.path) as db:
             for row in db.query(sql, {"annotator": annotator, "query_id": query_id, "passage_id": passage_id}):
-                return _task(row)
+                return as_task(row)
         return None
 
     def waiting(
@@ -162,14 +152,12 @@ class QueueStore:
         opened = "true" if held_too and self.quota is None else self._open()
         with database.read(self.path) as db:
             if order == "disputed":
-                return _stretch(db, order, values, opened)
+                return _look(db, order, values, opened, rng)
             if order == "begun":
                 return self._begun(db, values, opened, rng)
             if self.quota is None:
                 for voices in range(_most_voices(db) + 1):
-                    values["voices"] = voices
-                    look = _random_stretch if order == "random" else _stretch
-                    if found := look(db, order, values, opened, rng):  # type: ignore[operator]
+                    if found := _look(db, order, values | {"voices": voices}, opened, rng):
                         return found
                 return []
             return self._with_quota(db, order, values, opened, rng)
@@ -184,7 +172,7 @@ class QueueStore:
             # Its best passage may be anywhere in it.
             of_query = values | {"query_id": query_id, "limit": values["bound"]}
             is_enough = db.conn.execute(TAKEN, of_query).fetchone()[0] >= ENOUGH_OF_A_QUERY
-            if not is_enough and (found := _stretch(db, "begun", of_query, opened)):
+            if not is_enough and (found := _look(db, "begun", of_query, opened, rng)):
                 return found
         return []
 
@@ -192,20 +180,20 @@ class QueueStore:
         self, db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random
     ) -> list[Waiting]:
         """Several levels are open at once."""
-        look = _random_stretch if order == "random" else _stretch
-        first = partial(look, db, order, values | {"voices": 0}, opened, rng)  # type: ignore[arg-type]
-        further = partial(self._further, db, values, opened, rng)
+        first = values | {"voices": 0}
         if order != "random":
-            return sorted(first() + further(), key=_KEYS[order])[: values["limit"]]
-        looks = [further, first] if self._second_voice_is_due(rng) else [first, further]
-        return looks[0]() or looks[1]()
+            found = _look(db, order, first, opened, rng) + self._further(db, values, opened, rng)
+            return sorted(found, key=_KEYS[order])[: values["limit"]]
+        if self._second_voice_is_due(rng):
+            return self._further(db, values, opened, rng) or _look(db, order, first, opened, rng)
+        return _look(db, order, first, opened, rng) or self._further(db, values, opened, rng)
 
     def _further(self, db: Database, values: dict[str, Any], opened: str, rng: random.Random) -> list[Waiting]:
         """Pairs that have a voice and are to have another: few, so that in every order it is a random stretch."""
         assert self.quota is not None
         found: list[Waiting] = []
         for voices in range(1, self.quota.overlap):
-            found += _random_stretch(db, "random", values | {"voices": voices}, opened, rng, self.quota.shared_below)
+            found += _look(db, "random", values | {"voices": voices}, opened, rng, self.quota.shared_below)
         return found
 
     def _second_voice_is_due(self, rng: random.Random) -> bool:
@@ -242,7 +230,7 @@ class QueueStore:
         opened = self._open() if self.quota else "true"
         values = self._values(annotator) | {"limit": len(beside) + 1}
         with database.read(self.path) as db:
-            tasks = [_task(row) for row in db.query(LATER.format(open=opened), values)]
+            tasks = [as_task(row) for row in db.query(LATER.format(open=opened), values)]
         return next((task for task in tasks if task.key not in beside), None)
 
     # Holding
@@ -305,7 +293,7 @@ class QueueStore:
                 for row in db.query(sql, values | {"query_id": query_id, "passage_id": passage_id}):
                     seconds = self.lease_seconds
                     hold(db, query_id, passage_id, annotator, strategy=strategy, drawn=drawn, seconds=seconds)
-                    return _task(row)
+                    return as_task(row)
         return None
 
     def hold_query(
@@ -342,7 +330,7 @@ class QueueStore:
             one = f"{TASK} WHERE c.query_id = :query_id AND c.passage_id = :passage_id"
             key = {"annotator": annotator, "query_id": query_id}
             tasks = [
-                _task(row)
+                as_task(row)
                 for passage_id, _ in sorted(rows, key=lambda row: order(row[0]))
                 for row in db.query(one, key | {"passage_id": passage_id})
             ]
@@ -380,25 +368,16 @@ def _most_voices(db: Database) -> int:
     return db.conn.execute("SELECT max(voices) FROM candidates").fetchone()[0] or 0
 
 
-def _stretch(
-    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random | None = None
+def _look(
+    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random, below: int = 2**32
 ) -> list[Waiting]:
+    """What is open in a stretch of this order. One of the shuffled order begins anywhere `below` that place, and goes
+    on at the beginning; the others begin at theirs."""
     sql = WAITING.format(stretch=STRETCH[order], sorted=SORTED[order], new_to_me=NEW_TO_ME, open=opened)
-    rows = json.loads(db.conn.execute(sql, values).fetchone()[0])
-    found = [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
-    return sorted(found, key=_KEYS[order])
-
-
-def _random_stretch(
-    db: Database, order: Order, values: dict[str, Any], opened: str, rng: random.Random, end: int = 2**32
-) -> list[Waiting]:
-    """A stretch of the shuffled order that begins anywhere below `end`, and goes on at the beginning."""
-    start = rng.randrange(max(end, 1))
-    found = _stretch(db, order, values | {"start": start, "end": end}, opened)
-    if len(found) < values["limit"]:
-        found += _stretch(db, order, values | {"start": 0, "end": start}, opened)
-    return found[: values["limit"]]
-
-
-def _task(row: dict[str, Any]) -> Task:
-    return Task(**{**row, "flagged": bool(row["flagged"])})
+    start = rng.randrange(max(below, 1)) if order == "random" else 0
+    found: list[Waiting] = []
+    for begin, end in ((start, below), (0, start)):
+        if begin < end and len(found) < values["limit"]:
+            rows = json.loads(db.conn.execute(sql, values | {"start": begin, "end": end}).fetchone()[0])
+            found += [Waiting(*row[:-2], *map(bool, row[-2:])) for row in rows]
+    return sorted(found[: values["limit"]], key=_KEYS[order])

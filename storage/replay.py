@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from storage.pairs import THESE, put_back, take_out
+from storage.pairs import OF_CANDIDATE, THESE, put_back, take_out
 from storage.text_edits import Kind, put_in_place
 
 # Whether two stores were ever one: of the same pairs in others nothing is said by what was done here.
@@ -50,8 +50,7 @@ RESTORATIONS = """
 # What somebody brought in anew or judged since stays.
 STILL_THERE = f"""
     SELECT query_id, passage_id FROM candidates c WHERE {THESE} AND created_at <= :moment AND NOT EXISTS (
-        SELECT 1 FROM label_events
-        WHERE query_id = c.query_id AND passage_id = c.passage_id AND created_at > :moment
+        SELECT 1 FROM label_events WHERE {OF_CANDIDATE} AND created_at > :moment
     )
 """
 

@@ -1,4 +1,4 @@
-"""The store's half that looks back: where annotators differ, who decides, and what shows how well they judge.
+"""The part of the store that looks back: where annotators differ, who decides, and what shows how well they judge.
 
 A pair that several annotators judged differently is in dispute until somebody decides it; then that decision counts,
 whatever the votes. Votes are never changed by it.
@@ -10,35 +10,30 @@ import threading
 from pathlib import Path
 
 from storage import database
-from storage.records import Decision, Dispute, JudgingEvent, Task, Vote, VoteCounts, now
+from storage.judgments import votes_of
+from storage.records import Decision, Dispute, JudgingEvent, Task, VoteCounts, now
 
 IN_DISPUTE = """
     FROM candidates c WHERE c.relevant > 0 AND c.relevant < c.voices
     AND NOT EXISTS (SELECT 1 FROM adjudications a WHERE a.query_id = c.query_id AND a.passage_id = c.passage_id)
 """
-VOTES = """
-    SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
-    WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
-"""
 # Judged by several, without an index of its own: SQLite goes through candidates_by_age from voices 2 on.
 SHARED_PAIRS = "FROM candidates c INDEXED BY candidates_by_age"
-OF_THE_PAIR = "query_id = c.query_id AND {0}.passage_id = c.passage_id"
 SHARED = f"""
-    SELECT l.annotator, count(*) {SHARED_PAIRS} JOIN labels l ON l.{OF_THE_PAIR.format("l")}
+    SELECT l.annotator, count(*) {SHARED_PAIRS} JOIN labels l USING (query_id, passage_id)
     WHERE c.voices > 1 GROUP BY l.annotator
 """
 # The Monday before, or that day itself: the Sunday that follows, less six days.
 BY_WEEK = f"""
     SELECT date(last, 'weekday 0', '-6 days') AS monday, voices, relevant, count(*) FROM (
         SELECT c.voices, c.relevant, max(substr(l.updated_at, 1, 10)) AS last
-        {SHARED_PAIRS} JOIN labels l ON l.{OF_THE_PAIR.format("l")} WHERE c.voices > 1 GROUP BY c.id
+        {SHARED_PAIRS} JOIN labels l USING (query_id, passage_id) WHERE c.voices > 1 GROUP BY c.id
     ) GROUP BY monday, voices, relevant ORDER BY monday
 """
 BY_TWO = f"""
     SELECT a.annotator, b.annotator, a.label, b.label, count(*) {SHARED_PAIRS}
-    JOIN labels a ON a.{OF_THE_PAIR.format("a")}
-    JOIN labels b ON b.{OF_THE_PAIR.format("b")} AND b.annotator > a.annotator
-    WHERE c.voices > 1 GROUP BY a.annotator, b.annotator, a.label, b.label
+    JOIN labels a USING (query_id, passage_id) JOIN labels b USING (query_id, passage_id)
+    WHERE c.voices > 1 AND b.annotator > a.annotator GROUP BY a.annotator, b.annotator, a.label, b.label
 """
 # Different whenever a label has come, gone or changed.
 REVISION = """
@@ -67,7 +62,7 @@ class ReviewStore:
         """
         with database.read(self.path) as db:
             tasks = [Task(**row) for row in db.query(sql, [limit])]
-            return [Dispute(task, [Vote(*row) for row in db.conn.execute(VOTES, task.key)]) for task in tasks]
+            return [Dispute(task, votes_of(db, *task.key)) for task in tasks]
 
     def count_disputes(self) -> int:
         """How many pairs wait for a decision."""

@@ -1,4 +1,4 @@
-"""The store's half that keeps how the models score the candidates."""
+"""The part of the store that keeps how the models score the candidates."""
 
 from __future__ import annotations
 

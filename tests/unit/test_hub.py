@@ -1,21 +1,21 @@
-"""What is asked of the Hub in a child process, where that child does not do its part."""
+"""Asking the Hub in a process of its own, where that process does not get far."""
 
 from __future__ import annotations
 
+import math
 import sys
-from pathlib import Path
 
 import pytest
 
 from storage import hub
 
 
-@pytest.mark.parametrize("child", ["/bin/false", "/no/such/program"])
-def test_a_child_that_is_gone_before_it_is_asked_is_told_as_any_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, child: str
+@pytest.mark.parametrize("program", ["/bin/false", "/not/there"])
+def test_a_process_that_never_reads_what_it_is_asked_is_a_hub_that_failed(
+    monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr(sys, "executable", child)
-    # More than a pipe holds, so that it is seen that nobody reads it.
-    request = {"do": "push_model", "repo": "owner/name", "folder": str(tmp_path), "message": "x" * 1_000_000}
+    monkeypatch.setattr(sys, "executable", program)
+    # More than a pipe holds, so that not all of it is written before the process ends.
+    request = {"do": "push_model", "repo": "a/b", "files": ["model.safetensors"] * 100_000}
     with pytest.raises(hub.HubFailed, match="ended without an answer"):
-        hub.ask(request, 5, 5, lambda: float("inf"), None)
+        hub.ask(request, 60, 60, lambda: math.inf, None)
