@@ -32,7 +32,7 @@ from reranker.learned import learned_by
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
-from reranker.run_files import RunFiles, read_json, write_json
+from reranker.run_files import RunFiles, read_json, remove_what_never_began, write_json
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, TrainingRun, now
 
@@ -269,6 +269,7 @@ class TrainingJobs:
 
     def recover(self) -> None:
         """Look after the runs that an earlier process of the app left under way, in the background."""
+        remove_what_never_began(self.runs_dir, self.models.has_run)
         for run in self.models.runs(under_way=True):
             process, on_hub = child.find(run), self.files(run.id).job.is_file()
             log.info("Training run %s was under way; its process is %s", run.id, "alive" if process else "gone")

@@ -9,6 +9,8 @@ import pytest
 from reranker import run_files
 from reranker.dataset import SPLITS
 from reranker.run_files import RunFiles, remove_what_never_began
+from services import Services
+from settings import Settings
 from storage import database
 from storage.model_store import ModelStore
 from storage.records import TrainingRun
@@ -33,3 +35,11 @@ def test_what_no_run_began_with_is_removed(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(runs.iterdir())) == 4
     remove_what_never_began(runs, models.has_run)
     assert {path.name for path in runs.iterdir()} == {"noted", "of-a-lost-store"}
+
+
+def test_a_start_removes_it(settings: Settings) -> None:
+    services = Services.build(settings)
+    files = services.jobs.files("unknown")
+    files.create({}, {split: [] for split in SPLITS})
+    services.jobs.recover()
+    assert not files.directory.exists()
