@@ -11,11 +11,12 @@ from errors import InvalidInput
 from page.hidden import HIDDEN
 from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
+from reranker.dataset import Suspect
 from reranker.figures import SETS
 from reranker.recipe import MOST_CROSS_CHECKED
 from reranker.results import RunResults, read_results
 from services import Services
-from storage.records import Judgment
+from storage.records import Judgment, PairVotes
 
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
@@ -60,12 +61,13 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
         curve = gr.HTML(elem_id="learning-curve")
     with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
         suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
-    again = gr.State({})
-    outputs = [changes, cross, general, curve_plot, curve, suspects, again]
+    outputs = [changes, cross, general, curve_plot, curve, suspects]
 
-    def read(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def read(
+        shown: tuple | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> tuple:
         if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
-            return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden, {}
+            return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden
         run_id = shown[0] if shown else "none"
         results = read_results(services.jobs.files(run_id))
         return (
@@ -74,19 +76,17 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             _changes(results, "general"),
             _curve_points(results),
             _curve(results),
-            _suspects(results, run_id, {}),
-            {},
+            _suspects(services, results, run_id, name),
         )
 
     @shown_to_people
     def judge(
-        again: dict[str, Any],
         name: str,
         token: str,
         event: gr.EventData,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
-    ) -> tuple:
+    ) -> str:
         check_may_change(services, token, request, profile)
         if not name.strip():
             raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
@@ -99,15 +99,12 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             suspect.query, suspect.passage, event.label, name, score_visible=True, source="doubtful labels"
         )
         services.labeling.judge([judgment])
-        given = {**(again.get(event.run) or {}), event.index: event.label}
-        return _suspects(results, event.run, given), {event.run: given}
+        return _suspects(services, results, event.run, name)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown.change(read, [shown, token], outputs, **quiet)
-    token.change(read, [shown, token], outputs, **quiet)
-    suspects.judge(
-        judge, [again, annotator, token], [suspects, again], trigger_mode="multiple", concurrency_limit=1, **quiet
-    )
+    shown.change(read, [shown, annotator, token], outputs, **quiet)
+    token.change(read, [shown, annotator, token], outputs, **quiet)
+    suspects.judge(judge, [annotator, token], suspects, trigger_mode="multiple", concurrency_limit=1, **quiet)
 
 
 def _changes(results: RunResults | None, split: str) -> str:
@@ -151,7 +148,7 @@ def _curve(results: RunResults | None) -> str:
     return render("learning_curve.html", curve=results.learning_curve, models=results.models)
 
 
-def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) -> str:
+def _suspects(services: Services, results: RunResults | None, run_id: str, name: str) -> str:
     if results is None:
         return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
     if not results.suspects:
@@ -160,10 +157,26 @@ def _suspects(results: RunResults | None, run_id: str, again: dict[int, int]) ->
             title="No label stands out",
             what_to_do="Either the labels agree with each other, or they are too few to say.",
         )
+    suspects = results.suspects[:SHOWN_SUSPECTS]
+    votes = services.review_store.votes_on((suspect.query, suspect.passage) for suspect in suspects)
     return render(
         "suspects.html",
-        suspects=results.suspects[:SHOWN_SUSPECTS],
+        suspects=[
+            (suspect, *look_again(suspect, pair, name.strip())) for suspect, pair in zip(suspects, votes, strict=True)
+        ],
         found=len(results.suspects),
         run_id=run_id,
-        again=again,
     )
+
+
+def look_again(suspect: Suspect, pair: PairVotes, name: str) -> tuple[list[str], int | None, str]:
+    """Who gave the label in doubt, what `name` says of the pair by now, and what came of it, for people to read."""
+    authors = [vote.annotator for vote in pair.votes if vote.label == suspect.label]
+    own = next((vote.label for vote in pair.votes if vote.annotator == name), None)
+    others = " and ".join(vote.annotator for vote in pair.votes if vote.label != own)
+    if pair.disputed:
+        beside = "The labels differ" if own is None else f"Your label stands beside that of {others}"
+        return authors, own, f"{beside}: until that is decided (Label, Disputed) the pair is left out of training."
+    if pair.decided and len({vote.label for vote in pair.votes}) > 1:
+        return authors, own, "The labels differ, and it was decided: the decision counts."
+    return authors, own, "Corrected." if own is not None and own != suspect.label else ""

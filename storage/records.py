@@ -155,6 +155,19 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class PairVotes:
+    """What annotators say of one pair, the oldest vote first, and whether somebody has decided it."""
+
+    votes: list[Vote]
+    decided: bool
+
+    @property
+    def disputed(self) -> bool:
+        """Whether it waits for a decision, and is no label to learn from until then."""
+        return not self.decided and len({vote.label for vote in self.votes}) > 1
+
+
+@dataclass(frozen=True)
 class VoteCounts:
     """What agreement is computed from, counted, so that it takes no more room with a million labels.
 

@@ -7,11 +7,12 @@ whatever the votes. Votes are never changed by it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from storage import database
 from storage.judgments import votes_of
-from storage.records import Decision, Dispute, JudgingEvent, Task, VoteCounts, now
+from storage.records import Decision, Dispute, JudgingEvent, PairVotes, Task, VoteCounts, now, text_id
 
 IN_DISPUTE = """
     FROM candidates c WHERE c.relevant > 0 AND c.relevant < c.voices
@@ -68,6 +69,15 @@ class ReviewStore:
         """How many pairs wait for a decision."""
         with database.read(self.path) as db:
             return db.conn.execute(f"SELECT count(*) {IN_DISPUTE}").fetchone()[0]
+
+    def votes_on(self, pairs: Iterable[tuple[str, str]]) -> list[PairVotes]:
+        """The votes on each of these pairs of texts (query, passage)."""
+        decided = "SELECT 1 FROM adjudications WHERE query_id = ? AND passage_id = ?"
+        with database.read(self.path) as db:
+            return [
+                PairVotes(votes_of(db, *key), db.conn.execute(decided, key).fetchone() is not None)
+                for key in ((text_id(query), text_id(passage)) for query, passage in pairs)
+            ]
 
     def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None) -> None:
         """Say what a pair counts as, whatever its annotators say; a decision before this one is replaced."""

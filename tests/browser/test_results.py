@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def test_a_doubtful_label_is_judged_again(finished_app: AppProcess, context: Bro
     suspect.get_by_role("button", name="✓ Relevant").click()
     expect(suspect.get_by_role("button", name="✓ Relevant")).to_have_attribute("aria-pressed", "true")
     expect(suspect.get_by_role("button", name="✗ Not relevant")).to_have_attribute("aria-pressed", "false")
+    stored = map(json.loads, finished_app.client.get("/v1/labels").text.splitlines())
+    author = next(line["annotator"] for line in stored if line["passage"] == WRONG[1] and line["annotator"] != "Ada")
+    expect(suspect).to_contain_text(f"by {author};")
+    expect(suspect).to_contain_text("Your label stands beside that of")
+    page.reload()
+    open_tab(page, "Train")
+    open_box(page, "Labels to look at again")
+    expect(suspect.get_by_role("button", name="✓ Relevant")).to_have_attribute("aria-pressed", "true")
     lines = [line for line in finished_app.client.get("/v1/labels").text.splitlines() if "Ada" in line]
     (line,) = lines
     assert WRONG[1] in line and '"label": 1' in line

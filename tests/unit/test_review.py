@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from labeling.pace import LONGEST_SECONDS, anchoring, pace
+from reranker.dataset import Suspect
+from reranker.results_tab import look_again
 from storage import database
 from storage.label_store import LabelStore
 from storage.records import JudgingEvent, Judgment, text_id
@@ -113,3 +115,27 @@ def test_a_note_that_is_written_on_a_label_is_no_other_label(labels: LabelStore,
         labels.save([Judgment(QUERY, "a", 1, "anna", note=note, seconds=3.0)])
     labels.save([Judgment(QUERY, "a", 0, "anna")])
     assert [item.label for item in review.judging_events("anna", 10)] == [0, 1]
+
+
+def test_who_looks_at_a_doubtful_label_again_reads_whose_it_is_and_what_came_of_it(
+    labels: LabelStore, review: ReviewStore
+) -> None:
+    def seen_by(name: str) -> tuple[list[str], int | None, str]:
+        (pair,) = review.votes_on([(QUERY, "doubtful")])
+        return look_again(Suspect(QUERY, "doubtful", 0, 0.9), pair, name)
+
+    assert seen_by("bo") == ([], None, "")  # only assumed, or deleted since
+    judge(labels, "doubtful", anna=0)
+    judge(labels, "another", anna=0, bo=1)
+    assert seen_by("bo") == (["anna"], None, "")
+    judge(labels, "doubtful", bo=1)
+    authors, own, outcome = seen_by("bo")
+    assert (authors, own) == (["anna"], 1)
+    assert outcome.startswith("Your label stands beside that of anna") and "left out of training" in outcome
+    assert seen_by("anna")[1:] == (0, outcome.replace("anna", "bo"))
+    assert seen_by("cy")[2].startswith("The labels differ: until that is decided")
+    review.decide(text_id(QUERY), text_id("doubtful"), 1, "ed", None)
+    assert seen_by("bo")[2] == "The labels differ, and it was decided: the decision counts."
+    assert review.withdraw(text_id(QUERY), text_id("doubtful"))
+    judge(labels, "doubtful", anna=1)
+    assert seen_by("anna") == ([], 1, "Corrected.")
