@@ -32,7 +32,6 @@ from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_pe
 from page.render import render
 from services import Services
 from storage.staging import Staging
-from texts import counted
 
 # Whose labels a file's are when it names no annotator, and nobody has typed a name.
 IMPORTER = "import"
@@ -208,7 +207,7 @@ class ImportForm:
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        return found, render("import.html", checked=found.file, done=""), gr.update(interactive=True)
+        return found, render("import.html", checked=found.file, stored=None), gr.update(interactive=True)
 
     def _refused(self, name: str, before: Checked | None, error: WorkbenchError) -> tuple:
         # Not raised: the report of the file before has to go, and the reason stays for longer than a notice does.
@@ -230,11 +229,7 @@ class ImportForm:
         store = self.services.settings.database_path
         counts = checked.staging.take_over(store, lambda what, part: progress(part, desc=f"Storing the {what}"))
         checked.remove()
-        done = (
-            f"Imported: {counted(counts.labels, 'label')}, of which {counts.changed_labels:,} changed an earlier one; "
-            f"{counted(counts.new_pairs, 'new pair')}."
-        )
-        report = render("import.html", checked=checked.file, done=done)
+        report = render("import.html", checked=checked.file, stored=counts)
         return None, None, report, gr.update(interactive=False)
 
 

@@ -55,6 +55,7 @@ LABEL_WORDS = {
     "irrelevant": 0,
 }
 EXAMPLES_OF_BROKEN_ROWS = 20
+EXAMPLES_OF_CONTRADICTIONS = 5
 STAGED_AT_ONCE = 5_000
 
 Row = Candidate | Judgment | str
@@ -64,12 +65,14 @@ Mapping = dict[str, str]
 
 @dataclass
 class CheckedFile:
-    """What a file holds that can be used, staged, and what is wrong with the rows that cannot be."""
+    """What a file holds that can be used, staged, what is wrong with the rows that cannot be, and the lines of labels
+    that contradict each other."""
 
     name: str
     counts: StagedCounts = field(default_factory=StagedCounts)
     broken: int = 0
     examples: list[str] = field(default_factory=list)
+    contradictions: list[tuple[int, int]] = field(default_factory=list)
 
 
 def check_file(
@@ -113,6 +116,8 @@ def check_rows(
         reason = found.examples[0] if found.examples else "It has no rows."
         raise InvalidInput(f"There is nothing to import in {name}. {reason}")
     found.counts = staging.count(store)
+    if found.counts.contradicted:
+        found.contradictions = staging.contradictions(EXAMPLES_OF_CONTRADICTIONS)
     return found
 
 

@@ -35,7 +35,7 @@ class JudgingTab:
                     min_width=300,
                 )
                 connect_guidelines = build_guidelines(services, annotator, token)
-            with gr.Tabs(elem_id="judging-tabs"):
+            with gr.Tabs(elem_id="judging-tabs", overflow_behavior="wrap"):
                 with gr.Tab("Pair", id="pair"):
                     build_label_tab(services)
                 with gr.Tab("Query", id="query"):

@@ -22,7 +22,7 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-SCRIPTS = ("conversation.js", "keys.js", "typed.js")
+SCRIPTS = ("conversation.js", "keys.js", "tabs.js", "typed.js")
 HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
@@ -82,7 +82,7 @@ def build_page(services: Services) -> gr.Blocks:
                 )
                 if services.settings.sign_in:
                     gr.LoginButton(size="sm")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Rerank", id="rerank"):
                 typed = build_rerank_tab(services, annotator)
             with gr.Tab("Label", id="label") as label_tab:
@@ -96,7 +96,7 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Train", id="train") as train_tab:
                 connect_train, shown_run = build_train_tab(services, token)
                 build_results(services, annotator, token, shown_run)
-            with gr.Tab("Models", id="models-tab") as models_tab:
+            with gr.Tab("Models", id="models") as models_tab:
                 connect_models, switched = build_models_tab(services, token)
 
         judging.connect(label_tab.select)

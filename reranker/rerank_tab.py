@@ -32,6 +32,16 @@ RANKING_JS = """
 const opened = new Set();
 let ranking = null;
 let focused = null;
+// On a phone a new ranking is below all that was typed, and nothing would seem to have happened. The focus goes to what
+// is scrolled to, so that the next press of the tab key does not jump back; who types something else goes on.
+function show(summary) {
+  const { top } = summary.getBoundingClientRect();
+  const isSeen = top >= 0 && top < innerHeight * 2 / 3;
+  if (isSeen || document.activeElement?.closest('#passages, #annotator')) return;
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  summary.focus({ preventScroll: true });
+  summary.scrollIntoView({ behavior: still ? 'instant' : 'smooth', block: 'start' });
+}
 element.addEventListener('click', (event) => {
   const more = event.target.closest('button[data-more]');
   if (more) {
@@ -58,6 +68,7 @@ watch('value', () => {
     ranking = section.dataset.ranking;
     opened.clear();
     focused = null;
+    show(section.querySelector('.summary'));
   }
   for (const index of [...opened]) element.querySelector(`button[data-more="${index}"]`)?.click();
   if (focused) element.querySelector(focused)?.focus({ preventScroll: true });

@@ -281,13 +281,15 @@ class AddedCandidates:
 @dataclass(frozen=True)
 class StagedCounts:
     """What a file holds: rows that are pairs to be judged and rows that are labels; and of these, each counted once,
-    the pairs and the labels that are new to the store, and the labels that change an earlier one."""
+    the pairs and the labels that are new to the store, the labels that change an earlier one, and those that contradict
+    another one in the file."""
 
     pairs: int = 0
     labels: int = 0
     new_pairs: int = 0
     new_labels: int = 0
     changed_labels: int = 0
+    contradicted: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ SCHEMA = """
 DISTINCT = """
     CREATE TABLE pairs AS SELECT min(rowid) AS id, query_id, passage_id, source, rank, shuffle
         FROM rows GROUP BY query_id, passage_id;
-    CREATE TABLE votes AS SELECT max(rowid) AS id, query_id, passage_id, annotator, label, note
+    CREATE TABLE votes AS SELECT max(rowid) AS id, query_id, passage_id, annotator, label, note, line,
+        sum(label) NOT IN (0, count(*)) AS contradicted
         FROM rows WHERE label IS NOT NULL GROUP BY query_id, passage_id, annotator;
 """
 # The same label again, without a note or with the same, is nothing new: its note and its day stay.
@@ -41,12 +42,20 @@ COUNT = f"""
         (SELECT count(*) FROM staged.pairs p WHERE NOT EXISTS (
             SELECT 1 FROM main.candidates c WHERE c.query_id = p.query_id AND c.passage_id = p.passage_id
         )) AS new_pairs,
+        (SELECT count(*) FROM staged.votes WHERE contradicted) AS contradicted,
         (SELECT count(*) FROM staged.votes v WHERE NOT EXISTS (
             SELECT 1 FROM main.labels l WHERE {SAME_VOTE}
         )) AS new_labels,
         (SELECT count(*) FROM staged.votes v WHERE EXISTS (
             SELECT 1 FROM main.labels l WHERE {SAME_VOTE} AND l.label != v.label
         )) AS changed_labels
+"""
+# Of each of the first ones the last line that is overruled, and the line that counts.
+CONTRADICTIONS = """
+    SELECT max(r.line), v.line
+    FROM (SELECT * FROM votes WHERE contradicted ORDER BY id LIMIT :most) v CROSS JOIN rows r
+        ON r.query_id = v.query_id AND r.passage_id = v.passage_id AND r.annotator = v.annotator AND r.label != v.label
+    GROUP BY v.id ORDER BY v.id
 """
 # Texts go in sorted by their id, as their index is; pairs in the order of the file, since that is their age.
 TAKE_OVER = (
@@ -132,6 +141,12 @@ class Staging:
         with database.read(store, own=True) as db:
             db.attach("staged", self.path)
             return StagedCounts(**next(iter(db.query(COUNT))))
+
+    def contradictions(self, most: int) -> list[tuple[int, int]]:
+        """Where the file labels a pair both relevant and not for one annotator: a line that says the one and a later
+        one, which counts, that says the other; at most so many."""
+        with closing(sqlite3.connect(self.path)) as db:
+            return db.execute(CONTRADICTIONS, {"most": most}).fetchall()
 
     def take_over(
         self, store: Path, on_progress: Callable[[str, float], None] = lambda what, part: None

@@ -61,7 +61,7 @@ def context(profile: BrowserContext, expected_errors: list[str]) -> Iterator[Bro
     def watch(page: Page) -> None:
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("load", lambda loaded: loads.append(loaded.url))
+        page.on("load", lambda loaded: loads.append(loaded.url.split("#")[0]))
 
     profile.on("page", watch)
     yield profile

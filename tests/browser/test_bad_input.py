@@ -137,7 +137,7 @@ def test_broken_rows_are_named_and_the_others_imported(page: Page, tmp_path: Pat
     expect(page.locator("#import-report")).to_contain_text("Line 3: The passage is empty")
     expect(page.locator("#import-report")).to_contain_text("Line 4: The label is 'perhaps'")
     page.locator("button#import").click()
-    expect(page.locator("#import-report")).to_contain_text("Imported: 1 label,")
+    expect(page.locator("#import-report")).to_contain_text("Imported: 1 label and")
 
 
 def test_training_says_what_is_missing(app_process: AppProcess, context: BrowserContext) -> None:

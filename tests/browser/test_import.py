@@ -43,11 +43,11 @@ def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: 
     expect(report).to_contain_text("Line 6: The label is 'perhaps'")
     assert stored(shared_app) == []
     data.locator("button#import").click()
-    expect(report).to_contain_text("Imported: 2 labels")
+    expect(report).to_contain_text("Imported: 1 label and 2 new pairs")
     assert len(stored(shared_app)) == 1
     # The same file again: nothing of it is new.
     give(data, path)
-    expect(report).to_contain_text("New: 0 pairs and 0 labels")
+    expect(report).to_contain_text("None of its pairs and labels is new")
 
 
 def test_the_sample_is_imported_like_any_file(data: Page, shared_app: AppProcess) -> None:
@@ -71,9 +71,9 @@ def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app:
         box(data, f"column-{field}").press("Enter")
         if field == "query":
             expect_error(data, "has no column named passage")
-    expect(data.locator("#import-report")).to_contain_text("holds 1 label and 0 pairs")
+    expect(data.locator("#import-report")).to_contain_text("holds 1 label.")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label and")
     assert len(stored(shared_app)) == 1
 
 
@@ -83,7 +83,7 @@ def test_parquet_comes_in(data: Page, tmp_path: Path) -> None:
     give(data, path)
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label and")
 
 
 def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
@@ -103,7 +103,7 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppPr
     expect(data.locator("#import-report")).to_contain_text("holds 1 label and 1 pair to be judged, and 1 row")
     expect(data.locator("#import-report")).to_contain_text("Line 2: The collection has no passage d9")
     data.locator("button#import").click()
-    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label,")
+    expect(data.locator("#import-report")).to_contain_text("Imported: 1 label and")
     assert len(stored(shared_app)) == 1
 
 

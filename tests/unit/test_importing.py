@@ -15,6 +15,7 @@ from errors import InvalidInput
 from labeling.importing import CheckedFile, Mapping, check_file, check_rows, guess_columns
 from labeling.reading import column_names, preview
 from labeling.trec import read_topics, read_trec, write_zip
+from page.render import render
 from storage import database
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
@@ -58,7 +59,7 @@ q,,1,,,
 
 def test_nothing_is_stored_by_checking(store: LabelStore, staging: Staging) -> None:
     checked = check(store, staging, "a.csv", FILE)
-    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=3, new_labels=2, changed_labels=0)
+    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=3, new_labels=2, contradicted=1)
     assert (checked.broken, checked.examples) == (1, ["Line 7: The passage is empty. Type or paste some text."])
     assert count(store, "candidates") == 0
 
@@ -84,7 +85,7 @@ def test_what_was_checked_is_taken_over(store: LabelStore, staging: Staging) -> 
 def test_what_is_known_counts_as_known_and_what_differs_as_changed(store: LabelStore, staging: Staging) -> None:
     store.save([Judgment("q", "one", 1, "anna", note="mine"), Judgment("q", "three", 0, "importer")])
     checked = check(store, staging, "a.csv", FILE)
-    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=1, new_labels=0, changed_labels=1)
+    assert checked.counts == StagedCounts(pairs=2, labels=3, new_pairs=1, changed_labels=1, contradicted=1)
     assert staging.take_over(store.path) == checked.counts
     with database.read(store.path) as db:
         last = list(db.query("SELECT previous_label, previous_note, label FROM label_events ORDER BY id DESC LIMIT 2"))
@@ -112,6 +113,31 @@ def test_the_same_labels_again_leave_notes_days_and_history(store: LabelStore, s
     }  # fmt: skip
     store.undo("anna")
     assert {label.annotator: (label.label, label.note) for label in store.labels()}["anna"] == (0, "mine")
+
+
+def test_labels_that_contradict_each_other_in_one_file_are_named(store: LabelStore, staging: Staging) -> None:
+    lines = ["one,1,", "one,1,", "one,0,", "two,1,anna", "two,0,ben", "three,0,", "three,0,", "four,,", "four,1,"]
+    rows = "\n".join(f"q,{line}" for line in [*lines, "four,0,"])
+    checked = check(store, staging, "a.csv", f"query,passage,label,annotator\n{rows}\n")
+    assert (checked.counts.contradicted, checked.contradictions) == (2, [(3, 4), (10, 11)])
+    assert staging.take_over(store.path) == checked.counts
+    reports = [render("import.html", checked=checked, stored=stored) for stored in (None, checked.counts)]
+    for report in reports:
+        assert "2 pairs are labelled both relevant and not relevant by the same annotator" in report
+        assert "(lines 3 and 4; lines 10 and 11): the later one counts" in report
+    assert "New: <b>4 pairs</b> and <b>5 labels</b>." in reports[0]
+    assert "Imported: <b>5 labels</b> and <b>4 new pairs</b>." in reports[1]
+    assert len(list(store.labels())) == 5
+
+
+def test_the_report_leaves_out_what_there_is_none_of(store: LabelStore, staging: Staging) -> None:
+    checked = check(store, staging, "a.csv", "query,passage\nq,one\n")
+    report = render("import.html", checked=checked, stored=staging.take_over(store.path))
+    assert "holds <b>1 pair</b> to be judged." in report and "Imported: <b>1 new pair</b>." in report
+    assert "label<" not in report and 'href="#label"' in report and 'href="#train"' not in report
+    assert "None of its pairs and labels is new." in render(
+        "import.html", checked=check(store, staging, "a.csv", "query,passage\nq,one\n"), stored=None
+    )
 
 
 def test_a_label_ends_a_skip_and_a_lease(store: LabelStore, staging: Staging) -> None:

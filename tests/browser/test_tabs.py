@@ -1,0 +1,54 @@
+"""The chosen tab is in the address; on a phone all tabs and the result of a ranking come into view."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import open_tab, rerank
+
+pytestmark = pytest.mark.browser
+
+
+def expect_tab(page: Page, *names: str) -> None:
+    for name in names:
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+
+
+def test_a_reload_stays_and_back_and_forward_move_between_tabs(page: Page) -> None:
+    open_tab(page, "Label")
+    open_tab(page, "Mine")
+    expect_tab(page, "Label", "Mine")
+    page.wait_for_url("**/#label/mine")
+    open_tab(page, "Models")
+    page.wait_for_url("**/#models")
+    page.reload()
+    expect_tab(page, "Models")
+    expect(page.locator("tr.active")).to_be_visible()
+    page.go_back()
+    expect_tab(page, "Label", "Mine")
+    page.go_back()
+    expect_tab(page, "Label", "Pair")
+    page.go_back()
+    expect_tab(page, "Rerank")
+    page.go_forward()
+    expect_tab(page, "Label", "Pair")
+
+
+def test_on_a_phone_every_tab_is_there_and_a_ranking_comes_into_view(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 850})
+    for name in ("Rerank", "Label", "Data", "Train", "Models"):
+        expect(page.get_by_role("tab", name=name)).to_be_in_viewport()
+    rerank(page, "who built it", "one\ntwo\nthree\n")
+    expect(page.locator(".result").first).to_be_in_viewport(ratio=1)
+    expect(page.locator(".ranking .summary")).to_be_focused()
+    open_tab(page, "Label")
+    for name in ("Pair", "Query", "Mine", "Disputed", "Agreement", "Progress"):
+        expect(page.get_by_role("tab", name=name)).to_be_in_viewport()
+
+
+def test_a_ranking_that_is_in_view_moves_nothing(page: Page) -> None:
+    rerank(page, "who built it", "one\ntwo\nthree\n")
+    expect(page.locator(".result")).to_have_count(3)
+    expect(page.locator(".ranking .summary")).not_to_be_focused()
+    assert page.evaluate("scrollY") == 0
