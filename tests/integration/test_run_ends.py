@@ -17,6 +17,7 @@ import pytest
 
 from errors import ModelNotReady
 from reranker import finish, jobs
+from reranker.history import stack_of
 from reranker.launch import Launch
 from reranker.run_files import RunFiles, read_json, write_json
 from services import Services
@@ -83,7 +84,7 @@ def test_rolling_back_is_remembered_over_deleted_versions(
     for expected in (first, base):
         assert client.post("/v1/models/rollback").json()["version"] == expected
     # What an app that is started anew goes by.
-    assert services.registry._history() == [base]
+    assert stack_of(services.model_store.model_events(), {second}, None) == [base]
 
 
 # Starting
