@@ -63,7 +63,9 @@ def add_training_calls(app: FastAPI, services: Services, guarded: Guard) -> None
         """The labels that the others contradict most, the most doubtful one first: of a run that has finished."""
         results = read_results(services.jobs.files(services.model_store.run(run_id).id))
         if results is None:
-            raise NotFound("This run has not finished, or ended without results, so nothing is said about the labels that it learned from.")
+            raise NotFound(
+                "This run has not finished, or ended without results, so nothing is said of the labels it learned from."
+            )
         return [schemas.SuspectBody(**asdict(suspect)) for suspect in results.suspects]
 
     @app.get("/v1/training-runs/{run_id}/log", tags=["train"], **guarded(404, 422))
