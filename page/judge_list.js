@@ -151,7 +151,7 @@ function note(row) {
     select(row);
     if (event.key === 'Escape') return;
     show(row, { ...before, note: box.value.trim() });
-    if (['relevant', 'not-relevant'].includes(before.state)) {
+    if (before.state !== 'open') {
       const said = { key: keyOf(row), state: before.state, note: row.dataset.note };
       send('judge', said, [row], () => putBack(row, before));
     }

@@ -230,7 +230,7 @@ function keepNote() {
   const pair = current();
   if (!pair) return;
   tell('');
-  if (!['relevant', 'not-relevant'].includes(pair.state)) {
+  if (!['relevant', 'not-relevant', 'cannot-tell'].includes(pair.state)) {
     pair.draft = noteBox.value;
     return tell('The note goes with your judgment: press 1 or 0.');
   }

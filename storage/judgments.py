@@ -13,10 +13,16 @@ from sqlite_utils import Database
 from storage.records import Judgment, Task, Vote, now, text_id
 
 PAIR = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
-# A candidate as an annotator sees it, judged or not.
+# A candidate as an annotator sees it, judged or not. The note on one that was put aside is in its history alone.
 TASK = """
     SELECT c.query_id, q.text AS query, c.passage_id, p.text AS passage, c.source,
-        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged, l.note
+        l.label, s.reason AS skip, f.annotator IS NOT NULL AS flagged,
+        CASE WHEN s.reason IS NULL THEN l.note ELSE (
+            SELECT e.note FROM label_events e
+            WHERE e.query_id = c.query_id AND e.passage_id = c.passage_id AND e.annotator = :annotator
+                AND e.action = 'skip' AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
+            ORDER BY e.id DESC LIMIT 1
+        ) END AS note
     FROM candidates c
     JOIN queries q ON q.id = c.query_id
     JOIN passages p ON p.id = c.passage_id

@@ -65,6 +65,23 @@ def test_the_next_pairs_come_with_the_answer_and_none_twice(calls: JudgingCalls)
     assert "Nothing is left" in answer["empty"]
 
 
+@pytest.mark.parametrize("state", ["cannot-tell", "later"])
+def test_the_note_on_what_is_put_aside_is_kept_and_shown(calls: JudgingCalls, state: str) -> None:
+    first, *_ = keys_ahead(calls)
+
+    def shown(answer: dict) -> list[tuple[str, str | None]]:
+        return [(row["state"], row["note"]) for row in answer["rows"]]
+
+    assert shown(calls.judge(said(key=first, state=state, note="what year?", press="1"))) == [(state, "what year?")]
+    assert "what year?" in calls.mine(said())["html"]
+    assert shown(calls.judge(said(key=first, state=state, note="in which year?", press="2"))) == [
+        (state, "in which year?")
+    ]
+    # Undone, it is as it was; and a label has a note of its own.
+    assert shown(calls.undo(said(key=first, press="3"))) == [(state, "what year?")]
+    assert shown(calls.judge(said(key=first, state="relevant", press="4"))) == [("relevant", None)]
+
+
 @pytest.mark.parametrize("state", ["relevant", "cannot-tell"])
 def test_a_press_that_arrives_again_is_answered_and_not_stored_again(calls: JudgingCalls, state: str) -> None:
     first, *_ = keys_ahead(calls)
