@@ -176,7 +176,8 @@ def look_again(suspect: Suspect, pair: PairVotes, name: str) -> tuple[list[str],
     others = " and ".join(vote.annotator for vote in pair.votes if vote.label != own)
     if pair.disputed:
         beside = "The labels differ" if own is None else f"Your label stands beside that of {others}"
-        return authors, own, f"{beside}: until that is decided (Label, Disputed) the pair is left out of training."
+        until_then = "the pair is left out of training" if pair.majority is None else "what most say counts"
+        return authors, own, f"{beside}: until that is decided (Label, Disputed) {until_then}."
     if pair.decided and len({vote.label for vote in pair.votes}) > 1:
         return authors, own, "The labels differ, and it was decided: the decision counts."
     return authors, own, "Corrected." if own is not None and own != suspect.label else ""

@@ -163,8 +163,14 @@ class PairVotes:
 
     @property
     def disputed(self) -> bool:
-        """Whether it waits for a decision, and is no label to learn from until then."""
+        """Whether it waits for a decision."""
         return not self.decided and len({vote.label for vote in self.votes}) > 1
+
+    @property
+    def majority(self) -> int | None:
+        """What it counts as until then; None where as many say the one as the other, and it is not learned from."""
+        relevant = 2 * sum(vote.label for vote in self.votes)
+        return None if relevant == len(self.votes) else int(relevant > len(self.votes))
 
 
 @dataclass(frozen=True)

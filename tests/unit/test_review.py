@@ -134,6 +134,9 @@ def test_who_looks_at_a_doubtful_label_again_reads_whose_it_is_and_what_came_of_
     assert outcome.startswith("Your label stands beside that of anna") and "left out of training" in outcome
     assert seen_by("anna")[1:] == (0, outcome.replace("anna", "bo"))
     assert seen_by("cy")[2].startswith("The labels differ: until that is decided")
+    judge(labels, "doubtful", cy=1)
+    assert seen_by("bo")[2].endswith("what most say counts.")
+    labels.undo("cy")
     review.decide(text_id(QUERY), text_id("doubtful"), 1, "ed", None)
     assert seen_by("bo")[2] == "The labels differ, and it was decided: the decision counts."
     assert review.withdraw(text_id(QUERY), text_id("doubtful"))
