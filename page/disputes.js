@@ -1,11 +1,11 @@
 // The disputes: a key or a button decides the one that is selected. The list is drawn anew after each decision, and the
-// dispute that has moved up into the place of the one decided is selected then.
+// dispute that has moved up into the place of the one decided is selected then. gradio writes the new list into the old
+// elements, so the boxes keep what was typed by their place: what belongs to which pair is kept here.
 let place = 0;
-// The note that is being written on each dispute. The boxes stay when the list is drawn anew, and stand beside another
-// pair then: what is in them does not say whose note it is.
-const notes = new Map();
-const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
+let selected = '';
+const drafts = new Map();
 const rows = () => [...element.querySelectorAll('[data-row]')];
+const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
 
 function select(number, focus = true) {
   const all = rows();
@@ -13,6 +13,7 @@ function select(number, focus = true) {
   place = Math.max(0, Math.min(all.length - 1, number));
   all.forEach((row) => row.removeAttribute('aria-current'));
   all[place].setAttribute('aria-current', 'true');
+  selected = keyOf(all[place]);
   if (focus) {
     all[place].focus({ preventScroll: true });
     all[place].scrollIntoView({ block: 'nearest' });
@@ -23,20 +24,10 @@ function decide(row, label) {
   if (!row || row.hasAttribute('aria-busy')) return;
   row.setAttribute('aria-busy', 'true');
   setTimeout(() => row.removeAttribute('aria-busy'), 3000); // refused or lost: it can be pressed again
-  const note = notes.get(keyOf(row))?.trim() || null;
+  const note = drafts.get(keyOf(row))?.trim() || null;
   trigger('decide', { query: row.dataset.query, passage: row.dataset.passage, label, note });
 }
 
-function showNotes() {
-  const all = rows();
-  for (const row of all) row.querySelector('.decision-note').value = notes.get(keyOf(row)) ?? '';
-  const waiting = new Set(all.map(keyOf));
-  for (const key of notes.keys()) if (!waiting.has(key)) notes.delete(key);
-}
-
-element.addEventListener('input', ({ target }) => {
-  if (target.matches('.decision-note')) notes.set(keyOf(target.closest('[data-row]')), target.value);
-});
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-decide]');
   const row = event.target.closest('[data-row]');
@@ -51,7 +42,18 @@ element.addEventListener('judgekey', ({ detail }) => {
 element.addEventListener('keydown', (event) => {
   if (event.target.matches('.decision-note') && ['Enter', 'Escape'].includes(event.key)) select(place);
 });
-watch('value', () => setTimeout(() => {
-  showNotes();
-  select(place, element.offsetParent !== null);
-}));
+element.addEventListener('input', (event) => drafts.set(keyOf(event.target.closest('[data-row]')), event.target.value));
+element.addEventListener('focusin', (event) => {
+  if (event.target.matches('.decision-note')) select(rows().indexOf(event.target.closest('[data-row]')), false);
+});
+
+function redrawn() {
+  const all = rows();
+  const isTyping = document.activeElement?.matches('.decision-note');
+  for (const key of drafts.keys()) if (!all.some((row) => keyOf(row) === key)) drafts.delete(key);
+  for (const row of all) row.querySelector('.decision-note').value = drafts.get(keyOf(row)) ?? '';
+  const still = all.findIndex((row) => keyOf(row) === selected);
+  select(still < 0 ? place : still, element.offsetParent !== null);
+  if (isTyping && still >= 0) all[still].querySelector('.decision-note').focus();
+}
+watch('value', () => setTimeout(redrawn));
