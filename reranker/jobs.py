@@ -115,7 +115,7 @@ class TrainingJobs:
         new_splits: dict[str, str],
         stop_after: int | None = None,
     ) -> TrainingRun:
-        self.launch.check(config.batch_size, config.learning_curve)
+        child.check(self.launch, config.batch_size, config.learning_curve)
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
         champion = self.registry.active().version
@@ -216,7 +216,7 @@ class TrainingJobs:
             return run
         try:
             base = self.registry.check_base(run.config["base"])
-            self.launch.check(run.config["batch_size"], bool(run.config.get("learning_curve")))
+            child.check(self.launch, run.config["batch_size"], bool(run.config.get("learning_curve")))
         except InvalidInput as error:
             raise Conflict(str(error)) from error
         # What answers now is what the new model is measured against, and it may be another one than before.

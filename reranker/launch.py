@@ -1,6 +1,6 @@
 """How the process that trains is started: the command line, and what a run as a Hugging Face Job asks for.
 
-Both sides of such a job know this module, so it needs no library.
+Both sides of such a job know this module, so it needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from errors import InvalidInput
 
 HUB_JOB = "hf_job"
 
@@ -48,23 +46,6 @@ class Launch:
     @property
     def on_hub(self) -> bool:
         return self.launcher == HUB_JOB
-
-    def check(self, batch_size: int, learning_curve: bool) -> None:
-        """Raise InvalidInput for what several processes cannot do together, or a job on the Hub without a token."""
-        if self.job:
-            from reranker.hub_job import why_no_token
-
-            if problem := why_no_token():
-                raise InvalidInput(problem)
-        if batch_size % self.processes:
-            raise InvalidInput(
-                f"The batch size is {batch_size}. {self.processes} processes share each batch (TRAIN_PROCESSES), so "
-                f"it has to be a multiple of {self.processes}."
-            )
-        if learning_curve and self.processes > 1:
-            raise InvalidInput(
-                f"A learning curve is drawn by one process only, and TRAIN_PROCESSES is {self.processes}."
-            )
 
     def environment(self) -> dict[str, str]:
         """The environment variables that the process is started with."""

@@ -10,11 +10,29 @@ from pathlib import Path
 
 import psutil
 
+from errors import InvalidInput
 from reranker.launch import HUB_JOB, Launch
 from reranker.run_files import RunFiles, read_json, write_json
 from storage.records import TrainingRun
 
 PROJECT_DIR = Path(__file__).parent.parent
+
+
+def check(launch: Launch, batch_size: int, learning_curve: bool) -> None:
+    """Raise InvalidInput for what several processes cannot do together, or a job on the Hub without a token."""
+    if launch.job:
+        from reranker.hub_job import why_no_token
+
+        if problem := why_no_token():
+            raise InvalidInput(problem)
+    processes = launch.processes
+    if batch_size % processes:
+        raise InvalidInput(
+            f"The batch size is {batch_size}. {processes} processes share each batch (TRAIN_PROCESSES), so it has to "
+            f"be a multiple of {processes}."
+        )
+    if learning_curve and processes > 1:
+        raise InvalidInput(f"A learning curve is drawn by one process only, and TRAIN_PROCESSES is {processes}.")
 
 
 def start(files: RunFiles, launch: Launch) -> psutil.Popen:

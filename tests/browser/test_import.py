@@ -66,7 +66,8 @@ def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app:
     expect_error(data, "has no column named query")
     expect(data.locator("#import-preview")).to_contain_text("hier")
     for field, column in (("query", "frage"), ("passage", "antwort"), ("label", "urteil")):
-        expect(data.locator("button#import")).to_be_disabled()
+        if field != "label":  # without one the pairs could be imported already, to be judged
+            expect(data.locator("button#import")).to_be_disabled()
         box(data, f"column-{field}").fill(column)
         box(data, f"column-{field}").press("Enter")
         if field == "query":
