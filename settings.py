@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from errors import InvalidInput
-from texts import check_repo_id
+from hub_names import check_repo_id
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 # Ways to score: see reranker/loading.py.

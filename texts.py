@@ -55,24 +55,6 @@ def p_value_said(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def check_repo_id(text: str, what: str) -> str:
-    """Return `text` if it can be the name of a repository or a bucket on the Hub; `what` names it in the message.
-
-    Raises InvalidInput.
-    """
-    # Here, so that a start without one does not wait for the import.
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    wrong = f"{what} is {text!r}, but it has to be a name on the Hub with its owner: owner/name."
-    try:
-        validate_repo_id(text)
-    except HFValidationError as error:
-        raise InvalidInput(f"{wrong} {error}") from error
-    if "/" not in text:
-        raise InvalidInput(wrong)
-    return text
-
-
 def check_text(
     text: str, what: str, too_long: str = "The model reads only the first few thousand: cut the text into passages."
 ) -> str:

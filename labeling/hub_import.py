@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import HubRefused, InvalidInput
-from texts import check_repo_id
+from hub_names import check_repo_id
 
 PROJECT_DIR = Path(__file__).parent.parent
 MAX_ROWS = 1_000_000

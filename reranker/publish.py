@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from errors import HubRefused
+from hub_names import check_repo_id
 from storage import hub
 from storage.hub import HubFailed
-from texts import check_repo_id
 
 # How long an upload of a model may take.
 PUSH_SECONDS = 1800
