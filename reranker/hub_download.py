@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 from errors import first_line
 
@@ -23,6 +24,8 @@ PATTERNS = [*NEEDED, "README.md"]
 IGNORED = ["onnx/*", "openvino/*"]
 # Written to the disk in pieces so small that a slow download can be told from one that stands still.
 CHUNK_BYTES = 16_384
+# Longer than a thread takes to open a file.
+SECONDS_TO_OPEN = 0.05
 
 
 def download(model_id: str) -> dict[str, str]:
@@ -59,17 +62,43 @@ def _reason(error: BaseException) -> str:
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."
 
 
-def _end_with_stdin() -> None:
+class UnfinishedFiles:
+    """The files of the download that are begun and not finished, as this process opens them.
+
+    What is open at a moment cannot be told by looking: the download begins the next file while one looks. So each is
+    noted down before it is opened, and once `throw_away` has begun none is.
+    """
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+        self._ending = threading.Event()
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, arguments: tuple) -> None:
+        if event == "open" and str(arguments[0]).endswith(".incomplete"):
+            self._begun.add(str(arguments[0]))
+            if self._ending.is_set():
+                threading.Event().wait()
+
+    def throw_away(self) -> None:
+        """Delete them all. Whoever opens one from now on waits for ever, so this is for the end of a process."""
+        self._ending.set()
+        self._delete()
+        # Once more for what had been noted down, but was not opened yet.
+        time.sleep(SECONDS_TO_OPEN)
+        self._delete()
+
+    def _delete(self) -> None:
+        for path in list(self._begun):
+            with contextlib.suppress(OSError):  # most of them are finished
+                os.unlink(path)
+
+
+def _end_with_stdin(unfinished: UnfinishedFiles) -> None:
     """Wait until standard input is closed, then end this process and leave no unfinished file behind."""
     while os.read(0, 1):  # not sys.stdin, whose lock would be held when the interpreter ends
         pass
-    import psutil
-
-    # The download goes on meanwhile, and may begin another file: so until none is left.
-    while unfinished := [file.path for file in psutil.Process().open_files() if file.path.endswith(".incomplete")]:
-        for path in unfinished:
-            with contextlib.suppress(OSError):  # it may have been finished in this moment
-                os.unlink(path)
+    unfinished.throw_away()
     os._exit(1)
 
 
@@ -77,7 +106,7 @@ def main(model_id: str) -> None:
     """Download and print the outcome."""
     from huggingface_hub import constants
 
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_end_with_stdin, args=(UnfinishedFiles(),), daemon=True).start()
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     # Xet writes a file in pieces of many megabytes; plain HTTP shows at any moment how much has come.
     constants.HF_HUB_DISABLE_XET = True

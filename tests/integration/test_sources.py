@@ -304,6 +304,27 @@ def test_a_download_ends_with_the_app(hub: HubServer, machine: Machine) -> None:
     assert machine.unfinished_files() == []
 
 
+def test_a_download_that_ends_between_two_files_leaves_none_of_them(machine: Machine, tmp_path: Path) -> None:
+    """Eight threads begin the next files at the moment at which those that are begun are thrown away."""
+    repository = tmp_path / "many"
+    repository.mkdir()
+    for number in range(400):
+        (repository / f"{number}.txt").write_text(f"{number}\n")
+    with serve({MODEL_ID: repository}) as server:
+        for round_ in range(2):
+            download = subprocess.Popen(
+                [sys.executable, "-m", "reranker.hub_download", MODEL_ID],
+                cwd=ROOT,
+                env=machine.environment(server.endpoint),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+            )
+            _wait(lambda: len(list(machine.home.rglob("*.txt"))) > 60 * round_ + 10, 30)  # noqa: B023
+            download.stdin.close()  # type: ignore[union-attr]
+            assert download.wait(30) == 1
+    assert machine.unfinished_files() == []
+
+
 def _wait(condition: Any, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
