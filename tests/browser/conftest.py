@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, BrowserContext, Download, Page, expect,
 
 from tests.serving import AppProcess, app_running
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium-headless-shell") or shutil.which("chromium") or "chromium"
+)
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # How long the page may take for what takes a moment on an idle machine, in milliseconds.
 PATIENCE = 180_000
