@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from server.training_schemas import TrainingRequest
 from settings import Settings
@@ -18,6 +21,8 @@ from tests.serving import ROOT, AppProcess, ended
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT_MATTER = yaml.safe_load(README.split("---")[1])
+# The extras of gradio that a Space installs; "" stands for what it needs without any.
+EXTRAS = ("", "oauth", "mcp")
 # Set by the Space itself, not by whoever configures the app.
 NOT_SETTINGS = {"ON_SPACE", "SIGN_IN"}
 
@@ -99,6 +104,21 @@ def test_the_front_matter_makes_it_a_space() -> None:
     assert (ROOT / FRONT_MATTER["app_file"]).is_file()
     assert FRONT_MATTER["python_version"] == "3.11"
     assert FRONT_MATTER["models"] == ["cross-encoder/ms-marco-MiniLM-L6-v2"]
+
+
+def test_a_space_can_install_what_is_pinned() -> None:
+    """A Space installs requirements.txt and gradio[oauth,mcp] at once: one that the other rules out ends the build."""
+    pinned = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
+    named = {canonicalize_name(name): version for name, version in pinned.items()}
+    asked = [Requirement(line) for line in metadata.requires("gradio") or []]
+    of_a_space = [one for one in asked if not one.marker or any(one.marker.evaluate({"extra": e}) for e in EXTRAS)]
+    assert {one.name for one in of_a_space} >= {"pydantic", "itsdangerous", "mcp"}
+    ruled_out = [
+        f"{one} is not {named[canonicalize_name(one.name)]}"
+        for one in of_a_space
+        if canonicalize_name(one.name) in named and named[canonicalize_name(one.name)] not in one.specifier
+    ]
+    assert ruled_out == []
 
 
 def test_every_file_that_it_shows_is_there() -> None:
