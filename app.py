@@ -27,6 +27,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
     from fastapi import FastAPI
 
     from labeling.data_tab import SAMPLE
+    from labeling.reading import MAX_IMPORT_BYTES
     from page.judging_calls import add_judging_calls
     from page.page import CSS, HEAD, THEME, build_page
     from server.api import build_api
@@ -54,6 +55,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
         head=HEAD,
         footer_links=[],
         allowed_paths=[str(SAMPLE)],
+        max_file_size=MAX_IMPORT_BYTES,
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,

@@ -36,7 +36,7 @@ def build_api(services: Services, **options: object) -> FastAPI:
     )
     app.router.route_class = guarded_route(services)
     error_answers.install(app)
-    app.add_middleware(error_answers.LimitBody, prefixes=PATHS)
+    app.add_middleware(error_answers.LimitBody, prefixes=PATHS, folder=services.settings.data_dir)
     guarded = Guard(services)
     _add_rerank_calls(app, services)
     add_label_calls(app, services, guarded)

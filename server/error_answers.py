@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,12 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import errors
+from labeling.reading import MAX_IMPORT_BYTES
 from server.schemas import TAG, ErrorBody
 from texts import MAX_PASSAGES
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 10_000_000
+# What the page sends at once: the passages of a file of 10 MB are more bytes as JSON.
+MAX_EVENT_BYTES = 25_000_000
+# A file to import, and what is said around it.
+MAX_UPLOAD_BYTES = MAX_IMPORT_BYTES + 1_000_000
+# No upload takes the last room on the disk: labels have to be stored, too.
+KEPT_FREE_BYTES = 500_000_000
+PAGE, UPLOADS = "/gradio_api/", ("/gradio_api/upload", "/gradio_api/process_recording")
 # So much of a body that is too large is read and dropped, so that its sender comes to read the answer.
 MAX_DROPPED_BYTES = 100_000_000
 
@@ -97,25 +107,35 @@ def _shown(part: int | str) -> str:
 
 
 class LimitBody:
-    """ASGI middleware that answers 413 to a body of more than MAX_BODY_BYTES on the paths of the HTTP interface.
+    """ASGI middleware that answers 413 to a body that is larger than its path may have: MAX_BODY_BYTES on the paths of
+    the HTTP interface, more on those of the page, on which anybody can send something, too; and 507 to an upload for
+    which `folder`, where the labels are, has no room.
 
     What the client still sends is read first: were the connection closed meanwhile, as some clients ask for, it would
     never read the answer.
     """
 
-    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...], folder: Path) -> None:
         self.app = app
         self.prefixes = prefixes
+        self.folder = folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self.prefixes):
+        most = self._most(scope["path"]) if scope["type"] == "http" else None
+        if most is None:
             await self.app(scope, receive, send)
             return
-        message = f"The body is larger than {MAX_BODY_BYTES:,} bytes. Send it in parts."
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        message = f"The body is larger than {most:,} bytes. Send it in parts."
+        named = dict(scope["headers"]).get(b"content-length", b"")
+        declared = int(named) if named.isdigit() else None
+        if declared is not None and declared > most:
             await _drop(receive)
-            await error_response(413, "too_large", message)(scope, receive, send)
+            await _refusal(scope, 413, "too_large", message)(scope, receive, send)
+            return
+        if _is_upload(scope) and self._free() < KEPT_FREE_BYTES + (most if declared is None else declared):
+            await _drop(receive)
+            message = "There is no room for this file on the disk of the app. Its owner has to make some."
+            await _refusal(scope, 507, "no_room", message)(scope, receive, send)
             return
         received = 0
 
@@ -123,11 +143,32 @@ class LimitBody:
             nonlocal received
             part = await receive()
             received += len(part.get("body", b""))
-            if received > MAX_BODY_BYTES:
+            if received > most:
                 raise HTTPException(413, message)
             return part
 
         await self.app(scope, limited, send)
+
+    def _most(self, path: str) -> int | None:
+        if path.startswith(UPLOADS):
+            return MAX_UPLOAD_BYTES
+        if path.startswith(PAGE):
+            return MAX_EVENT_BYTES
+        return MAX_BODY_BYTES if path.startswith(self.prefixes) else None
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.folder).free
+
+
+def _is_upload(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"].startswith(UPLOADS)
+
+
+def _refusal(scope: Scope, status: int, code: str, message: str) -> JSONResponse:
+    if not scope["path"].startswith(PAGE):
+        return error_response(status, code, message)
+    # The page shows what is under this name.
+    return JSONResponse({"detail": message}, status)
 
 
 async def _drop(receive: Receive) -> None:
