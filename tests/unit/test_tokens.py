@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from transformers import AutoTokenizer
 
 from reranker.sources import STARTER_DIR
 from reranker.tokens import PairTokenizer, batches_by_tokens, padded_length
+from tests.serving import ROOT
 
 LIMIT = 24
 
@@ -33,6 +36,9 @@ def tokenizer() -> PairTokenizer:
         ("a very long query " * 20, "short"),
         ("a very long query " * 20, "and a very long passage " * 20),
         ("naïve café ☕", "emoji 👩‍👩‍👧 and עברית from right to left"),
+        ("a very long query " * 2_000, "short"),
+        ("a very long query " * 2_000, "and a very long passage " * 5),
+        (" " * 5_000 + "late", "short"),
         ("x", "unbelievablylongwordthatissplitintomanypieces" * 10),
     ],
 )
@@ -59,6 +65,23 @@ def test_the_order_of_the_pairs_is_kept(tokenizer: PairTokenizer) -> None:
     pairs = tokenizer.encode([("q", text) for text in texts])
     assert [pair.passage for pair in pairs] == texts
     assert [len(pair.ids) for pair in pairs] == [LIMIT, 5, LIMIT, 5]
+
+
+def test_many_pairs_of_a_long_query_take_little_memory() -> None:
+    """Anybody may send a thousand of them: all their tokens at once took twenty gigabytes."""
+    lines = (
+        "from pathlib import Path; from reranker.tokens import PairTokenizer",
+        f"definition = Path({str(STARTER_DIR)!r}, 'tokenizer.json').read_text(encoding='utf-8')",
+        "pairs = [(' '.join(map(str, range(5_000))), f'passage {number} ' * 50) for number in range(150)]",
+        "print(len(PairTokenizer(definition, 512).encode(pairs)))",
+        # The most that was used, in kB; what getrusage says includes the process that started this one.
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    count, kilobytes = map(int, done.stdout.split())
+    assert count == 150
+    assert kilobytes < 400_000
 
 
 def test_no_pairs_are_no_tokens(tokenizer: PairTokenizer) -> None:
