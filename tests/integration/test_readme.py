@@ -121,6 +121,13 @@ def test_a_space_can_install_what_is_pinned() -> None:
     assert ruled_out == []
 
 
+def test_a_space_is_not_pushed_to_by_git() -> None:
+    """The Hub turns away a push with files that are not text, and the starter model is such."""
+    section = README.partition("## On a Hugging Face Space")[2].partition("\n## ")[0]
+    assert "git push" not in section.replace("`git push`", "")
+    assert "hf upload YOU/rerank-workbench" in section
+
+
 def test_every_file_that_it_shows_is_there() -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
     assert links
