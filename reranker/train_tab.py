@@ -11,7 +11,16 @@ from errors import Conflict
 from page.choices import offer
 from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
-from page.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
+from page.training_view import (
+    MORE,
+    fingerprint,
+    is_stopping,
+    more_settings,
+    points,
+    render_run,
+    render_sets,
+    run_name,
+)
 from reranker.dataset import only_relevant_known
 from reranker.follow import curves_of
 from reranker.gate import RULE
@@ -30,6 +39,15 @@ PROMOTE_CHOICES = [
 ]
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
 OWN_LOSS = "the recipe's own"
+# What the page says is under More settings leads there.
+OPEN_MORE_JS = """
+element.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-open-more]')) return;
+  const head = document.querySelector('#more-settings > button');
+  if (!head.classList.contains('open')) head.click();
+  setTimeout(() => document.querySelector('#assume input')?.focus(), 100);
+});
+"""
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
@@ -46,7 +64,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     news about the model or a run, show that run where the tab was opened; and the state whose first element is the id
     of the run that is looked at.
     """
-    sets = gr.HTML(elem_id="training-sets")
+    sets = gr.HTML(elem_id="training-sets", js_on_load=OPEN_MORE_JS)
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
         set_queries = gr.HTML(elem_id="set-queries")
     set_queries_open = gr.State(False)
@@ -63,31 +81,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     info="Training begins with its weights",
                     elem_id="base",
                 )
-            with gr.Row():
-                epochs = gr.Number(DEFAULT.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
-                batch_size = gr.Number(
-                    DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
-                )
-                learning_rate = gr.Textbox(
-                    f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=120, elem_id="learning-rate"
-                )
-                seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
-                patience = gr.Number(
-                    0,
-                    label="Patience",
-                    info=PATIENCE,
-                    precision=0,
-                    min_width=190,
-                    elem_id="patience",
-                )
-            with gr.Accordion("For those who know what they want", open=False, elem_id="advanced"):
-                loss = gr.Dropdown(
-                    [OWN_LOSS, *LOSSES],
-                    value=OWN_LOSS,
-                    label="Loss",
-                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
-                    elem_id="loss",
-                )
             promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", info=RULE, elem_id="promote")
             curve = gr.Checkbox(
                 False,
@@ -96,14 +89,34 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 "them would bring. Takes as long as 1.6 trainings more",
                 elem_id="draw-curve",
             )
-            assume = gr.Checkbox(
-                False,
-                label="Take passages that nobody judged as not relevant",
-                info="For queries of which only relevant passages are known: four of those that wait to be judged, or "
-                "else of other queries. A guess for this run, and no label",
-                elem_id="assume",
-                visible=False,
-            )
+            with gr.Accordion(MORE, open=False, elem_id="more-settings") as more:
+                with gr.Row():
+                    epochs = gr.Number(DEFAULT.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
+                    batch_size = gr.Number(
+                        DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
+                    )
+                    learning_rate = gr.Textbox(
+                        f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=120, elem_id="learning-rate"
+                    )
+                    seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
+                    patience = gr.Number(
+                        0, label="Patience", info=PATIENCE, precision=0, min_width=190, elem_id="patience"
+                    )
+                loss = gr.Dropdown(
+                    [OWN_LOSS, *LOSSES],
+                    value=OWN_LOSS,
+                    label="Loss",
+                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
+                    elem_id="loss",
+                )
+                assume = gr.Checkbox(
+                    False,
+                    label="Take passages that nobody judged as not relevant",
+                    info="For queries of which only relevant passages are known: four of those that wait to be judged, "
+                    "or else of other queries. A guess for this run, and no label",
+                    elem_id="assume",
+                    visible=False,
+                )
             with gr.Row():
                 start = gr.Button(_start_words(services.settings), variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
@@ -130,6 +143,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
+    in_more = [recipe, *hyperparameters, loss, patience, assume]
     run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
@@ -257,8 +271,33 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             chosen.seed,
         )
 
+    def describe_more(
+        recipe: str,
+        epochs: float | None,
+        learning_rate: str,
+        batch_size: float | None,
+        seed: float | None,
+        loss: str,
+        patience: float | None,
+        assume: bool,
+    ) -> dict[str, Any]:
+        """What differs from the recipe stands on the closed box."""
+        changed = more_settings(
+            RECIPES[recipe],
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=_number(learning_rate),
+            seed=seed,
+            patience=patience,
+            loss=None if loss == OWN_LOSS else loss,
+            assume=assume,
+        )
+        return gr.update(label=changed)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
+    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **quiet}
+    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**describe)
+    gr.on([field.input for field in in_more[1:]], trigger_mode="always_last", **describe)
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
@@ -272,7 +311,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
     def connect(opened: Callable, news: Callable) -> None:
-        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet)
+        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet).then(**describe)
         opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
