@@ -39,6 +39,7 @@ PROMOTE_CHOICES = [
 ]
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
 OWN_LOSS = "the recipe's own"
+KEEP_JS = "(...chosen) => { workbench.keep('training', ...chosen); }"
 # What the page says is under More settings leads there.
 OPEN_MORE_JS = """
 element.addEventListener('click', (event) => {
@@ -60,9 +61,9 @@ SCROLL_LOG = """() => setTimeout(() => {
 def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
     """Build the tab.
 
-    Returns a function that makes an event (the tab's `select`) bring it up to date, and another one, which comes with
-    news about the model or a run, show that run where the tab was opened; and the state whose first element is the id
-    of the run that is looked at.
+    Returns a function that makes an event (the tab's `select`) bring it up to date, another one, which comes with news
+    about the model or a run, show that run where the tab was opened, and a third one (the page's `load`) bring back the
+    settings of before; and the state whose first element is the id of the run that is looked at.
     """
     sets = gr.HTML(elem_id="training-sets", js_on_load=OPEN_MORE_JS)
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
@@ -142,7 +143,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
-    asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
+    settings = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume]
+    asked_for = [*settings, token]
     in_more = [recipe, *hyperparameters, loss, patience, assume]
     run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
 
@@ -174,13 +176,12 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         )
 
     def open_tab(base: str, assume: bool) -> tuple:
-        versions = [version.version for version in services.model_store.versions()]
         sets = services.label_sets.sets()
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
         shown = services.label_sets.sets(assume_not_relevant=True) if assume and one_sided else sets
-        return render_sets(shown), offer([ACTIVE, *versions], base, ACTIVE), assuming
+        return render_sets(shown), offer_versions(base), assuming
 
     def describe_sets(assume: bool) -> str:
         return render_sets(services.label_sets.sets(assume))
@@ -294,10 +295,25 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         )
         return gr.update(label=changed)
 
+    def check_kept(recipe: str, base: str, assume: bool) -> tuple:
+        """What was chosen before the page was loaded anew may be gone, and what is shown follows what is not."""
+        # The sets take a moment, and were drawn without what is assumed, if they were.
+        drawn = open_tab(base, assume) if assume else (gr.skip(), offer_versions(base), gr.skip())
+        return gr.update(info=RECIPES[recipe].description), *drawn
+
+    def offer_versions(base: str) -> dict[str, Any]:
+        versions = [version.version for version in services.model_store.versions()]
+        return offer([ACTIVE, *versions], base, ACTIVE)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
     describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **quiet}
-    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**describe)
-    gr.on([field.input for field in in_more[1:]], trigger_mode="always_last", **describe)
+    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**keep).then(**describe)
+    # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
+    # comes while what was kept is put back, when some of the fields are still as they were.
+    edited = [*(field.input for field in settings), learning_rate.blur]
+    gr.on(edited, **keep)
+    gr.on(edited, trigger_mode="always_last", **describe)
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
@@ -310,12 +326,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
-    def connect(opened: Callable, news: Callable) -> None:
+    def connect(opened: Callable, news: Callable, loaded: Callable) -> None:
         opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet).then(**describe)
         opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
         news(look_if_open, [shown, picked], run_outputs, **quiet)
+        back = loaded(None, settings, settings, js="(...now) => workbench.kept('training', ...now)", **quiet)
+        kept = [recipe, base, assume]
+        back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **quiet).then(**describe)
 
     return connect, shown
 

@@ -214,6 +214,7 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_app: AppProce
         "3", "16", "5e-05", "42",
     ]  # fmt: skip
     box(page, "learning-rate").fill("fast")
+    box(page, "learning-rate").press("Tab")
     expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
 
 
@@ -226,6 +227,58 @@ def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: 
     open_tab(page, "Train")
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
     expect(page.get_by_label("No, only keep it")).to_be_checked()
+
+
+def choose(page: Page, elem_id: str, name: str) -> None:
+    box(page, elem_id).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: BrowserContext) -> None:
+    run = labelled_app.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never", "recipe": "classic"})
+    assert ended(labelled_app.client, run.json()["id"])["model_version"] == "v1"
+    label(labelled_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    more_settings(page)
+    box(page, "seed").fill("7")
+    # A recipe sets its own numbers, and what is changed after it stays.
+    choose(page, "recipe", "classic")
+    expect(box(page, "seed")).to_have_value("42")
+    choose(page, "base", "v1")
+    page.get_by_label("No, only keep it").check()
+    page.get_by_label("Learning curve").check()
+    box(page, "epochs").fill("2")
+    box(page, "learning-rate").fill("3e-4")
+    box(page, "patience").fill("5")
+    choose(page, "loss", "LambdaLoss")
+    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    numbers = {"epochs": "2", "batch-size": "16", "learning-rate": "3e-4", "seed": "42", "patience": "5"}
+    changed = "epochs 2, learning rate 0.0003, patience 5, loss LambdaLoss, passages that nobody judged as not relevant"
+    head = page.locator("#more-settings > button")
+    expect(head).to_contain_text(changed)
+
+    page.reload()
+    expect(head).to_contain_text(changed)
+    expect(page.locator("#assumed")).to_be_visible()
+    expect(box(page, "recipe")).to_have_value("classic")
+    expect(page.locator("#recipe")).to_contain_text("the plain trainer")
+    expect(box(page, "base")).to_have_value("v1")
+    expect(page.get_by_label("No, only keep it")).to_be_checked()
+    expect(page.get_by_label("Learning curve")).to_be_checked()
+    more_settings(page)
+    assert {name: box(page, name).input_value() for name in numbers} == numbers
+    expect(box(page, "loss")).to_have_value("LambdaLoss")
+    expect(page.get_by_label("Take passages that nobody judged as not relevant")).to_be_checked()
+
+    # Also where the page comes up with another tab; and a version that is gone is not kept.
+    open_tab(page, "Rerank")
+    labelled_app.client.delete("/v1/models/v1").raise_for_status()
+    page.reload()
+    open_tab(page, "Train")
+    expect(box(page, "base")).to_have_value("the active model")
+    expect(box(page, "recipe")).to_have_value("classic")
+    expect(head).to_contain_text(changed)
 
 
 def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, context: BrowserContext) -> None:
