@@ -29,10 +29,34 @@ INDEXED_BEFORE_A_SEARCH = 20_000
 
 # A button says what it does; of a row that is being corrected, what is typed in its boxes goes along.
 ACT_JS = """
+// What is typed over a text is kept by its pair, since the list is drawn anew with every press.
+const drafts = new Map();
+const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
+function keepDraft(row) {
+  const boxes = [...row.querySelectorAll('textarea')];
+  if (boxes.some((box) => box.value !== box.defaultValue)) drafts.set(keyOf(row), boxes.map((box) => box.value));
+  else drafts.delete(keyOf(row));
+}
+function showDrafts() {
+  for (const row of element.querySelectorAll('tr[data-query]')) {
+    const draft = drafts.get(keyOf(row));
+    if (draft) row.querySelectorAll('textarea').forEach((box, place) => { box.value = draft[place]; });
+    const button = row.querySelector('.acts [data-act="edit"]');
+    const name = draft ? '✎ Draft' : '✎ Edit';
+    if (button && button.textContent !== name) button.textContent = name;
+  }
+}
+element.addEventListener('input', (event) => {
+  const row = event.target.closest('.edit-row');
+  if (row) keepDraft(row);
+});
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (!button) return;
   const row = button.closest('tr');
+  element.querySelectorAll('.edit-row').forEach(keepDraft);
+  // Saved or given up. What is refused stays in its boxes, and is kept with the next press.
+  if (row?.matches('.edit-row')) drafts.delete(keyOf(row));
   const { query = null, passage = null } = row?.dataset ?? {};
   const { act, label = null, page = null, step = null } = button.dataset;
   const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
@@ -40,8 +64,10 @@ element.addEventListener('click', (event) => {
   trigger('act', { act, query, passage, label, page, step, ...texts });
 });
 // A question that came up has to be answered first, also by those who do not see it.
-new MutationObserver(() => element.querySelector('[data-focus]')?.focus({ preventScroll: true }))
-  .observe(element, { childList: true, subtree: true });
+new MutationObserver(() => {
+  element.querySelector('[data-focus]')?.focus({ preventScroll: true });
+  showDrafts();
+}).observe(element, { childList: true, subtree: true });
 """
 
 

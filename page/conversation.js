@@ -17,7 +17,7 @@ window.workbench = (() => {
   let said = 0;
   let isSending = false;
   let wakeUp = null;
-  let strategy = '';
+  let strategy = null;
   let since = 0;
 
   const watched = new Map();
@@ -155,7 +155,7 @@ window.workbench = (() => {
       try { return typed || (localStorage.getItem(NAME) ?? ''); } catch { return typed; }
     },
     // The way in which the next pair is chosen; '' is the one that the server takes by itself.
-    strategy: () => strategy,
+    strategy: () => (strategy ??= workbench.kept('strategy', '')[0]),
     // The pairs that calls which wait behind the one under way are about.
     pressed: () => outbox.slice(1).flatMap(({ data }) => [...(data.key ? [data.key] : []), ...(data.keys ?? [])]),
     // Somebody else may judge now, or other pairs are wanted: whatever is on the screen hears of it.
@@ -166,6 +166,7 @@ window.workbench = (() => {
     team,
     choose(chosen) {
       strategy = chosen;
+      workbench.keep('strategy', chosen);
       document.dispatchEvent(new CustomEvent('strategy-chosen'));
     },
     // Calls `act` now if the element is on the screen, and whenever it comes up again; and `gone` when it goes. Where one

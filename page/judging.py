@@ -54,9 +54,11 @@ class JudgingTab:
         show_agreement(agreement_tab.select)
         show_progress(progress_tab.select)
 
-    def connect(self, opened: Any) -> None:
-        """Make an event, the tab's `select`, read what is not fetched by the page itself."""
+    def connect(self, opened: Any, loaded: Any) -> None:
+        """Make an event, the tab's `select`, read what is not fetched by the page itself; and another one, the page's
+        `load`, show the strategy that was chosen before."""
         self.read_guidelines(opened)
+        loaded(None, self.strategy, self.strategy, js="(now) => workbench.kept('strategy', now)[0]", **IN_THE_PAGE)
 
     def connect_name(self, changed: list) -> None:
         """Make these events show the work of whoever has typed their name."""

@@ -99,7 +99,7 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Models", id="models") as models_tab:
                 connect_models, switched = build_models_tab(services, token)
 
-        judging.connect(label_tab.select)
+        judging.connect(label_tab.select, page.load)
         # The browser remembers the name by itself: an answer of the server might come after the next key.
         remembering = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
         remembering.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
@@ -120,7 +120,7 @@ def build_page(services: Services) -> gr.Blocks:
             return (gr.skip(), gr.skip()) if html == shown else (html, html)
 
         shown_status = gr.State("")
-        connect_train(train_tab.select, shown_status.change)
+        connect_train(train_tab.select, shown_status.change, page.load)
         for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
             news(show_status, shown_status, [shown_status, status], **quiet)
         add_client_api(services)

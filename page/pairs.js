@@ -42,6 +42,7 @@ function tell(message) {
 // Draws the pair on the screen, with what was said of it.
 function draw() {
   const pair = current();
+  element.querySelector('.pair').toggleAttribute('data-nobody', !who);
   if (pair) box.innerHTML = pair.html;
   else if (!who) box.innerHTML = element.querySelector('[data-empty]').innerHTML;
   else box.innerHTML = nothingLeft ?? '<div class="empty" aria-busy="true"><p class="empty-title">The next pair is fetched…</p></div>';

@@ -14,9 +14,11 @@ from reranker.dataset import (
     MIN_QUERIES_TO_SPLIT,
     TrainingSets,
     count_labels,
+    only_relevant_known,
     queries_that_tell,
 )
 from reranker.figures import METRICS, SETS
+from reranker.recipe import Recipe
 from reranker.reporter import TRAINING
 from storage.records import TrainingRun
 
@@ -25,6 +27,8 @@ PURPOSES = {
     "dev": "held back: decides whether the new model is better",
     "test": "held back: decides nothing",
 }
+# The box on the Train tab that holds what few people change.
+MORE = "More settings"
 # An axis of fewer steps than this would be marked at fractions, too: at 1.1 and 1.2.
 FEWEST_STEPS = 20
 
@@ -59,6 +63,8 @@ def render_sets(sets: TrainingSets) -> str:
             "not relevant passages. Until then a run cannot say whether the new model is better, and does not put it "
             "in place by itself: look for yourself, and promote it on the Models tab or choose Always."
         )
+    labelled = [pair for name in PURPOSES for pair in getattr(sets, name)]
+    assumed = sum(pair.assumed for pair in labelled)
     return render(
         "sets.html",
         rows=rows,
@@ -66,8 +72,44 @@ def render_sets(sets: TrainingSets) -> str:
         measuring=measuring,
         left_out=len(sets.left_out),
         shared=sets.shared,
-        assumed=sum(pair.assumed for name in PURPOSES for pair in getattr(sets, name)),
+        assumed=assumed,
+        one_sided=0 if assumed else len(only_relevant_known(labelled)),
+        more=MORE,
     )
+
+
+def more_settings(
+    recipe: Recipe,
+    *,
+    epochs: float | None,
+    batch_size: float | None,
+    learning_rate: float | str,
+    seed: float | None,
+    patience: float | None,
+    loss: str | None,
+    assume: bool,
+) -> str:
+    """What the box with more settings is called: it says what differs from the recipe. An empty field does not."""
+    changed = [
+        f"{name} {_plain(value)}"
+        for name, value, own in (
+            ("epochs", epochs, recipe.epochs),
+            ("batch size", batch_size, recipe.batch_size),
+            ("learning rate", learning_rate, recipe.learning_rate),
+            ("seed", seed, recipe.seed),
+            ("patience", patience, 0),
+            ("loss", loss, recipe.loss),
+        )
+        if value is not None and value != own
+    ]
+    if assume:
+        changed.append("passages that nobody judged as not relevant")
+    return f"{MORE}: {', '.join(changed)}" if changed else MORE
+
+
+def _plain(value: float | str) -> str:
+    """A number with all digits of a large seed; or what was typed where a number is wanted."""
+    return value.strip() or "empty" if isinstance(value, str) else f"{value:.10g}"
 
 
 def render_run(run: TrainingRun | None) -> str:

@@ -1,5 +1,6 @@
 // What was typed outlives a reload of the page, which reloads by itself when the server was started anew: the query and
-// the passages, and the guidelines that somebody is editing. It stays in this tab of the browser, and goes with it.
+// the passages, the guidelines that somebody is editing, the settings of a training and which pair comes next. It stays
+// in this tab of the browser, and goes with it.
 (() => {
   const STORED = 'rerank-workbench-typed ';
   // What is in these boxes is the newest there is; what was stored for others still waits to be asked for.
@@ -32,4 +33,17 @@
 
   // What the box of the guidelines shows when it opens: what was not saved before the page went, or else what is saved.
   workbench.guidelines = (saved) => takeStored('guidelines-box') ?? saved;
+
+  // What is chosen in a form is stored at once: where its tab is not open, no box is there to be read when the page goes.
+  workbench.keep = (form, ...chosen) => {
+    try { sessionStorage.setItem(STORED + form, JSON.stringify(chosen)); } catch { /* no room */ }
+  };
+
+  // What was chosen before, or else what is there now; also where the form has other fields by now.
+  workbench.kept = (form, ...now) => {
+    try {
+      const stored = JSON.parse(sessionStorage.getItem(STORED + form));
+      return stored?.length === now.length ? stored : now;
+    } catch { return now; }
+  };
 })();

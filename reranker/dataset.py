@@ -94,7 +94,12 @@ class TrainingSets:
         classes = {pair.label for pair in self.train}
         if len(classes) < 2:
             only = "relevant" if classes == {1} else "not relevant" if classes == {0} else "set aside for measuring"
-            instead = " Or have passages that nobody judged taken as not relevant." if classes == {1} else ""
+            instead = ""
+            if classes == {1}:
+                instead = (
+                    " Or have passages that nobody judged taken as not relevant, under More settings "
+                    "(`assume_not_relevant` over HTTP)."
+                )
             return (
                 f"All labels that could be trained on are {only}. A model learns from the difference: "
                 f"label some pairs the other way, and from several queries.{instead}"

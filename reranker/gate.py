@@ -87,6 +87,9 @@ def _say(comparison: dict[str, Any], crossed: int) -> str:
     which = counted(queries, "held-out query")
     if crossed:
         which = f"{counted(queries, 'query')} ({queries - crossed} held out, {crossed} cross-checked)"
+    if comparison["better"] == comparison["worse"] == 0:
+        # A bound of +0.000 would read as if something had been gained for sure.
+        return f"No query changed: nDCG@10 is as before on {which}."
     return (
         f"nDCG@10 changed by {comparison['gain']:+.3f} on {which}{bound} "
         f"({comparison['better']} better, {comparison['worse']} worse{p_value})."

@@ -241,8 +241,4 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
 
 
 def _empty() -> str:
-    return render(
-        "empty.html",
-        title="Nothing is ranked yet",
-        what_to_do="Type a query and paste some passages, or try one of the examples.",
-    )
+    return render("first_steps.html")

@@ -79,6 +79,14 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             _suspects(services, results, run_id, name),
         )
 
+    def read_suspects(
+        shown: tuple | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> str | dict[str, Any]:
+        """What somebody with another name has said of these labels."""
+        if not shown or why_hidden(services, "", token, request, profile):
+            return gr.skip()
+        return _suspects(services, read_results(services.jobs.files(shown[0])), shown[0], name)
+
     @shown_to_people
     def judge(
         name: str,
@@ -104,6 +112,8 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown.change(read, [shown, annotator, token], outputs, **quiet)
     token.change(read, [shown, annotator, token], outputs, **quiet)
+    # While the name is typed, not when its box is left: the press that leaves it may be on a button drawn anew by then.
+    annotator.change(read_suspects, [shown, annotator, token], suspects, trigger_mode="always_last", **quiet)
     suspects.judge(judge, [annotator, token], suspects, trigger_mode="multiple", concurrency_limit=1, **quiet)
 
 

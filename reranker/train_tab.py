@@ -11,7 +11,16 @@ from errors import Conflict
 from page.choices import offer
 from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
-from page.training_view import fingerprint, is_stopping, points, render_run, render_sets, run_name
+from page.training_view import (
+    MORE,
+    fingerprint,
+    is_stopping,
+    more_settings,
+    points,
+    render_run,
+    render_sets,
+    run_name,
+)
 from reranker.dataset import only_relevant_known
 from reranker.follow import curves_of
 from reranker.gate import RULE
@@ -30,6 +39,16 @@ PROMOTE_CHOICES = [
 ]
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
 OWN_LOSS = "the recipe's own"
+KEEP_JS = "(...chosen) => { workbench.keep('training', ...chosen); }"
+# What the page says is under More settings leads there.
+OPEN_MORE_JS = """
+element.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-open-more]')) return;
+  const head = document.querySelector('#more-settings > button');
+  if (!head.classList.contains('open')) head.click();
+  setTimeout(() => document.querySelector('#assume input')?.focus(), 100);
+});
+"""
 # How often the page asks how the run is doing, while one is under way.
 SECONDS_BETWEEN_LOOKS = 1.0
 SHOWN_QUERIES = 300
@@ -42,11 +61,11 @@ SCROLL_LOG = """() => setTimeout(() => {
 def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr.State]:
     """Build the tab.
 
-    Returns a function that makes an event (the tab's `select`) bring it up to date, and another one, which comes with
-    news about the model or a run, show that run where the tab was opened; and the state whose first element is the id
-    of the run that is looked at.
+    Returns a function that makes an event (the tab's `select`) bring it up to date, another one, which comes with news
+    about the model or a run, show that run where the tab was opened, and a third one (the page's `load`) bring back the
+    settings of before; and the state whose first element is the id of the run that is looked at.
     """
-    sets = gr.HTML(elem_id="training-sets")
+    sets = gr.HTML(elem_id="training-sets", js_on_load=OPEN_MORE_JS)
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
         set_queries = gr.HTML(elem_id="set-queries")
     set_queries_open = gr.State(False)
@@ -63,31 +82,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     info="Training begins with its weights",
                     elem_id="base",
                 )
-            with gr.Row():
-                epochs = gr.Number(DEFAULT.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
-                batch_size = gr.Number(
-                    DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
-                )
-                learning_rate = gr.Textbox(
-                    f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=120, elem_id="learning-rate"
-                )
-                seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
-                patience = gr.Number(
-                    0,
-                    label="Patience",
-                    info=PATIENCE,
-                    precision=0,
-                    min_width=190,
-                    elem_id="patience",
-                )
-            with gr.Accordion("For those who know what they want", open=False, elem_id="advanced"):
-                loss = gr.Dropdown(
-                    [OWN_LOSS, *LOSSES],
-                    value=OWN_LOSS,
-                    label="Loss",
-                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
-                    elem_id="loss",
-                )
             promote = gr.Radio(PROMOTE_CHOICES, value="auto", label="Use the new model?", info=RULE, elem_id="promote")
             curve = gr.Checkbox(
                 False,
@@ -96,14 +90,34 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                 "them would bring. Takes as long as 1.6 trainings more",
                 elem_id="draw-curve",
             )
-            assume = gr.Checkbox(
-                False,
-                label="Take passages that nobody judged as not relevant",
-                info="For queries of which only relevant passages are known: four of those that wait to be judged, or "
-                "else of other queries. A guess for this run, and no label",
-                elem_id="assume",
-                visible=False,
-            )
+            with gr.Accordion(MORE, open=False, elem_id="more-settings") as more:
+                with gr.Row():
+                    epochs = gr.Number(DEFAULT.epochs, label="Epochs", precision=0, min_width=90, elem_id="epochs")
+                    batch_size = gr.Number(
+                        DEFAULT.batch_size, label="Batch size", precision=0, min_width=90, elem_id="batch-size"
+                    )
+                    learning_rate = gr.Textbox(
+                        f"{DEFAULT.learning_rate:g}", label="Learning rate", min_width=120, elem_id="learning-rate"
+                    )
+                    seed = gr.Number(DEFAULT.seed, label="Seed", precision=0, min_width=90, elem_id="seed")
+                    patience = gr.Number(
+                        0, label="Patience", info=PATIENCE, precision=0, min_width=190, elem_id="patience"
+                    )
+                loss = gr.Dropdown(
+                    [OWN_LOSS, *LOSSES],
+                    value=OWN_LOSS,
+                    label="Loss",
+                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
+                    elem_id="loss",
+                )
+                assume = gr.Checkbox(
+                    False,
+                    label="Take passages that nobody judged as not relevant",
+                    info="For queries of which only relevant passages are known: four of those that wait to be judged, "
+                    "or else of other queries. A guess for this run, and no label",
+                    elem_id="assume",
+                    visible=False,
+                )
             with gr.Row():
                 start = gr.Button(_start_words(services.settings), variant="primary", elem_id="start-training")
                 cancel = gr.Button("Cancel the run", variant="stop", elem_id="cancel-training", visible=False)
@@ -129,7 +143,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     shown = gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
-    asked_for = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume, token]
+    settings = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume]
+    asked_for = [*settings, token]
+    in_more = [recipe, *hyperparameters, loss, patience, assume]
     run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
@@ -160,13 +176,12 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         )
 
     def open_tab(base: str, assume: bool) -> tuple:
-        versions = [version.version for version in services.model_store.versions()]
         sets = services.label_sets.sets()
         one_sided = bool(only_relevant_known([*sets.train, *sets.dev, *sets.test]))
         # What is not shown is not to be asked for.
         assuming = gr.update(visible=True) if one_sided else gr.update(visible=False, value=False)
         shown = services.label_sets.sets(assume_not_relevant=True) if assume and one_sided else sets
-        return render_sets(shown), offer([ACTIVE, *versions], base, ACTIVE), assuming
+        return render_sets(shown), offer_versions(base), assuming
 
     def describe_sets(assume: bool) -> str:
         return render_sets(services.label_sets.sets(assume))
@@ -257,8 +272,48 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             chosen.seed,
         )
 
+    def describe_more(
+        recipe: str,
+        epochs: float | None,
+        learning_rate: str,
+        batch_size: float | None,
+        seed: float | None,
+        loss: str,
+        patience: float | None,
+        assume: bool,
+    ) -> dict[str, Any]:
+        """What differs from the recipe stands on the closed box."""
+        changed = more_settings(
+            RECIPES[recipe],
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=_number(learning_rate),
+            seed=seed,
+            patience=patience,
+            loss=None if loss == OWN_LOSS else loss,
+            assume=assume,
+        )
+        return gr.update(label=changed)
+
+    def check_kept(recipe: str, base: str, assume: bool) -> tuple:
+        """What was chosen before the page was loaded anew may be gone, and what is shown follows what is not."""
+        # The sets take a moment, and were drawn without what is assumed, if they were.
+        drawn = open_tab(base, assume) if assume else (gr.skip(), offer_versions(base), gr.skip())
+        return gr.update(info=RECIPES[recipe].description), *drawn
+
+    def offer_versions(base: str) -> dict[str, Any]:
+        versions = [version.version for version in services.model_store.versions()]
+        return offer([ACTIVE, *versions], base, ACTIVE)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet)
+    keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
+    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **quiet}
+    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**keep).then(**describe)
+    # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
+    # comes while what was kept is put back, when some of the fields are still as they were.
+    edited = [*(field.input for field in settings), learning_rate.blur]
+    gr.on(edited, **keep)
+    gr.on(edited, trigger_mode="always_last", **describe)
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
@@ -271,12 +326,15 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
-    def connect(opened: Callable, news: Callable) -> None:
-        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet)
+    def connect(opened: Callable, news: Callable, loaded: Callable) -> None:
+        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet).then(**describe)
         opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
         news(look_if_open, [shown, picked], run_outputs, **quiet)
+        back = loaded(None, settings, settings, js="(...now) => workbench.kept('training', ...now)", **quiet)
+        kept = [recipe, base, assume]
+        back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **quiet).then(**describe)
 
     return connect, shown
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Download, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, expect, sync_playwright
 
 from tests.serving import AppProcess, app_running
 
@@ -112,6 +112,14 @@ def open_tab(page: Page, name: str) -> None:
 def box(page: Page, elem_id: str):  # noqa: ANN201
     """The text box inside one of gradio's components."""
     return page.locator(f"#{elem_id} :is(input, textarea)").first
+
+
+def more_settings(page: Page) -> Locator:
+    """The box on the Train tab with what few people change, opened; its head says what differs from the recipe."""
+    head = page.locator("#more-settings > button")
+    head.click()
+    expect(page.locator("#epochs")).to_be_visible()
+    return head
 
 
 def say_name(page: Page, name: str) -> None:

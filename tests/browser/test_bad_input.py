@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, expect_error, exported, open_page, open_tab, rerank, say_name
+from tests.browser.conftest import box, expect_error, exported, more_settings, open_page, open_tab, rerank, say_name
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -152,6 +152,7 @@ def test_training_says_what_is_missing(app_process: AppProcess, context: Browser
 
 def test_training_names_the_value_that_is_wrong(page: Page) -> None:
     open_tab(page, "Train")
+    more_settings(page)
     box(page, "learning-rate").fill("fast")
     page.locator("#start-training").click()
     expect_error(page, "The learning rate has to be a number")

@@ -204,6 +204,40 @@ def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page,
     assert len(stored(shared_app)) == 1
 
 
+def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: Page, shared_app: AppProcess) -> None:
+    label(shared_app.client, ("how long", "teh bridge", 1), ("how long", "rain", 0))
+    rows = data.locator("#latest-labels tbody tr:not(.history-row)")
+    bridge, rain = (rows.filter(has_text=text) for text in ("teh bridge", "rain"))
+    editor = data.locator(".edit-row")
+    box(data, "search").fill("how")
+    box(data, "search").press("Enter")
+    bridge.get_by_role("button", name="Edit").click()
+    editor.get_by_label("Passage").fill("the bri")
+    rain.get_by_role("button", name="Edit").click()
+    expect(editor.get_by_label("Passage")).to_have_value("rain")
+    editor.get_by_label("Passage").fill("It rains")
+    bridge.get_by_role("button", name="Draft").click()
+    expect(editor.get_by_label("Passage")).to_have_value("the bri")
+    # Given up is gone.
+    editor.get_by_role("button", name="Cancel").click()
+    bridge.get_by_role("button", name="Edit").click()
+    expect(editor.get_by_label("Passage")).to_have_value("teh bridge")
+    # What is refused stays; and another search keeps what is written, too.
+    rain.get_by_role("button", name="Draft").click()
+    expect(editor.get_by_label("Passage")).to_have_value("It rains")
+    editor.get_by_label("Passage").fill(" ")
+    editor.get_by_role("button", name="Save, labels stay").click()
+    expect_error(data, "The passage is empty")
+    editor.get_by_label("Passage").fill("It rains again")
+    box(data, "search").fill("rain")
+    box(data, "search").press("Enter")
+    expect(rows).to_have_count(1)
+    rain.get_by_role("button", name="Draft").click()
+    editor.get_by_role("button", name="Save, labels stay").click()
+    expect(data.locator("#latest-labels")).to_contain_text("Corrected in 1 pair")
+    assert {json.loads(line)["passage"] for line in stored(shared_app)} == {"teh bridge", "It rains again"}
+
+
 def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shared_app: AppProcess) -> None:
     pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(30)]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()

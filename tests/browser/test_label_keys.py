@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -207,6 +208,20 @@ def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: 
     open_tab(page, "Rerank")
     open_tab(page, "Label")
     expect(page.locator("#task")).to_contain_text("Second passage")
+
+
+def test_which_pair_comes_next_outlives_a_reload(page: Page, judge: str) -> None:
+    page.reload()
+    expect(box(page, "strategy")).to_have_value(re.compile("^oldest:"))
+    expect(page.locator("#task")).to_contain_text("First passage")
+    assert page.evaluate("workbench.strategy()") == "oldest"
+    # The server hears of it with the first pairs that are asked for; and also where the tab is opened later.
+    open_tab(page, "Rerank")
+    page.reload()
+    with page.expect_request("**/judging/pairs") as asked:
+        open_tab(page, "Label")
+    assert asked.value.post_data_json["strategy"] == "oldest"
+    expect(box(page, "strategy")).to_have_value(re.compile("^oldest:"))
 
 
 def test_what_one_judges_with_stays_on_a_phones_screen(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, choose_strategy, open_page, open_tab, say_name
+from tests.browser.conftest import box, choose_strategy, more_settings, open_page, open_tab, say_name
 from tests.serving import AppProcess, eventually
 
 pytestmark = pytest.mark.browser
@@ -87,6 +87,7 @@ def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_pa
     # Train, and see it move.
     open_tab(page, "Train")
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
+    more_settings(page)
     box(page, "epochs").fill("4")
     box(page, "batch-size").fill("2")
     page.get_by_label("Always, when it is done").check()

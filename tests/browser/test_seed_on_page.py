@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from reranker.recipe import DEFAULT
-from tests.browser.conftest import box, open_page, open_tab, say_name
+from tests.browser.conftest import box, more_settings, open_page, open_tab, say_name
 from tests.serving import AppProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -27,6 +27,7 @@ def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserC
     # What stands on the Train tab when it is opened is the default recipe; two pairs are too few to measure on.
     open_tab(page, "Train")
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
+    more_settings(page)
     assert [box(page, name).input_value() for name in ("epochs", "batch-size", "learning-rate", "seed")] == [
         f"{value:g}" for value in (DEFAULT.epochs, DEFAULT.batch_size, DEFAULT.learning_rate, DEFAULT.seed)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import open_tab, rerank
+from tests.browser.conftest import open_tab, rerank, say_name
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +45,32 @@ def test_on_a_phone_every_tab_is_there_and_a_ranking_comes_into_view(page: Page)
     open_tab(page, "Label")
     for name in ("Pair", "Query", "Mine", "Disputed", "Agreement", "Progress"):
         expect(page.get_by_role("tab", name=name)).to_be_in_viewport()
+
+
+def test_before_anything_is_ranked_the_loop_is_told_and_each_step_leads_to_its_tab(page: Page) -> None:
+    steps = page.locator("#ranking .first-steps")
+    assert len(steps.inner_text().split()) <= 60
+    links = steps.get_by_role("link")
+    expect(links).to_have_count(4)
+    for number, name in enumerate(("Label", "Train", "Models"), start=1):
+        links.nth(number).press("Enter")
+        expect_tab(page, name)
+        page.go_back()
+        expect_tab(page, "Rerank")
+    rerank(page, "who built it", "one\ntwo\n")
+    expect(page.locator(".result")).to_have_count(2)
+    expect(steps).to_be_hidden()
+
+
+def test_on_a_phone_the_head_is_low_and_who_is_asked_for_a_name_can_read_it(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    # A long name of the version stands in a line of its own.
+    assert page.locator("#tabs").bounding_box()["y"] <= 170
+    open_tab(page, "Label")
+    expect(page.locator("#task .empty")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#judge-relevant")).to_be_hidden()
+    say_name(page, "Ada")
+    expect(page.locator("#judge-relevant")).to_be_in_viewport(ratio=1)
 
 
 def test_a_ranking_that_is_in_view_moves_nothing(page: Page) -> None:

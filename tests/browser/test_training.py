@@ -19,7 +19,7 @@ from reranker.figures import METRICS, SETS
 from reranker.recipe import TrainingConfig
 from storage.model_store import ModelStore
 from storage.records import TrainingRun
-from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.browser.conftest import box, expect_error, more_settings, open_page, open_tab
 from tests.serving import AppProcess, app_running, ended, eventually, label
 
 pytestmark = pytest.mark.browser
@@ -39,6 +39,7 @@ def labelled_app(app_process: AppProcess) -> AppProcess:
 
 def start_long_run(page: Page) -> None:
     open_tab(page, "Train")
+    more_settings(page)
     box(page, "epochs").fill("100")
     box(page, "batch-size").fill("1")
     expect(box(page, "patience")).to_have_value("0")
@@ -74,11 +75,17 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
     label(app_process.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
     page.reload()
     open_tab(page, "Train")
-    expect(page.get_by_text("Or have passages that nobody judged taken as not relevant.")).to_be_visible()
+    expect(page.get_by_text("Or have passages that nobody judged taken as not relevant")).to_be_visible()
+    # The way there is in the hint.
+    page.locator("#one-sided").get_by_role("button", name="More settings").click()
+    expect(page.locator("#assume input")).to_be_focused()
     assume = page.get_by_label("Take passages that nobody judged as not relevant")
     assume.check()
     expect(page.locator("#assumed")).to_contain_text("24 of the pairs above are taken as not relevant")
     expect(page.locator("#training-sets")).not_to_contain_text("Nothing can be measured yet")
+    expect(page.locator("#one-sided")).to_be_hidden()
+    head = page.locator("#more-settings > button")
+    expect(head).to_contain_text("More settings: passages that nobody judged as not relevant")
     assume.uncheck()
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
     assume.check()
@@ -93,7 +100,7 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
     store = ModelStore(tmp_path / "app" / "workbench.db")
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
-    page.get_by_text("For those who know what they want").click()
+    more_settings(page)
     box(page, "loss").click()
     page.get_by_role("option", name="MSELoss", exact=True).click()
     box(page, "epochs").fill("1")
@@ -176,9 +183,39 @@ def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppPr
 def test_a_negative_patience_is_refused_by_its_name(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
+    more_settings(page)
     box(page, "patience").fill("-1")
     page.locator("#start-training").click()
     expect_error(page, "The patience is -1; it has to be from 0 to 100.")
+
+
+def test_the_closed_box_says_what_differs_from_the_recipe(labelled_app: AppProcess, context: BrowserContext) -> None:
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    expect(page.locator("#start-training")).to_be_visible()
+    for name in ("epochs", "batch-size", "learning-rate", "seed", "patience", "loss", "assume"):
+        expect(page.locator(f"#{name}")).to_be_hidden()
+    head = more_settings(page)
+    box(page, "epochs").fill("2")
+    box(page, "seed").fill("4294967295")
+    box(page, "learning-rate").fill("1e-4")
+    box(page, "loss").click()
+    page.get_by_role("option", name="MSELoss", exact=True).click()
+    expect(head).to_contain_text("More settings: epochs 2, seed 4294967295, loss MSELoss")
+    head.click()
+    expect(page.locator("#epochs")).to_be_hidden()
+    expect(head).to_contain_text("More settings: epochs 2, seed 4294967295, loss MSELoss")
+    # A recipe sets its own numbers.
+    box(page, "recipe").click()
+    page.get_by_role("option", name="classic").click()
+    expect(head).to_have_text(re.compile(r"^More settings: loss MSELoss\s*▼"))
+    head.click()
+    assert [box(page, name).input_value() for name in ("epochs", "batch-size", "learning-rate", "seed")] == [
+        "3", "16", "5e-05", "42",
+    ]  # fmt: skip
+    box(page, "learning-rate").fill("fast")
+    box(page, "learning-rate").press("Tab")
+    expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
 
 
 def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
@@ -190,6 +227,58 @@ def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: 
     open_tab(page, "Train")
     expect(page.locator("#training-sets")).to_contain_text("Nothing can be measured yet")
     expect(page.get_by_label("No, only keep it")).to_be_checked()
+
+
+def choose(page: Page, elem_id: str, name: str) -> None:
+    box(page, elem_id).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: BrowserContext) -> None:
+    run = labelled_app.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never", "recipe": "classic"})
+    assert ended(labelled_app.client, run.json()["id"])["model_version"] == "v1"
+    label(labelled_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    more_settings(page)
+    box(page, "seed").fill("7")
+    # A recipe sets its own numbers, and what is changed after it stays.
+    choose(page, "recipe", "classic")
+    expect(box(page, "seed")).to_have_value("42")
+    choose(page, "base", "v1")
+    page.get_by_label("No, only keep it").check()
+    page.get_by_label("Learning curve").check()
+    box(page, "epochs").fill("2")
+    box(page, "learning-rate").fill("3e-4")
+    box(page, "patience").fill("5")
+    choose(page, "loss", "LambdaLoss")
+    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    numbers = {"epochs": "2", "batch-size": "16", "learning-rate": "3e-4", "seed": "42", "patience": "5"}
+    changed = "epochs 2, learning rate 0.0003, patience 5, loss LambdaLoss, passages that nobody judged as not relevant"
+    head = page.locator("#more-settings > button")
+    expect(head).to_contain_text(changed)
+
+    page.reload()
+    expect(head).to_contain_text(changed)
+    expect(page.locator("#assumed")).to_be_visible()
+    expect(box(page, "recipe")).to_have_value("classic")
+    expect(page.locator("#recipe")).to_contain_text("the plain trainer")
+    expect(box(page, "base")).to_have_value("v1")
+    expect(page.get_by_label("No, only keep it")).to_be_checked()
+    expect(page.get_by_label("Learning curve")).to_be_checked()
+    more_settings(page)
+    assert {name: box(page, name).input_value() for name in numbers} == numbers
+    expect(box(page, "loss")).to_have_value("LambdaLoss")
+    expect(page.get_by_label("Take passages that nobody judged as not relevant")).to_be_checked()
+
+    # Also where the page comes up with another tab; and a version that is gone is not kept.
+    open_tab(page, "Rerank")
+    labelled_app.client.delete("/v1/models/v1").raise_for_status()
+    page.reload()
+    open_tab(page, "Train")
+    expect(box(page, "base")).to_have_value("the active model")
+    expect(box(page, "recipe")).to_have_value("classic")
+    expect(head).to_contain_text(changed)
 
 
 def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, context: BrowserContext) -> None:

@@ -45,6 +45,15 @@ def test_a_worse_model_is_not() -> None:
     assert "It may be worse. Not promoted by itself" in why
 
 
+def test_where_no_query_changed_it_says_so_and_speaks_of_no_gain() -> None:
+    why = decide("auto", {"dev": EQUAL})[1]
+    assert why == "No query changed: nDCG@10 is as before on 20 held-out queries. Promoted."
+    why = decide("never", {"judged": EQUAL, "cross": measured(*[0.0] * 8)})[1]
+    assert why.startswith("No query changed: nDCG@10 is as before on 20 queries (12 held out, 8 cross-checked). Kept")
+    # As much won as lost is a change.
+    assert "No query changed" not in decide("auto", {"dev": measured(0.25, -0.25)})[1]
+
+
 def test_a_tie_counts_for_the_new_model() -> None:
     tie = measured(*[0.25, -0.25, 0.0, 0.0] * 2)
     assert tie["gain"] == 0 and tie["low"] < -MARGIN

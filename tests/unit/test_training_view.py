@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
-from page.training_view import points, render_run, render_sets
+from page.training_view import more_settings, points, render_run, render_sets
 from reranker.dataset import LabelledPair, TrainingSets
-from reranker.recipe import TrainingConfig
+from reranker.recipe import CLASSIC, DEFAULT, Recipe, TrainingConfig
 from storage.records import TrainingRun
 
 ALWAYS_THERE = ("recipe", "base", "epochs", "learning_rate", "batch_size", "seed", "promote")
@@ -87,3 +88,30 @@ def test_the_page_says_where_nothing_can_be_measured_although_there_are_labels()
     assert "at least 4 labelled queries need both" in render_sets(TrainingSets(pairs[:4]))
     apart = [replace(pair, passage=f"answer to {pair.query}") if pair.label else pair for pair in pairs]
     assert "trains models that some of the other queries are kept from" in render_sets(TrainingSets(apart))
+
+
+def settings_of(recipe: Recipe, **changed: Any) -> str:
+    own = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
+    return more_settings(recipe, **{**own, "patience": 0, "loss": None, "assume": False, **changed})
+
+
+def test_more_settings_are_called_by_what_differs_from_the_recipe() -> None:
+    assert settings_of(DEFAULT) == settings_of(CLASSIC) == "More settings"
+    assert settings_of(CLASSIC, epochs=2, seed=2**32 - 1) == "More settings: epochs 2, seed 4294967295"
+    assert settings_of(DEFAULT, learning_rate=5e-5, patience=3) == "More settings: learning rate 5e-05, patience 3"
+    # What is written out and the same is no change, nor is an empty field, for which the recipe's own is taken.
+    assert settings_of(DEFAULT, loss=DEFAULT.loss, epochs=None, patience=None) == "More settings"
+    assert settings_of(DEFAULT, loss="LambdaLoss", assume=True) == (
+        "More settings: loss LambdaLoss, passages that nobody judged as not relevant"
+    )
+    # Nor does it fail on what will be refused.
+    assert settings_of(DEFAULT, learning_rate="fast") == "More settings: learning rate fast"
+    assert settings_of(DEFAULT, learning_rate=" ") == "More settings: learning rate empty"
+    assert settings_of(DEFAULT, learning_rate=float("nan")) == "More settings: learning rate nan"
+
+
+def test_where_only_relevant_passages_are_known_the_way_on_is_named() -> None:
+    one_sided = TrainingSets(train=[LabelledPair("1", "q", "p", 1), LabelledPair("2", "r", "p", 1)])
+    assert "Of 2 queries only relevant passages are known" in render_sets(one_sided)
+    taken = TrainingSets(train=[*one_sided.train, LabelledPair("1", "q", "o", 0, assumed=True)])
+    assert "only relevant passages are known" not in render_sets(taken)
