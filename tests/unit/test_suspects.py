@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from reranker.dataset import LabelledPair, Suspect
-from reranker.suspects import MIN_PAIRS, find_suspects
+from reranker.suspects import LEAST_WEIGHT, MIN_PAIRS, _likely_right, _told_by_others, find_suspects
 
 TOPICS = ["rivers", "engines", "bread", "planets", "violins", "taxes", "cats", "glaciers", "chess", "bridges"]
 
@@ -63,6 +65,17 @@ def test_a_label_does_not_speak_for_itself() -> None:
     assert suspect == Suspect(chosen.query, chosen.passage, 0, suspect.probability)
     assert suspect.probability > 0.9
     assert chosen.passage not in [found.passage for found in find_suspects(pairs, logits)]
+
+
+def test_what_is_likely_wrong_says_little_of_others() -> None:
+    texts = csr_matrix(np.ones((2, 1)))
+    residuals, members = np.array([0.0, -1.0]), [np.array([0, 1])]
+    told = _told_by_others(residuals, np.ones(2), texts, texts, members)[0]
+    told_by_a_doubtful_one = _told_by_others(residuals, np.array([1.0, 0.05]), texts, texts, members)[0]
+    assert told < 5 * told_by_a_doubtful_one < 0
+
+    right = _likely_right(np.array([0.0, 0.1, 0.5, 1.0]))
+    assert right == pytest.approx([LEAST_WEIGHT, 0.5, 0.9, 1.0])
 
 
 def test_of_few_labels_none_is_doubted() -> None:
