@@ -12,8 +12,23 @@ import pytest
 
 from services import Services
 from settings import Settings
+from tests.forked import forked_trainings, whole_trainings
 from tests.serving import AppProcess, app_running, serving
 from tests.tiny_model import save_tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_trainings() -> Iterator[None]:
+    """Runs that the tests' own process starts need no time to import; those of an app are whole processes."""
+    with forked_trainings():
+        yield
+
+
+@pytest.fixture
+def own_processes() -> Iterator[None]:
+    """Each run of the test is a process of its own, with the command line that it has in the app."""
+    with whole_trainings():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from reranker.figures import METRICS, SETS
 from reranker.recipe import TrainingConfig
 from storage.model_store import ModelStore
 from storage.records import TrainingRun
-from tests.browser.conftest import box, expect_error, more_settings, open_page, open_tab
+from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
 from tests.serving import AppProcess, app_running, ended, eventually, label
 
 pytestmark = pytest.mark.browser
@@ -35,6 +35,20 @@ def labelled_app(app_process: AppProcess) -> AppProcess:
     """An app with enough labels that a long run can be asked for."""
     app_process.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
     return app_process
+
+
+@pytest.fixture
+def app_without_runs(shared_app: AppProcess) -> AppProcess:
+    """An app that those share that train nothing; nothing is stored in it."""
+    empty_queue(shared_app)
+    return shared_app
+
+
+@pytest.fixture
+def labelled_page(page: Page, app_without_runs: AppProcess) -> Page:
+    """The page of that app, with enough labels to train on."""
+    app_without_runs.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
+    return page
 
 
 def start_long_run(page: Page) -> None:
@@ -180,8 +194,8 @@ def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppPr
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
-def test_a_negative_patience_is_refused_by_its_name(labelled_app: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, labelled_app)
+def test_a_negative_patience_is_refused_by_its_name(labelled_page: Page) -> None:
+    page = labelled_page
     open_tab(page, "Train")
     more_settings(page)
     box(page, "patience").fill("-1")
@@ -189,8 +203,8 @@ def test_a_negative_patience_is_refused_by_its_name(labelled_app: AppProcess, co
     expect_error(page, "The patience is -1; it has to be from 0 to 100.")
 
 
-def test_the_closed_box_says_what_differs_from_the_recipe(labelled_app: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, labelled_app)
+def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -> None:
+    page = labelled_page
     open_tab(page, "Train")
     expect(page.locator("#start-training")).to_be_visible()
     for name in ("epochs", "batch-size", "learning-rate", "seed", "patience", "loss", "assume"):
@@ -218,8 +232,8 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_app: AppProce
     expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
 
 
-def test_the_choice_of_what_to_promote_stays(labelled_app: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, labelled_app)
+def test_the_choice_of_what_to_promote_stays(labelled_page: Page) -> None:
+    page = labelled_page
     open_tab(page, "Train")
     expect(page.get_by_label("If it is better")).to_be_checked()
     page.get_by_label("No, only keep it").check()
@@ -281,12 +295,12 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
     expect(head).to_contain_text(changed)
 
 
-def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, context: BrowserContext) -> None:
+def test_the_page_says_why_a_query_is_in_its_set(app_without_runs: AppProcess, context: BrowserContext) -> None:
     shared = "The bridge was closed for repairs in spring and opened again when summer began, as had been promised."
     labels = [{"query": f"query {number}", "passage": f"about {number}", "label": number % 2} for number in range(30)]
     labels += [{"query": query, "passage": shared, "label": 1} for query in ("when did it open", "why was it closed")]
-    app_process.client.post("/v1/labels", json={"labels": labels}).raise_for_status()
-    page = open_page(context, app_process)
+    app_without_runs.client.post("/v1/labels", json={"labels": labels}).raise_for_status()
+    page = open_page(context, app_without_runs)
     open_tab(page, "Train")
     page.get_by_role("button", name="Which query is in which set, and why").click()
     rows = page.locator("#set-queries tbody tr")
@@ -297,7 +311,7 @@ def test_the_page_says_why_a_query_is_in_its_set(app_process: AppProcess, contex
     assert len({together.nth(place).locator("td").nth(1).inner_text() for place in (0, 1)}) == 1
     expect(rows.filter(has_text="by the hash of its text")).to_have_count(30)
     expect(rows.filter(has_text="from the next run on")).to_have_count(32)
-    label(app_process.client, ("one more", "about another thing", 1))
+    label(app_without_runs.client, ("one more", "about another thing", 1))
     open_tab(page, "Data")
     open_tab(page, "Train")
     expect(rows).to_have_count(33)
@@ -350,8 +364,8 @@ def test_where_nothing_is_held_back_a_version_shows_its_cross_checked_figures(
     expect(row).to_contain_text(f"→ {low:.2f}–{high:.2f}".replace("0.", "."))
 
 
-def test_a_version_is_downloaded_as_a_zip(labelled_app: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, labelled_app)
+def test_a_version_is_downloaded_as_a_zip(labelled_page: Page) -> None:
+    page = labelled_page
     open_tab(page, "Models")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()

@@ -90,6 +90,7 @@ def test_rolling_back_is_remembered_over_deleted_versions(
 # Starting
 
 
+@pytest.mark.usefixtures("own_processes")
 @pytest.mark.parametrize("refusals", [1, 2])
 def test_a_run_that_cannot_be_noted_down_is_ended_and_stands_in_nobodys_way(
     services: Services, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, refusals: int
@@ -131,6 +132,7 @@ def test_a_run_that_is_being_started_is_not_said_to_have_ended(services: Service
 # Resuming
 
 
+@pytest.mark.usefixtures("own_processes")
 def test_of_those_who_resume_a_run_at_once_one_does(services: Services, client: httpx.Client) -> None:
     loaded_version(client)
     label_queries(client, 12)
