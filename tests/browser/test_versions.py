@@ -89,7 +89,12 @@ def test_the_active_version_and_the_one_before_are_there_to_be_compared(
     page = open_page(context, app_process)
     open_tab(page, "Models")
     page.get_by_role("button", name="Compare two versions").click()
+    # The only version is offered by now, and not chosen.
+    expect(page.locator("tr.active")).to_be_visible()
+    box(page, "compare-second").click()
+    expect(page.get_by_role("option")).to_have_count(1)
     expect(box(page, "compare-second")).to_have_value("")
+    box(page, "compare-second").press("Escape")
     for name in ("v1", "v2", "v3"):
         add_version(name)
     promote(app_process, "v1")
