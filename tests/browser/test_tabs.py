@@ -65,7 +65,7 @@ def test_before_anything_is_ranked_the_loop_is_told_and_each_step_leads_to_its_t
 def test_on_a_phone_the_head_is_low_and_who_is_asked_for_a_name_can_read_it(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     # A long name of the version stands in a line of its own.
-    page.wait_for_function("document.querySelector('#tabs').getBoundingClientRect().top <= 170")
+    page.wait_for_function("document.querySelector('#tabs').getBoundingClientRect().top <= 190")
     open_tab(page, "Label")
     expect(page.locator("#task .empty")).to_be_in_viewport(ratio=1)
     expect(page.locator("#judge-relevant")).to_be_hidden()
