@@ -31,24 +31,31 @@ LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number %
 
 
 @pytest.fixture
-def labelled_app(app_process: AppProcess) -> AppProcess:
-    """An app with enough labels that a long run can be asked for."""
-    app_process.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
-    return app_process
-
-
-@pytest.fixture
-def app_without_runs(shared_app: AppProcess) -> AppProcess:
-    """An app that those share that train nothing; nothing is stored in it."""
+def empty_app(shared_app: AppProcess) -> Iterator[AppProcess]:
+    """The app that the tests share, with no labels in it and no run under way; what was trained before is there."""
     empty_queue(shared_app)
-    return shared_app
+    yield shared_app
+    for run in store_of(shared_app).runs(under_way=True):
+        shared_app.client.delete(f"/v1/training-runs/{run.id}").raise_for_status()
+        ended(shared_app.client, run.id)
 
 
 @pytest.fixture
-def labelled_page(page: Page, app_without_runs: AppProcess) -> Page:
-    """The page of that app, with enough labels to train on."""
-    app_without_runs.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
+def labelled_app(empty_app: AppProcess) -> AppProcess:
+    """That app with enough labels that a long run can be asked for."""
+    empty_app.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
+    return empty_app
+
+
+@pytest.fixture
+def labelled_page(page: Page, labelled_app: AppProcess) -> Page:
+    """The page of that app."""
     return page
+
+
+def store_of(app: AppProcess) -> ModelStore:
+    """The runs and versions of a running app."""
+    return ModelStore(app.log.parent / "workbench.db")
 
 
 def start_long_run(page: Page) -> None:
@@ -76,17 +83,18 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
     page.locator("#cancel-training").click()
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
     expect(page.locator("#start-training")).to_be_enabled()
-    expect(page.locator("#training-run")).to_contain_text("kept as v1, unmeasured")
-    assert [version["version"] for version in labelled_app.client.get("/v1/models").json()][0] == "v1"
+    version = store_of(labelled_app).runs()[0].model_version
+    expect(page.locator("#training-run")).to_contain_text(f"kept as {version}, unmeasured")
+    assert labelled_app.client.get("/v1/models").json()[0]["version"] == version
 
 
 def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
-    app_process: AppProcess, context: BrowserContext
+    empty_app: AppProcess, context: BrowserContext
 ) -> None:
-    page = open_page(context, app_process)
+    page = open_page(context, empty_app)
     open_tab(page, "Train")
     expect(page.locator("#assume")).to_be_hidden()
-    label(app_process.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
+    label(empty_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
     page.reload()
     open_tab(page, "Train")
     expect(page.get_by_text("Or have passages that nobody judged taken as not relevant")).to_be_visible()
@@ -109,9 +117,10 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
 
 
 def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
-    labelled_app: AppProcess, context: BrowserContext, tmp_path: Path
+    labelled_app: AppProcess, context: BrowserContext
 ) -> None:
-    store = ModelStore(tmp_path / "app" / "workbench.db")
+    store = store_of(labelled_app)
+    before = len(store.runs())
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
     more_settings(page)
@@ -121,7 +130,7 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
     # The second time with the curves of the first on the page.
     for number in (1, 2):
         page.locator("#start-training").click()
-        eventually(lambda number=number: len(store.runs()) == number, "the run is there")
+        eventually(lambda number=number: len(store.runs()) == before + number, "the run is there")
         run = store.runs()[0]
         assert run.config["loss"] == "MSELoss"
         assert ended(labelled_app.client, run.id)["status"] == "succeeded"
@@ -137,7 +146,7 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(
-    labelled_app: AppProcess, context: BrowserContext, tmp_path: Path
+    labelled_app: AppProcess, context: BrowserContext
 ) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
@@ -145,7 +154,7 @@ def test_a_run_that_was_killed_is_resumed_on_the_page(
     start_long_run(page)
     expect(page.locator("#training-run")).to_contain_text("loss")
     expect(page.locator("#resume-training")).to_be_hidden()
-    (run,) = ModelStore(tmp_path / "app" / "workbench.db").runs()
+    run = store_of(labelled_app).runs()[0]
     os.kill(run.pid, signal.SIGKILL)
     expect(page.locator(".run-status")).to_contain_text("Failed")
     expect(page.locator("#training-run")).to_contain_text("The training process was killed")
@@ -162,7 +171,7 @@ def test_a_run_that_was_killed_is_resumed_on_the_page(
 def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, context: BrowserContext) -> None:
     second = open_page(context, labelled_app)
     open_tab(second, "Train")
-    expect(second.locator("#training-run")).to_contain_text("No model has been trained here yet")
+    expect(second.locator("#start-training")).to_be_enabled()
     start_long_run(open_page(context, labelled_app))
     expect(second.locator("#model-status")).to_contain_text("Training")
     expect(second.locator(".run-status")).to_contain_text("Running")
@@ -174,7 +183,7 @@ def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, c
 def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppProcess, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
-    expect(page.locator("#training-run")).to_contain_text("No model has been trained here yet")
+    expect(page.locator("#start-training")).to_be_enabled()
     pressed = False
 
     def hold_until_pressed(route: Route) -> None:
@@ -250,7 +259,7 @@ def choose(page: Page, elem_id: str, name: str) -> None:
 
 def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: BrowserContext) -> None:
     run = labelled_app.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never", "recipe": "classic"})
-    assert ended(labelled_app.client, run.json()["id"])["model_version"] == "v1"
+    version = ended(labelled_app.client, run.json()["id"])["model_version"]
     label(labelled_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
@@ -259,7 +268,7 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
     # A recipe sets its own numbers, and what is changed after it stays.
     choose(page, "recipe", "classic")
     expect(box(page, "seed")).to_have_value("42")
-    choose(page, "base", "v1")
+    choose(page, "base", version)
     page.get_by_label("No, only keep it").check()
     page.get_by_label("Learning curve").check()
     box(page, "epochs").fill("2")
@@ -277,7 +286,7 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
     expect(page.locator("#assumed")).to_be_visible()
     expect(box(page, "recipe")).to_have_value("classic")
     expect(page.locator("#recipe")).to_contain_text("the plain trainer")
-    expect(box(page, "base")).to_have_value("v1")
+    expect(box(page, "base")).to_have_value(version)
     expect(page.get_by_label("No, only keep it")).to_be_checked()
     expect(page.get_by_label("Learning curve")).to_be_checked()
     more_settings(page)
@@ -287,7 +296,7 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
 
     # Also where the page comes up with another tab; and a version that is gone is not kept.
     open_tab(page, "Rerank")
-    labelled_app.client.delete("/v1/models/v1").raise_for_status()
+    labelled_app.client.delete(f"/v1/models/{version}").raise_for_status()
     page.reload()
     open_tab(page, "Train")
     expect(box(page, "base")).to_have_value("the active model")
@@ -295,12 +304,12 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
     expect(head).to_contain_text(changed)
 
 
-def test_the_page_says_why_a_query_is_in_its_set(app_without_runs: AppProcess, context: BrowserContext) -> None:
+def test_the_page_says_why_a_query_is_in_its_set(empty_app: AppProcess, context: BrowserContext) -> None:
     shared = "The bridge was closed for repairs in spring and opened again when summer began, as had been promised."
     labels = [{"query": f"query {number}", "passage": f"about {number}", "label": number % 2} for number in range(30)]
     labels += [{"query": query, "passage": shared, "label": 1} for query in ("when did it open", "why was it closed")]
-    app_without_runs.client.post("/v1/labels", json={"labels": labels}).raise_for_status()
-    page = open_page(context, app_without_runs)
+    empty_app.client.post("/v1/labels", json={"labels": labels}).raise_for_status()
+    page = open_page(context, empty_app)
     open_tab(page, "Train")
     page.get_by_role("button", name="Which query is in which set, and why").click()
     rows = page.locator("#set-queries tbody tr")
@@ -311,7 +320,7 @@ def test_the_page_says_why_a_query_is_in_its_set(app_without_runs: AppProcess, c
     assert len({together.nth(place).locator("td").nth(1).inner_text() for place in (0, 1)}) == 1
     expect(rows.filter(has_text="by the hash of its text")).to_have_count(30)
     expect(rows.filter(has_text="from the next run on")).to_have_count(32)
-    label(app_without_runs.client, ("one more", "about another thing", 1))
+    label(empty_app.client, ("one more", "about another thing", 1))
     open_tab(page, "Data")
     open_tab(page, "Train")
     expect(rows).to_have_count(33)
@@ -344,17 +353,18 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
 
 
 def test_where_nothing_is_held_back_a_version_shows_its_cross_checked_figures(
-    app_process: AppProcess, context: BrowserContext
+    empty_app: AppProcess, context: BrowserContext
 ) -> None:
     for number in range(8):
         query = f"query {number} bridge"
-        label(app_process.client, (query, f"{query} answer", 1), (query, f"rain {number}", 0))
-    run = app_process.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never"}).json()
-    metrics = ended(app_process.client, run["id"])["metrics"]["challenger"]
+        label(empty_app.client, (query, f"{query} answer", 1), (query, f"rain {number}", 0))
+    run = empty_app.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never"}).json()
+    run = ended(empty_app.client, run["id"])
+    metrics = run["metrics"]["challenger"]
     assert "ndcg@10" not in metrics
-    page = open_page(context, app_process)
+    page = open_page(context, empty_app)
     open_tab(page, "Models")
-    figure = page.locator('tr[data-version="v1"] td[data-label="nDCG@10"]')
+    figure = page.locator(f'tr[data-version="{run["model_version"]}"] td[data-label="nDCG@10"]')
     expect(figure).to_contain_text(f"{metrics['cross_ndcg@10']:.3f}")
     expect(figure).to_contain_text("cross-checked")
     open_tab(page, "Train")
@@ -368,7 +378,7 @@ def test_a_version_is_downloaded_as_a_zip(labelled_page: Page) -> None:
     page = labelled_page
     open_tab(page, "Models")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download").click()
+        page.locator("tr.active").get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == f"{page.locator('#active-version').inner_text()}.zip"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert {"config.json", "README.md"} & set(archive.namelist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +18,23 @@ from tests.serving import AppProcess, loaded_version
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def add_version(app_process: AppProcess, tmp_path: Path, other_model_dir: Path) -> Callable[[str], None]:
-    """Adds a version of this name to a running app."""
-    base = loaded_version(app_process.client)
+# The names of all versions that are added, since tests share an app.
+NAMES = (f"v{number}" for number in itertools.count(1))
 
-    def add(name: str) -> None:
-        shutil.copytree(other_model_dir, tmp_path / "app" / "models" / name)
-        ModelStore(tmp_path / "app" / "workbench.db").add_version(
-            ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, {"ndcg@10": 0.5}, now())
-        )
+
+@pytest.fixture
+def add_versions(other_model_dir: Path) -> Callable[[AppProcess, int], list[str]]:
+    """Adds so many versions to a running app, and says their names."""
+
+    def add(app: AppProcess, count: int) -> list[str]:
+        base, data_dir = loaded_version(app.client), app.log.parent
+        names = list(itertools.islice(NAMES, count))
+        for name in names:
+            shutil.copytree(other_model_dir, data_dir / "models" / name)
+            ModelStore(data_dir / "workbench.db").add_version(
+                ModelVersion(name, f"tiny-{name}", "trained", None, base, None, 12, {"ndcg@10": 0.5}, now())
+            )
+        return names
 
     return add
 
@@ -36,44 +44,42 @@ def promote(app: AppProcess, name: str) -> None:
 
 
 def test_rolling_back_does_what_the_button_says_or_nothing(
-    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
 ) -> None:
-    for name in ("v1", "v2", "v3"):
-        add_version(name)
-    promote(app_process, "v1")
-    promote(app_process, "v2")
-    page = open_page(context, app_process)
+    v1, v2, v3 = add_versions(shared_app, 3)
+    promote(shared_app, v1)
+    promote(shared_app, v2)
+    page = open_page(context, shared_app)
     open_tab(page, "Models")
     button = page.locator("#roll-back")
-    expect(button).to_have_text("Roll back to v1")
-    promote(app_process, "v3")
+    expect(button).to_have_text(f"Roll back to {v1}")
+    promote(shared_app, v3)
     button.click()
-    expect_error(page, "v3 answers now, and rolling back would return to v2, not to v1.")
-    expect(button).to_have_text("Roll back to v2")
-    expect(page.locator("tr.active")).to_contain_text("v3")
+    expect_error(page, f"{v3} answers now, and rolling back would return to {v2}, not to {v1}.")
+    expect(button).to_have_text(f"Roll back to {v2}")
+    expect(page.locator("tr.active")).to_contain_text(v3)
     button.click()
-    expect(button).to_have_text("Roll back to v1")
-    expect(page.locator("tr.active")).to_contain_text("v2")
+    expect(button).to_have_text(f"Roll back to {v1}")
+    expect(page.locator("tr.active")).to_contain_text(v2)
 
 
 def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
-    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
 ) -> None:
-    for name in ("v1", "v2"):
-        add_version(name)
-    page = open_page(context, app_process)
+    v1, v2 = add_versions(shared_app, 2)
+    page = open_page(context, shared_app)
     open_tab(page, "Train")
-    choose(page, "base", "v1")
+    choose(page, "base", v1)
     open_tab(page, "Models")
     page.get_by_role("button", name="Compare two versions").click()
     page.get_by_role("button", name="Push a version").click()
-    for elem_id, version in (("compare-first", "v1"), ("compare-second", "v2"), ("push-version", "v1")):
+    for elem_id, version in (("compare-first", v1), ("compare-second", v2), ("push-version", v1)):
         choose(page, elem_id, version)
     page.on("dialog", lambda dialog: dialog.accept())
-    page.locator('[data-delete="v1"]').click()
-    expect(page.locator('tr[data-version="v1"]')).to_have_count(0)
+    page.locator(f'[data-delete="{v1}"]').click()
+    expect(page.locator(f'tr[data-version="{v1}"]')).to_have_count(0)
     expect(box(page, "compare-first")).to_have_value("")
-    expect(box(page, "compare-second")).to_have_value("v2")
+    expect(box(page, "compare-second")).to_have_value(v2)
     page.locator("#compare").click()
     expect_error(page, "Choose two versions first.")
     box(page, "push-repo").fill("ada/reranker")
@@ -84,7 +90,7 @@ def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
 
 
 def test_the_active_version_and_the_one_before_are_there_to_be_compared(
-    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+    app_process: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
 ) -> None:
     page = open_page(context, app_process)
     open_tab(page, "Models")
@@ -95,31 +101,29 @@ def test_the_active_version_and_the_one_before_are_there_to_be_compared(
     expect(page.get_by_role("option")).to_have_count(1)
     expect(box(page, "compare-second")).to_have_value("")
     box(page, "compare-second").press("Escape")
-    for name in ("v1", "v2", "v3"):
-        add_version(name)
-    promote(app_process, "v1")
-    promote(app_process, "v2")
+    v1, v2, v3 = add_versions(app_process, 3)
+    promote(app_process, v1)
+    promote(app_process, v2)
     open_tab(page, "Train")
     open_tab(page, "Models")
-    expect(box(page, "compare-first")).to_have_value("v1")
-    expect(box(page, "compare-second")).to_have_value("v2")
+    expect(box(page, "compare-first")).to_have_value(v1)
+    expect(box(page, "compare-second")).to_have_value(v2)
 
 
 def test_the_focus_stays_at_the_version_whose_button_was_pressed(
-    app_process: AppProcess, context: BrowserContext, add_version: Callable[[str], None]
+    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
 ) -> None:
-    for name in ("v1", "v2"):
-        add_version(name)
-    page = open_page(context, app_process)
+    v1, v2 = add_versions(shared_app, 2)
+    page = open_page(context, shared_app)
     open_tab(page, "Models")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.locator('[data-promote="v1"]').press("Enter")
-    expect(page.locator("tr.active")).to_contain_text("v1")
+    page.locator(f'[data-promote="{v1}"]').press("Enter")
+    expect(page.locator("tr.active")).to_contain_text(v1)
     # Promote is gone from it.
-    expect(page.locator('[data-download="v1"]')).to_be_focused()
-    page.locator('[data-delete="v2"]').press("Enter")
-    expect(page.locator('tr[data-version="v2"]')).to_have_count(0)
-    expect(page.locator('tr[data-version="v1"] button').first).to_be_focused()
+    expect(page.locator(f'[data-download="{v1}"]')).to_be_focused()
+    page.locator(f'[data-delete="{v2}"]').press("Enter")
+    expect(page.locator(f'tr[data-version="{v2}"]')).to_have_count(0)
+    expect(page.locator(f'tr[data-version="{v1}"] button').first).to_be_focused()
 
 
 def choose(page: Page, elem_id: str, name: str) -> None:
