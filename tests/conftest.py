@@ -88,8 +88,15 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> 
         yield client
 
 
+@pytest.fixture(scope="module")
+def shared_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[AppProcess]:
+    """A real `python app.py`, page and all, that the tests of a module share, with a model that is quick to load."""
+    with app_running(tmp_path_factory.mktemp("shared") / "app", model_dir) as app:
+        yield app
+
+
 @pytest.fixture
 def app_process(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
-    """A real `python app.py`, page and all."""
+    """A real `python app.py`, page and all, for one test. It takes six seconds of a processor to start."""
     with app_running(tmp_path / "app", model_dir) as app:
         yield app

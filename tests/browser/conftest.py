@@ -83,13 +83,6 @@ def starter_app(tmp_path: Path) -> Iterator[AppProcess]:
         yield app
 
 
-@pytest.fixture(scope="module")
-def shared_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[AppProcess]:
-    """An app that the tests of a module share, with a model that is quick to load."""
-    with app_running(tmp_path_factory.mktemp("shared") / "app", model_dir) as app:
-        yield app
-
-
 @pytest.fixture
 def page(context: BrowserContext, shared_app: AppProcess) -> Page:
     """The page of the shared app, loaded."""

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, expect_error, exported, more_settings, open_page, open_tab, rerank, say_name
+from tests.browser.conftest import (
+    box,
+    empty_queue,
+    expect_error,
+    exported,
+    more_settings,
+    open_page,
+    open_tab,
+    rerank,
+    say_name,
+)
 from tests.serving import AppProcess
 
 pytestmark = pytest.mark.browser
@@ -140,12 +150,12 @@ def test_broken_rows_are_named_and_the_others_imported(page: Page, tmp_path: Pat
     expect(page.locator("#import-report")).to_contain_text("Imported: 1 label and")
 
 
-def test_training_says_what_is_missing(app_process: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, app_process)
+def test_training_says_what_is_missing(page: Page, shared_app: AppProcess) -> None:
+    empty_queue(shared_app)
     open_tab(page, "Train")
     page.locator("#start-training").click()
     expect_error(page, "There are no labels to learn from yet")
-    app_process.client.post("/v1/labels", json={"query": "q", "passage": "p", "label": 1}).raise_for_status()
+    shared_app.client.post("/v1/labels", json={"query": "q", "passage": "p", "label": 1}).raise_for_status()
     page.locator("#start-training").click()
     expect_error(page, "label some pairs the other way")
 

@@ -7,7 +7,7 @@ import time
 
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.conftest import box, open_page, open_tab
+from tests.browser.conftest import box, open_page
 from tests.serving import AppProcess
 
 MANY = "\n".join(
@@ -49,9 +49,3 @@ def test_a_long_ranking_is_watched_and_stopped(starter_app: AppProcess, context:
     page.locator("#stop-rerank").click()
     expect(page.locator(".result")).to_have_count(6)
     expect(page.locator("#queue-ranking")).to_be_visible()
-
-
-def test_the_models_tab_says_how_is_scored(starter_app: AppProcess, context: BrowserContext) -> None:
-    page = open_page(context, starter_app)
-    open_tab(page, "Models")
-    expect(page.locator("#engine")).to_contain_text(re.compile(r"Scored by (OpenVINO|torch) in (float32|bfloat16)"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,11 @@ def test_the_focus_stays_at_the_version_whose_button_was_pressed(
     page.locator(f'[data-delete="{v2}"]').press("Enter")
     expect(page.locator(f'tr[data-version="{v2}"]')).to_have_count(0)
     expect(page.locator(f'tr[data-version="{v1}"] button').first).to_be_focused()
+
+
+def test_it_says_how_is_scored(page: Page) -> None:
+    open_tab(page, "Models")
+    expect(page.locator("#engine")).to_contain_text(re.compile(r"Scored by (OpenVINO|torch) in (float32|bfloat16)"))
 
 
 def choose(page: Page, elem_id: str, name: str) -> None:

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from server.training_schemas import TrainingRequest
 from settings import Settings
-from tests.serving import ROOT, AppProcess, ended
+from tests.serving import ROOT, AppProcess, ended, loaded_version
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT_MATTER = yaml.safe_load(README.split("---")[1])
@@ -32,8 +32,8 @@ def http_section() -> str:
     return re.search(r"^## HTTP\n.*?```bash\n(.*?)```", README, re.DOTALL | re.MULTILINE)[1]  # type: ignore[index]
 
 
-def test_every_http_line_runs(app_process: AppProcess) -> None:
-    url = str(app_process.client.base_url).rstrip("/")
+def test_every_http_line_runs(shared_app: AppProcess) -> None:
+    url = str(shared_app.client.base_url).rstrip("/")
     script = http_section().replace("http://127.0.0.1:7860", url).replace("curl -s", "curl -sS --fail-with-body")
     before, _, roll_back = script.strip().rpartition("\n")
     done = subprocess.run(
@@ -41,32 +41,33 @@ def test_every_http_line_runs(app_process: AppProcess) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"relevance_score"' in done.stdout
-    run = ended(app_process.client, done.stdout.split()[-1])
+    run = ended(shared_app.client, done.stdout.split()[-1])
     assert run["promoted"]
     rolled_back = subprocess.run(["bash", "-euc", roll_back], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(rolled_back.stdout)["active"]
 
 
-def test_gradios_own_client_sees_the_same_things(app_process: AppProcess) -> None:
-    client = Client(str(app_process.client.base_url), verbose=False)
+def test_gradios_own_client_sees_the_same_things(shared_app: AppProcess) -> None:
+    before = loaded_version(shared_app.client)
+    client = Client(str(shared_app.client.base_url), verbose=False)
     ranked = client.predict("a query", ["one passage", "another one"], api_name="/rerank")
     assert sorted(result["index"] for result in ranked) == [0, 1]
     assert client.predict("a query", "one passage", 1, "ada", api_name="/label") == {"saved": 1, "changed": 0}
     assert client.predict("a query", "another one", 0, "ada", api_name="/label") == {"saved": 1, "changed": 0}
     run = client.predict("classic", None, 1, None, None, None, "always", api_name="/train")
-    over_http = ended(app_process.client, run["id"])
+    over_http = ended(shared_app.client, run["id"])
     assert over_http["promoted"]
     assert set(run) == set(over_http)
     assert client.predict(run["id"], api_name="/training_run") == over_http
     versions = client.predict(api_name="/models")
-    assert versions == app_process.client.get("/v1/models").json()
-    assert (versions[0]["version"], versions[0]["active"]) == ("v1", True)
-    assert client.predict(api_name="/rollback")["version"] == versions[1]["version"]
-    assert client.predict("v1", api_name="/promote")["active"]
+    assert versions == shared_app.client.get("/v1/models").json()
+    assert (versions[0]["version"], versions[0]["active"]) == (over_http["model_version"], True)
+    assert client.predict(api_name="/rollback")["version"] == before
+    assert client.predict(over_http["model_version"], api_name="/promote")["active"]
 
 
-def test_gradios_own_client_finds_every_call_by_its_name(app_process: AppProcess) -> None:
-    info = app_process.client.get("/gradio_api/info").raise_for_status().json()
+def test_gradios_own_client_finds_every_call_by_its_name(shared_app: AppProcess) -> None:
+    info = shared_app.client.get("/gradio_api/info").raise_for_status().json()
     assert set(info["named_endpoints"]) == {
         "/rerank", "/label", "/next_task", "/agreement", "/train", "/training_run", "/cancel_training",
         "/resume_training", "/models", "/promote", "/rollback", "/delete_model", "/make_again", "/push",
@@ -75,8 +76,8 @@ def test_gradios_own_client_finds_every_call_by_its_name(app_process: AppProcess
     assert asked == {*TrainingRequest.model_fields, "token"}
 
 
-def test_gradios_own_client_is_told_what_is_wrong(app_process: AppProcess) -> None:
-    client = Client(str(app_process.client.base_url), verbose=False)
+def test_gradios_own_client_is_told_what_is_wrong(shared_app: AppProcess) -> None:
+    client = Client(str(shared_app.client.base_url), verbose=False)
     ranked = client.predict("a query", [{"text": "one passage"}, "another one"], api_name="/rerank")
     assert sorted(result["index"] for result in ranked) == [0, 1]
     assert client.predict("a query", "one passage", 1, api_name="/label") == {"saved": 1, "changed": 0}
