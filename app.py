@@ -41,7 +41,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
         yield
         services.stop()
 
-    api = build_api(services, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    api = build_api(services, lifespan=lifespan)
     add_judging_calls(api, services)
     page = build_page(services)
     return gr.mount_gradio_app(
