@@ -28,8 +28,9 @@ from labeling.importing import (
 from labeling.reading import IMPORT_TYPES, column_names, preview
 from labeling.trec import read_trec
 from page.downloads import Download, written
-from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_people
+from page.notices import SECONDS_TO_READ, as_text, shown_to_people
 from page.render import render
+from page.rights import check_may_change
 from services import Services
 from storage.staging import Staging
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from page.notices import check_may_change, shown_to_people
+from page.notices import shown_to_people
+from page.rights import check_may_change
 from services import Services
 
 NONE_YET = (

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from errors import InvalidInput
 from labeling.agreement import agreement
-from page.notices import check_may_change, shown_to_people
+from page.notices import shown_to_people
+from page.rights import check_may_change
 from reranker.publish import push_to_hub
 from server import error_answers, schemas
 from server.label_calls import named

@@ -1,4 +1,4 @@
-"""How the page tells people what went wrong, and who may press which button."""
+"""How the page tells people what went wrong."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from errors import TokenRequired, WorkbenchError
-from page.render import render
-from services import Services
+from errors import WorkbenchError
 
 SECONDS_TO_READ = 15
 
@@ -26,7 +24,7 @@ def shown_to_people(handler: Callable) -> Callable:
             try:
                 yield from handler(*args, **kwargs)
             except WorkbenchError as error:
-                raise _notice(error) from error
+                raise notice(error) from error
     else:
 
         @functools.wraps(handler)
@@ -34,7 +32,7 @@ def shown_to_people(handler: Callable) -> Callable:
             try:
                 return handler(*args, **kwargs)
             except WorkbenchError as error:
-                raise _notice(error) from error
+                raise notice(error) from error
 
     return wrapped
 
@@ -44,27 +42,6 @@ def as_text(error: WorkbenchError) -> str:
     return html.escape(str(error), quote=False)
 
 
-def _notice(error: WorkbenchError) -> gr.Error:
+def notice(error: WorkbenchError) -> gr.Error:
+    """An error as the page shows it."""
     return gr.Error(as_text(error), title="That did not work", duration=SECONDS_TO_READ, print_exception=False)
-
-
-def check_may_change(
-    services: Services, token: str | None, request: gr.Request, profile: gr.OAuthProfile | None
-) -> None:
-    """Return if whoever sent this event may train, promote, import and export. Raises TokenRequired or NotAllowed."""
-    client = request.client.host if request.client else None
-    try:
-        services.access.check(client, request.headers, token or None, profile.username if profile else None)
-    except TokenRequired as error:
-        raise TokenRequired("This needs the API token: put it into the box at the top of the page.") from error
-
-
-def why_hidden(
-    services: Services, title: str, token: str | None, request: gr.Request, profile: gr.OAuthProfile | None
-) -> str:
-    """What is shown under this title (HTML) in place of what is only for those who may change something; "" to them."""
-    try:
-        check_may_change(services, token, request, profile)
-    except WorkbenchError as error:
-        return render("empty.html", title=title, what_to_do=str(error))
-    return ""

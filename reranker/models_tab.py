@@ -12,8 +12,10 @@ import gradio as gr
 from errors import InvalidInput
 from page.choices import offer
 from page.downloads import Download, written
-from page.notices import check_may_change, shown_to_people
+from page.events import Press, Text
+from page.notices import shown_to_people
 from page.render import render
+from page.rights import check_may_change
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
 from reranker.figures import METRICS
@@ -57,6 +59,12 @@ watch('value', () => {
 LATEST_EVENTS = 20
 ROLL_BACK_TO = "Roll back to "
 SHOWN_QUERIES = 200
+
+
+class VersionPress(Press):
+    """A press of a button of this version."""
+
+    version: Text
 
 
 def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, list[Callable]]:
@@ -132,18 +140,18 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
 
     # Not "promote": that is the name under which gradio's own client finds the call for programs.
     @drawn_anew
-    def promote_chosen(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def promote_chosen(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         version = registry.promote(event.version, "asked for on the page")
         gr.Info(f"{version.version} answers now.")
 
     @drawn_anew
-    def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def delete(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         gr.Info(f"{registry.delete(event.version).version} is deleted.")
 
     @drawn_anew
-    def again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def again(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         services.jobs.make_again(event.version)
         gr.Info(f"{event.version} is being made again: see the Train tab. It is kept as a new version, not promoted.")
@@ -195,7 +203,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         return render("pushed.html", version=version, url=url)
 
     @shown_to_people
-    def download(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def download(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))

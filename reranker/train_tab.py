@@ -9,8 +9,9 @@ import gradio as gr
 
 from errors import Conflict
 from page.choices import offer
-from page.notices import check_may_change, shown_to_people, why_hidden
+from page.notices import shown_to_people
 from page.render import render
+from page.rights import check_may_change, why_hidden
 from page.training_view import (
     MORE,
     fingerprint,
@@ -299,7 +300,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         """What was chosen before the page was loaded anew may be gone, and what is shown follows what is not."""
         # The sets take a moment, and were drawn without what is assumed, if they were.
         drawn = open_tab(base, assume) if assume else (gr.skip(), offer_versions(base), gr.skip())
-        return gr.update(info=RECIPES[recipe].description), *drawn
+        return gr.update(info=RECIPES.get(recipe, DEFAULT).description), *drawn
 
     def offer_versions(base: str) -> dict[str, Any]:
         versions = [version.version for version in services.model_store.versions()]
