@@ -14,7 +14,6 @@ from pydantic import Field
 
 from errors import InvalidInput
 from page.events import Press, Text
-from page.notices import shown_to_people
 from page.render import counted, render
 from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
@@ -191,7 +190,6 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             return gr.skip(), gr.skip(), gr.skip()
         return read(words, filter, source, sort, token, request, profile)
 
-    @shown_to_people
     def act(
         view: View,
         annotator: str,

@@ -14,7 +14,6 @@ import gradio as gr
 
 from labeling.hub_import import DEFAULT_ROWS, MAX_ROWS, check_id, fetch, look_up
 from page.downloads import remove
-from page.notices import shown_to_people
 from page.rights import check_may_change
 from services import Services
 from texts import counted
@@ -42,7 +41,6 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
         status = gr.Markdown(elem_id="hub-status")
     fetched = gr.State(None)
 
-    @shown_to_people
     def show_choices(
         typed: str, subset: str | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> tuple:
@@ -56,7 +54,6 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
             "",
         )
 
-    @shown_to_people
     def run_fetch(
         typed: str, subset: str, split: str, limit: float | None, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,

@@ -10,7 +10,6 @@ import gradio as gr
 
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
 from page.events import Press, Text
-from page.notices import shown_to_people
 from page.render import render
 from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
@@ -45,7 +44,6 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
     def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
         return why_hidden(services, "Disputes are for those who may decide them", token, request, profile) or show()
 
-    @shown_to_people
     def decide(
         annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: Decision
     ) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput
+from errors import InvalidInput, WorkbenchError
 from page.choices import offer
 from page.downloads import Download, written
 from page.events import Press, Text
-from page.notices import shown_to_people
+from page.notices import REFUSED, SECONDS_TO_READ, as_text
 from page.render import render
 from page.rights import check_may_change
 from reranker.comparison import compare_versions
@@ -126,14 +126,13 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     def drawn_anew(action: Callable) -> Callable:
         """Wrap an event handler: the table is shown after it, whatever happened, or its button would say "Loading" for
         ever."""
-        told = shown_to_people(action)
 
         @functools.wraps(action)
         def wrapped(*args: Any, **kwargs: Any) -> tuple:
             try:
-                told(*args, **kwargs)
-            except gr.Error as error:
-                gr.Warning(error.message, title=error.title, duration=error.duration)
+                action(*args, **kwargs)
+            except WorkbenchError as error:
+                gr.Warning(as_text(error), title=REFUSED, duration=SECONDS_TO_READ)
             return show()
 
         return wrapped
@@ -163,7 +162,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
         gr.Info(f"{version.version} answers again.")
 
-    @shown_to_people
     def run_comparison(
         one: str | None,
         other: str | None,
@@ -191,7 +189,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             **counts,
         )
 
-    @shown_to_people
     def run_push(
         version: str | None, repo: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> str:
@@ -202,7 +199,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         url = push_to_hub(registry.directory(found), found.version, repo.strip())
         return render("pushed.html", version=version, url=url)
 
-    @shown_to_people
     def download(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         version = services.model_store.version(event.version)

@@ -13,7 +13,6 @@ import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
 from page.events import Press
-from page.notices import shown_to_people
 from page.render import duration, render
 from page.rights import annotator_of, labels_as
 from reranker.model import Ranking
@@ -123,7 +122,6 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
             results = gr.HTML(_empty(), js_on_load=RANKING_JS, elem_id="ranking")
             queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
 
-    @shown_to_people
     def rank(
         query: str,
         passages: str,
@@ -196,7 +194,6 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
         if ranking is not None:
             ranking.cancel()
 
-    @shown_to_people
     def judge(
         view: RankingView | None,
         name: str,
@@ -226,7 +223,6 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
         view = view.with_label(event.index, event.label)
         return view, render("ranking.html", view=view)
 
-    @shown_to_people
     def add_to_queue(
         view: RankingView | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> None:
@@ -239,7 +235,6 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
         )
         gr.Info(f"New on the Label tab: {counted(added.candidates, 'pair')}. There already: {added.duplicates:,}.")
 
-    @shown_to_people
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))
 

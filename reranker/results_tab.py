@@ -10,7 +10,6 @@ import pandas as pd
 from errors import InvalidInput
 from page.events import Press, Text
 from page.hidden import HIDDEN
-from page.notices import shown_to_people
 from page.render import render
 from page.rights import annotator_of, check_may_change, why_hidden
 from reranker.dataset import Suspect
@@ -97,7 +96,6 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             return gr.skip()
         return _suspects(services, read_results(services.jobs.files(shown[0])), shown[0], name)
 
-    @shown_to_people
     def judge(
         name: str,
         token: str,

@@ -9,7 +9,6 @@ import gradio as gr
 
 from errors import Conflict
 from page.choices import offer
-from page.notices import shown_to_people
 from page.render import render
 from page.rights import check_may_change, why_hidden
 from page.training_view import (
@@ -200,7 +199,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             return render("empty.html", title="There are no labelled queries yet", what_to_do="Label pairs first.")
         return render("set_queries.html", rows=placed[:SHOWN_QUERIES], total=len(placed))
 
-    @shown_to_people
     def start_run(
         recipe: str,
         base: str,
@@ -235,7 +233,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         )
         return look_at_latest()
 
-    @shown_to_people
     def resume_run(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         services.jobs.resume(shown[0] if shown else "none")
@@ -251,7 +248,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     def look_if_open(shown: tuple | None, picked: str) -> tuple:
         return look(shown, picked) if shown else (gr.skip(),) * len(run_outputs)
 
-    @shown_to_people
     def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         run = services.jobs.current()
