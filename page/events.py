@@ -40,7 +40,7 @@ class Press(gr.EventData):
         try:
             self.__dict__.update(dict(self.parts.model_validate(_data if isinstance(_data, dict) else {})))
         except ValidationError as error:
-            raise InvalidInput(_in_words("What was pressed", error)) from error
+            raise InvalidInput(f"{_in_words(error)} {OLDER}") from error
 
 
 class Page(gr.Blocks):
@@ -106,7 +106,7 @@ def _check(name: str, hint: Any, value: Any) -> None:
     try:
         _adapter(hint).validate_python(number)
     except ValidationError as error:
-        raise InvalidInput(_in_words(f"`{name}`", error)) from error
+        raise InvalidInput(_in_words(error, name)) from error
 
 
 @functools.cache
@@ -118,7 +118,6 @@ def _text(value: Any) -> Any:
     return utf8(value) if isinstance(value, str) else value
 
 
-def _in_words(what: str, error: ValidationError) -> str:
+def _in_words(error: ValidationError, *name: str) -> str:
     problem = error.errors()[0]
-    part = ".".join(map(str, problem["loc"]))
-    return f"{what} cannot be used: {f'{part}: ' if part else ''}{problem['msg']}. {OLDER}"
+    return f"{'.'.join(map(str, (*name, *problem['loc'])))}: {problem['msg']}."

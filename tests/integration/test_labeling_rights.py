@@ -106,7 +106,7 @@ def test_closed_it_is_for_those_who_may_train(ask: Callable[..., Ask]) -> None:
 
 def test_closed_without_a_token_it_is_for_the_machine_itself_and_for_admins(ask: Callable[..., Ask]) -> None:
     sent = ask(LABELING="closed", ADMIN_USERS="anna", **ON_SPACE)
-    assert "Sign in with the button" in assert_error(press(sent, "bo"), 403, "not_allowed")
+    assert "sign in with the button" in assert_error(press(sent, "bo"), 403, "not_allowed")
     assert "You are signed in as bo" in assert_error(press(sent, "bo", **{"X-Account": "bo"}), 403, "not_allowed")
     # Whoever may train may label under any name, as with the token.
     press(sent, "a team", **{"X-Account": "anna"}).raise_for_status()
