@@ -5,17 +5,20 @@ The page is there within seconds. The model is loaded behind it, once the server
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from errors import WorkbenchError
+from errors import InvalidInput, WorkbenchError
 from settings import Settings
 
 log = logging.getLogger("workbench")
 
 SECONDS_TO_FINISH_REQUESTS = 5
+# What gradio needs for people to sign in. A Space has it; requirements.txt does without.
+TO_SIGN_IN = ("authlib", "itsdangerous")
 
 
 def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only when the settings are right
@@ -41,7 +44,7 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
         yield
         services.stop()
 
-    api = build_api(services, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    api = build_api(services, lifespan=lifespan)
     add_judging_calls(api, services)
     page = build_page(services)
     return gr.mount_gradio_app(
@@ -62,12 +65,23 @@ def build_app(settings: Settings):  # noqa: ANN201 - FastAPI is imported only wh
     )
 
 
+def check_installed(settings: Settings) -> None:
+    """Raise InvalidInput where the settings ask for what is not installed here."""
+    missing = [name for name in TO_SIGN_IN if importlib.util.find_spec(name) is None]
+    if settings.sign_in and missing:
+        raise InvalidInput(
+            f"OAUTH_CLIENT_ID is set, so people sign in here, but {' and '.join(missing)} is missing. "
+            'Install what signing in needs: pip install "gradio[oauth]"'
+        )
+
+
 def main() -> None:
     """Serve until stopped. A wrong setting ends the process with one line that says which and why."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = Settings.from_env()
+        check_installed(settings)
     except WorkbenchError as error:
         sys.exit(f"Cannot start: {error}")
     log.info("Settings: %s", settings.describe())

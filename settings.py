@@ -32,6 +32,9 @@ ENGINES = (
     "sentence-transformers",
 )
 
+# Who may label on the page: see server/access.py.
+LABELING = ("open", "signed-in", "closed")
+
 # What starts the process that trains: see reranker/launch.py.
 LAUNCHERS = ("python", "accelerate", "hf_job")
 # What a setting of a training on the Hub looks like, and in words.
@@ -58,6 +61,7 @@ class Settings:
     engine: str
     api_token: str | None
     admin_users: tuple[str, ...]
+    labeling: str
     backup_repo: str | None
     max_models_gb: float
     overlap: int | None
@@ -82,6 +86,10 @@ class Settings:
         environ = os.environ if environ is None else environ
         env = {name: text.strip() for name, text in environ.items()}
         on_space = bool(env.get("SPACE_ID"))
+        # Set by a Space whose README.md asks for hf_oauth.
+        can_sign_in = on_space and bool(env.get("OAUTH_CLIENT_ID"))
+        admin_users = tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip())
+        labeling = _labeling(env, can_sign_in)
         return cls(
             host=env.get("HOST") or ("0.0.0.0" if on_space else "127.0.0.1"),
             port=_whole(env, "PORT", 7860, 0, 65535),
@@ -89,7 +97,8 @@ class Settings:
             reranker_model=env.get("RERANKER_MODEL") or DEFAULT_MODEL,
             engine=_one_of(env, "ENGINE", ENGINES),
             api_token=_api_token(environ.get("API_TOKEN")),
-            admin_users=tuple(name.strip() for name in env.get("ADMIN_USERS", "").split(",") if name.strip()),
+            admin_users=admin_users,
+            labeling=labeling,
             backup_repo=_repo_id(env, "BACKUP_REPO"),
             max_models_gb=_number(env, "MAX_MODELS_GB", 10, most=1_000_000),
             overlap=_whole(env, "OVERLAP", None, 1, 100),
@@ -100,8 +109,7 @@ class Settings:
             train_processes=_processes(env),
             **_train_job(env),
             on_space=on_space,
-            # Set by a Space whose README.md asks for hf_oauth.
-            sign_in=on_space and bool(env.get("OAUTH_CLIENT_ID")) and bool(env.get("ADMIN_USERS")),
+            sign_in=can_sign_in and (bool(admin_users) or labeling == "signed-in"),
         )
 
     @property
@@ -142,6 +150,15 @@ def _one_of(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise InvalidInput(f"{name} is {value!r}, but it has to be one of: {', '.join(choices)}.")
     return value
+
+
+def _labeling(env: Mapping[str, str], can_sign_in: bool) -> str:
+    chosen = _one_of(env, "LABELING", LABELING)
+    if chosen == "signed-in" and not can_sign_in:
+        raise InvalidInput(
+            "LABELING is 'signed-in', but people can sign in only on a Space whose README.md says hf_oauth: true."
+        )
+    return chosen
 
 
 def _whole(env: Mapping[str, str], name: str, default: Default, least: int, most: int) -> int | Default:

@@ -7,19 +7,22 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import gradio as gr
+from pydantic import Field
 
 from errors import InvalidInput
-from page.notices import check_may_change, shown_to_people, why_hidden
+from page.events import Press, Text
 from page.render import counted, render
+from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
 from storage.browse_store import Filter, FoundCounts, Search, Sort
 from storage.records import Judgment, Task
 from texts import check_text
 
 SHOWN = 25
+MOST_PAGES = 1_000_000_000
 # In the list of filters; what it shows is not pairs, but the steps in which some were deleted.
 DELETED = "deleted"
 ANYWHERE = "anywhere"
@@ -69,6 +72,24 @@ new MutationObserver(() => {
   showDrafts();
 }).observe(element, { childList: true, subtree: true });
 """
+
+
+Act = Literal[
+    "page", "history", "edit", "keep", "again", "label", "delete", "ask", "keep-all", "delete-all", "restore"
+]
+
+
+class StorePress(Press):
+    """A press of a button that says what it does; of a row, with its pair and what is typed in its boxes."""
+
+    act: Act
+    query: Text | None = None
+    passage: Text | None = None
+    label: Literal["0", "1"] | None = None
+    page: Annotated[int, Field(ge=0, le=MOST_PAGES)] | None = None
+    step: Text | None = None
+    query_text: Text | None = None
+    passage_text: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -169,47 +190,47 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             return gr.skip(), gr.skip(), gr.skip()
         return read(words, filter, source, sort, token, request, profile)
 
-    @shown_to_people
     def act(
         view: View,
         annotator: str,
         token: str,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
-        event: gr.EventData,
+        event: StorePress,
     ) -> Iterator[tuple[View, str]]:
         check_may_change(services, token, request, profile)
-        who = annotator.strip() or "admin"
+        if event.act == "label":
+            who = annotator_of(services, annotator, token, request, profile)
+        else:
+            who = annotator.strip() or "admin"
         if event.act == "delete-all":
             yield from map(show, delete_all(view, who))
         elif event.act == "restore":
-            yield from map(show, restore(view, event.step))
+            yield from map(show, restore(view, event.step or ""))
         else:
-            yield show(acted(view, annotator, event))
+            yield show(acted(view, who, event))
 
-    def acted(view: View, annotator: str, event: gr.EventData) -> View:
+    def acted(view: View, who: str, event: StorePress) -> View:
         """The view after what is done at once."""
-        pair = (event.query, event.passage)
+        pair = (event.query or "", event.passage or "")
         if event.act == "page":
-            return view.turned_to(int(event.page))
+            return view.turned_to(event.page or 0)
         if event.act in ("history", "edit"):
             return view.toggled(pair, event.act)
         if event.act == "ask":
             return replace(view, asked=store.count(view.search), open_pair=None, done="")
         if event.act == "keep-all":
             return replace(view, asked=None)
-        who = annotator.strip() or "admin"
         task = services.labeling.task(*pair, who)
         if event.act in ("keep", "again"):
-            done = correct(task, event.query_text, event.passage_text, who, keep_labels=event.act == "keep")
+            done = correct(task, event.query_text or "", event.passage_text or "", who, keep_labels=event.act == "keep")
             return replace(view, open_pair=None, done=done)
         if event.act == "delete":
             undo = {"step": store.delete(*pair, who), "pairs": 1, "passage": task.passage}
             return replace(view, undo=undo, open_pair=None, asked=None, done="")
-        if not annotator.strip():
-            raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
-        label = int(event.label)
-        services.labeling.judge([Judgment(task.query, task.passage, label, annotator)])
+        if event.label is None:
+            raise InvalidInput("Say whether the passage is relevant.")
+        services.labeling.judge([Judgment(task.query, task.passage, int(event.label), who)])
         return replace(view, done="")
 
     def delete_all(view: View, who: str) -> Iterator[View]:

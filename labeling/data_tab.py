@@ -28,8 +28,9 @@ from labeling.importing import (
 from labeling.reading import IMPORT_TYPES, column_names, preview
 from labeling.trec import read_trec
 from page.downloads import Download, written
-from page.notices import SECONDS_TO_READ, as_text, check_may_change, shown_to_people
+from page.notices import SECONDS_TO_READ, as_text
 from page.render import render
+from page.rights import check_may_change
 from services import Services
 from storage.staging import Staging
 
@@ -113,12 +114,12 @@ class ImportForm:
             trigger_mode="always_last", show_progress_on=self.report, concurrency_limit=1, **private,
         )  # fmt: skip
         self.check_trec.click(
-            shown_to_people(self.check_trec_files), [*self.trec, *self.who, self.checked], outputs,
+            self.check_trec_files, [*self.trec, *self.who, self.checked], outputs,
             show_progress_on=self.report, **private,
         )  # fmt: skip
         imported(
             self.button.click(
-                shown_to_people(self.run), [*self.who, self.checked], [self.file, *outputs],
+                self.run, [*self.who, self.checked], [self.file, *outputs],
                 show_progress_on=self.report, **private,
             ).success
         )  # fmt: skip
@@ -259,7 +260,6 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
     do_export = gr.Button("Make the file", elem_id="export")
     exported = Download("Labels", "exported")
 
-    @shown_to_people
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         store = services.label_store

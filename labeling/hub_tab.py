@@ -13,7 +13,8 @@ from typing import Any
 import gradio as gr
 
 from labeling.hub_import import DEFAULT_ROWS, MAX_ROWS, check_id, fetch, look_up
-from page.notices import check_may_change, shown_to_people
+from page.downloads import remove
+from page.rights import check_may_change
 from services import Services
 from texts import counted
 
@@ -40,7 +41,6 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
         status = gr.Markdown(elem_id="hub-status")
     fetched = gr.State(None)
 
-    @shown_to_people
     def show_choices(
         typed: str, subset: str | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> tuple:
@@ -54,7 +54,6 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
             "",
         )
 
-    @shown_to_people
     def run_fetch(
         typed: str, subset: str, split: str, limit: float | None, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,
@@ -95,7 +94,5 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
     )  # fmt: skip
     fetching.failure(say_nothing, None, [status, stop], show_progress="hidden", **private)
     # The page has a copy of its own by then.
-    fetching.success(
-        lambda directory: shutil.rmtree(directory, ignore_errors=True), fetched, None, show_progress="hidden", **private
-    )
+    fetching.success(remove, fetched, None, show_progress="hidden", **private)
     stop.click(say_nothing, None, [status, stop], cancels=[fetching], show_progress="hidden", **private)

@@ -12,6 +12,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from page.render import render
+from page.rights import nobody_judges
 from services import Services
 
 PAIRS_JS = (Path(__file__).parents[1] / "page" / "pairs.js").read_text(encoding="utf-8")
@@ -35,11 +36,7 @@ KEY_NAMES = {"space": "Space", "←": "ArrowLeft", "→": "ArrowRight"}
 
 def build_label_tab(services: Services) -> None:
     """Build the way to judge pair by pair."""
-    nobody = render(
-        "empty.html",
-        title="Who is judging?",
-        what_to_do="Type your name into the box at the top of the page. It is asked once and remembered.",
-    )
+    nobody = nobody_judges(services.settings)
     renew = services.labeling.renew_seconds
     frame = render("pair.html", judge=JUDGE, move=MOVE, names=KEY_NAMES, renew=renew, nobody=Markup(nobody))
     gr.HTML(frame, js_on_load=PAIRS_JS, elem_id="pair-view")

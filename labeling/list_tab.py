@@ -16,6 +16,7 @@ from markupsafe import Markup
 from labeling.agreement import agreement_by_annotator
 from labeling.pace import anchoring, pace
 from page.render import render
+from page.rights import nobody_judges
 from services import Services
 from storage.records import Judged, Task
 
@@ -47,7 +48,7 @@ def build_mine_tab(services: Services) -> None:
 
 
 def _build(services: Services, kind: str) -> None:
-    nobody = render("empty.html", title="Who is judging?", what_to_do="Type your name at the top of the page.")
+    nobody = nobody_judges(services.settings)
     renew = services.labeling.renew_seconds
     frame = render("list.html", kind=kind, renew=renew, nobody=Markup(nobody))
     gr.HTML(frame, js_on_load=LIST_JS, elem_id=f"{kind}-view")

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
-from errors import InvalidInput
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
-from page.notices import check_may_change, shown_to_people, why_hidden
+from page.events import Press, Text
 from page.render import render
+from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
 
 DISPUTES_JS = (Path(__file__).parents[1] / "page" / "disputes.js").read_text(encoding="utf-8")
 SHOWN = 50
 WEEKS = 12
+
+
+class Decision(Press):
+    """What is decided of a pair; a decision without a label takes back the one before."""
+
+    query: Text
+    passage: Text
+    label: Literal[0, 1] | None = None
+    note: Text | None = None
 
 
 def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
@@ -35,14 +44,11 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
     def read(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> str:
         return why_hidden(services, "Disputes are for those who may decide them", token, request, profile) or show()
 
-    @shown_to_people
     def decide(
-        annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: gr.EventData
+        annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: Decision
     ) -> str:
         check_may_change(services, token, request, profile)
-        who = annotator.strip() or (profile.username if profile else "")
-        if not who:
-            raise InvalidInput("Who decides? Type your name at the top of the page first, then press again.")
+        who = annotator_of(services, annotator or (profile.username if profile else ""), token, request, profile)
         if event.label is None:
             services.review_store.withdraw(event.query, event.passage)
         else:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from errors import InvalidInput
 from labeling.agreement import agreement
-from page.notices import check_may_change, shown_to_people
+from page.rights import check_may_change
 from reranker.publish import push_to_hub
 from server import error_answers, schemas
 from server.label_calls import named
@@ -32,7 +32,6 @@ def add_client_api(services: Services) -> None:
     def version_as_json(version: ModelVersion) -> dict[str, Any]:
         return version_body(services.registry, version).model_dump()
 
-    @shown_to_people
     def rerank(query: str, documents: list[str | dict[str, str]], model: str | None = None) -> list[dict[str, Any]]:
         """Rank documents for a query, best first."""
         body = _checked(schemas.RerankRequest, query=query, documents=documents, model=model)
@@ -44,7 +43,6 @@ def add_client_api(services: Services) -> None:
             for passage in ranked
         ]
 
-    @shown_to_people
     def label(
         query: str, passage: str, label: int, request: gr.Request, annotator: str | None = None, token: str = ""
     ) -> dict[str, int]:
@@ -55,7 +53,6 @@ def add_client_api(services: Services) -> None:
         saved, changed = services.labeling.judge([judgment])
         return {"saved": saved, "changed": changed}
 
-    @shown_to_people
     def next_task(
         request: gr.Request, annotator: str | None = None, strategy: str | None = None, token: str = ""
     ) -> dict[str, Any] | None:
@@ -65,13 +62,11 @@ def add_client_api(services: Services) -> None:
         task = services.labeling.next_task(named(annotator), strategy)
         return None if task is None else asdict(task)
 
-    @shown_to_people
     def agreement_of_annotators(request: gr.Request, token: str = "") -> dict[str, Any]:
         """How far the annotators agree."""
         check_may_change(services, token, request, None)
         return asdict(agreement(services.review_store.vote_counts()))
 
-    @shown_to_people
     def train(
         request: gr.Request,
         recipe: str | None = None,
@@ -105,18 +100,15 @@ def add_client_api(services: Services) -> None:
         )
         return run_as_json(start(services, body))
 
-    @shown_to_people
     def training_run(run_id: str) -> dict[str, Any]:
         """How a training run is doing."""
         return run_as_json(services.model_store.run(run_id))
 
-    @shown_to_people
     def cancel_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Ask a training run to stop and to keep the best it has; asked again, it stops at once."""
         check_may_change(services, token, request, None)
         return run_as_json(services.jobs.cancel(run_id))
 
-    @shown_to_people
     def resume_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Let a training run that was broken off go on from where it was."""
         check_may_change(services, token, request, None)
@@ -126,33 +118,28 @@ def add_client_api(services: Services) -> None:
         """Every model version, newest first."""
         return [version_as_json(version) for version in services.model_store.versions()]
 
-    @shown_to_people
     def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make a version the active one."""
         check_may_change(services, token, request, None)
         promoted = services.registry.promote(version, "asked for by gradio's client")
         return version_as_json(promoted)
 
-    @shown_to_people
     def rollback(request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make the version before the active one active again."""
         check_may_change(services, token, request, None)
         active = services.registry.roll_back("asked for by gradio's client")
         return version_as_json(active)
 
-    @shown_to_people
     def delete_model(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Delete a version."""
         check_may_change(services, token, request, None)
         return version_as_json(services.registry.delete(version))
 
-    @shown_to_people
     def make_again(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Start a run with the labels and the configuration that a version was made with."""
         check_may_change(services, token, request, None)
         return run_as_json(services.jobs.make_again(version))
 
-    @shown_to_people
     def push(version: str, repo: str, request: gr.Request, token: str = "") -> str:
         """Upload a version to a model repository on the Hub; returns its address."""
         check_may_change(services, token, request, None)

@@ -31,6 +31,12 @@ window.workbench = (() => {
   const input = (id) => document.querySelector(`#${id} :is(input, textarea)`)?.value.trim() ?? '';
   const changes = () => outbox.filter((message) => CHANGES.includes(message.call));
 
+  // Where labelling is closed to visitors, those who have the API token may.
+  function authorization() {
+    const token = input('api-token');
+    return /^[ -~]+$/.test(token) ? { Authorization: `Bearer ${token}` } : {};
+  }
+
   function keep(message) {
     try {
       if (CHANGES.includes(message.call)) localStorage.setItem(STORED + message.press, JSON.stringify(message));
@@ -96,7 +102,7 @@ window.workbench = (() => {
     try {
       const response = await fetch(new URL(`judging/${call}`, location.origin + location.pathname.replace(/\/*$/, '/')), {
         method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
+        headers: { 'Content-Type': 'application/json', ...authorization() },
         body: JSON.stringify({ ...data, ...more?.(), press }),
         signal: AbortSignal.timeout(SILENCE),
         keepalive: true, // also when the page is closed right after the key

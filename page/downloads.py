@@ -30,8 +30,14 @@ class Download:
         made = event(make, inputs, [self.box, self._written], api_visibility="private", **options)
         # The page keeps a copy of its own to download, so that what was written for it can go.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        made.success(shutil.rmtree, self._written, None, **quiet)
+        made.success(remove, self._written, None, **quiet)
         made.success(None, self.box, None, js=TAKE_IT, **quiet)
+
+
+def remove(directory: Path | None) -> None:
+    """Delete a directory of a file that the page has a copy of, where there is one."""
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def written(name: str, pieces: Iterable[bytes]) -> tuple:

@@ -238,7 +238,7 @@ function open({ left = [], first = null, ...data } = {}) {
     more: () => ({ strategy: workbench.strategy(), left }),
     answered(answer) {
       isOpening = false;
-      if (answer.error) return say(answer.error);
+      if (answer.error) return refused(answer.error);
       if (workbench.annotator() !== name) return open();
       who = name;
       list.innerHTML = answer.html;
@@ -246,6 +246,13 @@ function open({ left = [], first = null, ...data } = {}) {
       if (element.offsetParent) fetchAhead();
     },
   });
+}
+
+// What cannot be fetched is said where the list would be; one that is there stays.
+function refused(error) {
+  if (rows().length) return say(error);
+  list.innerHTML = '<div class="empty"><p class="empty-title"></p></div>';
+  list.querySelector('.empty-title').textContent = error;
 }
 
 function begin(first = null) {

@@ -5,21 +5,26 @@ pressed, each sent again until it is answered. A call that changes something car
 that is stored already is only answered again. So nothing that was pressed is lost, stored twice, or overtaken.
 
 The server remembers nothing of the page between two calls but who holds which pair, so the conversation goes on after a
-restart. These calls are the page's own, and open to whoever may see it; those for programs are in server/api.py. A page
-of another site cannot send them: a browser asks before it sends JSON elsewhere, and is not given leave.
+restart. These calls are the page's own, and open to whoever may label on it; those for programs are in server/api.py. A
+page of another site cannot send them: a browser asks before it sends JSON elsewhere, and is not given leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from gradio.oauth import attach_oauth
 from pydantic import AfterValidator, BaseModel, Field
 
 from errors import InvalidInput, NotFound
 from labeling.list_tab import LATEST, figures_html, mine_html, query_html
 from page.render import render
+from page.rights import labels_as
+from server.access import bearer_token
 from server.schemas import utf8
 from services import Services
 from storage.records import Judgment, SkipReason, Task
@@ -182,9 +187,11 @@ class JudgingCalls:
 def add_judging_calls(app: FastAPI, services: Services) -> None:
     """Add the calls to the application; they answer errors as those of the HTTP interface do."""
     calls = JudgingCalls(services)
+    if services.settings.sign_in:
+        _read_sessions(app)
     asked = (calls.pairs, calls.next_query, calls.give_back, calls.mine)
     for call in (calls.judge, calls.flag, calls.rest, calls.undo, *asked):
-        app.add_api_route(PATH + call.__name__, _by_name(call), methods=["POST"], include_in_schema=False)
+        app.add_api_route(PATH + call.__name__, _by_name(services, call), methods=["POST"], include_in_schema=False)
     app.add_api_route(PATH + calls.team.__name__, calls.team, methods=["POST"], include_in_schema=False)
     app.add_api_route(PATH + "{path:path}", _unknown, methods=["GET", "POST"], include_in_schema=False)
 
@@ -193,14 +200,31 @@ def _unknown(path: str) -> None:
     raise NotFound("There is no such call. Load the page anew: it may be older than the app.")
 
 
-def _by_name(call: Any) -> Any:
-    def answer(said: Said) -> dict[str, Any]:
-        said.annotator = said.annotator.strip()
+def _by_name(services: Services, call: Callable[[Said], dict[str, Any]]) -> Callable:
+    def answer(said: Said, request: Request) -> dict[str, Any]:
+        token = bearer_token(request.headers)
+        said.annotator = labels_as(services, said.annotator, token, request, _signed_in(request))
         if not said.annotator:
             raise InvalidInput("Who is judging? Type your name at the top of the page first.")
         return call(said)
 
     return answer
+
+
+def _read_sessions(app: FastAPI) -> None:
+    """Have these calls see who has signed in. Gradio keeps its sessions to itself, so here is what keeps them again."""
+    before = len(app.routes)
+    attach_oauth(app)
+    for route in app.routes[before:]:
+        route.include_in_schema = False  # type: ignore[attr-defined]
+
+
+def _signed_in(request: Request) -> str | None:
+    """The name of the account that is signed in, from gradio's session."""
+    account = request.scope.get("session", {}).get("oauth_info")
+    if account is None or account.get("expires_at", math.inf) < time.time():
+        return None
+    return account["userinfo"]["preferred_username"]
 
 
 def _open(tasks: Sequence[Task]) -> list[Task]:

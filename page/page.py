@@ -12,6 +12,7 @@ from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from labeling.hub_tab import build_hub_form
 from page.client_api import add_client_api
+from page.events import Page
 from page.judging import IN_THE_PAGE, JudgingTab
 from page.render import render
 from reranker.models_tab import build_models_tab
@@ -58,10 +59,15 @@ CONCURRENT_EVENTS = 16
 DAY = 24 * 3600
 
 
+def _account(profile: gr.OAuthProfile | None) -> str:
+    """The name under which whoever is signed in labels, where labelling is for those who are."""
+    return profile.username if profile else ""
+
+
 def build_page(services: Services) -> gr.Blocks:
     """Build the whole page."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="Rerank Workbench", analytics_enabled=False, fill_width=True, delete_cache=(DAY, DAY)) as page:
+    with Page(title="Rerank Workbench", analytics_enabled=False, fill_width=True, delete_cache=(DAY, DAY)) as page:
         with gr.Row(elem_id="head"):
             with gr.Column(scale=4, min_width=320):
                 gr.HTML(
@@ -70,8 +76,13 @@ def build_page(services: Services) -> gr.Blocks:
                 )
                 status = gr.HTML(elem_id="model-status")
             with gr.Column(scale=1, min_width=220):
+                by_account = services.settings.labeling == "signed-in"
                 annotator = gr.Textbox(
-                    label="Your name", placeholder="for the labels you give", elem_id="annotator", max_length=100
+                    label="Your name",
+                    placeholder="sign in to label" if by_account else "for the labels you give",
+                    elem_id="annotator",
+                    max_length=100,
+                    interactive=not by_account,
                 )
                 token = gr.Textbox(
                     label="API token",
@@ -84,7 +95,7 @@ def build_page(services: Services) -> gr.Blocks:
                     gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Rerank", id="rerank"):
-                typed = build_rerank_tab(services, annotator)
+                typed = build_rerank_tab(services, annotator, token)
             with gr.Tab("Label", id="label") as label_tab:
                 judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
@@ -100,11 +111,15 @@ def build_page(services: Services) -> gr.Blocks:
                 connect_models, switched = build_models_tab(services, token)
 
         judging.connect(label_tab.select, page.load)
-        # The browser remembers the name by itself: an answer of the server might come after the next key.
-        remembering = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
-        remembering.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
+        if by_account:
+            known = page.load(_account, None, annotator, **quiet)
+        else:
+            # The browser remembers the name by itself: an answer of the server might come after the next key.
+            known = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
+        known.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
         page.load(None, typed, typed, js="(...typed) => workbench.typed(...typed)", **IN_THE_PAGE)
-        judging.connect_name([annotator.blur, annotator.submit])
+        # Also where labelling is closed to those without the token.
+        judging.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
         connect_models(models_tab.select)
 

@@ -20,6 +20,8 @@ let ahead = [];
 // What is shown where nothing is left; null while more may come.
 let nothingLeft = null;
 let isAsking = false;
+// Whether this annotator may not judge here.
+let isRefused = false;
 let shownAt = 0;
 let heardAt = 0;
 
@@ -42,7 +44,7 @@ function tell(message) {
 // Draws the pair on the screen, with what was said of it.
 function draw() {
   const pair = current();
-  element.querySelector('.pair').toggleAttribute('data-nobody', !who);
+  element.querySelector('.pair').toggleAttribute('data-nobody', !who || isRefused);
   if (pair) box.innerHTML = pair.html;
   else if (!who) box.innerHTML = element.querySelector('[data-empty]').innerHTML;
   else box.innerHTML = nothingLeft ?? '<div class="empty" aria-busy="true"><p class="empty-title">The next pair is fetched…</p></div>';
@@ -128,6 +130,7 @@ function ask(keys = []) {
     answered(answer) {
       isAsking = false;
       if (who !== asked || workbench.strategy() !== chosen) return begin();
+      isRefused = [401, 403].includes(answer.status);
       if (answer.error) {
         nothingLeft = '';
         tell(answer.error);
@@ -172,7 +175,7 @@ function isReady(at = performance.now()) {
   tell('');
   const isSame = workbench.annotator() === who;
   if (!isSame) begin();
-  if (!who) tell('Who is judging? Type your name at the top of the page first.');
+  if (!who) tell(element.querySelector('[data-empty]').content.textContent);
   if (!who || !isSame) return false;
   if (!current() && nothingLeft !== null) tell('There is no pair to judge just now.');
   return Boolean(current()) && at >= shownAt;

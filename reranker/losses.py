@@ -1,4 +1,4 @@
-"""Every loss that sentence-transformers has for cross-encoders, by its own name, with the labels in the shape it takes.
+"""Every loss of sentence-transformers for rerankers, by its own name, with the labels in the shape that it takes.
 
 Three shapes are made from labelled pairs. *Pairs*: a query, a passage and its label. *Lists*: a query, its passages and
 their labels; only queries with both labels say something about an order. *Triplets*: a query, a relevant passage and
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import CrossEncoder
 
-PAIRS = ("BinaryCrossEntropyLoss", "MSELoss", "CrossEntropyLoss")
+PAIRS = ("BinaryCrossEntropyLoss", "MSELoss")
 LISTS = ("LambdaLoss", "RankNetLoss", "ListNetLoss", "ListMLELoss", "PListMLELoss", "ADRMSELoss")
 TRIPLETS = ("MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "MarginMSELoss")
 LOSSES = (*PAIRS, *LISTS, *TRIPLETS)
+# The one that a reranker cannot be trained with, and why.
+FOR_CLASSES = "CrossEntropyLoss"
+WHY_NOT_FOR_CLASSES = (
+    f"{FOR_CLASSES} needs a model with one output for each class; a reranker has one score. "
+    "BinaryCrossEntropyLoss is its form for one score."
+)
 # Means over the pairs of a batch: only these can be worked through in parts (see trainer.py).
-MEANS_OVER_PAIRS = ("BinaryCrossEntropyLoss", "MSELoss")
+MEANS_OVER_PAIRS = PAIRS
 # Passages of a list in one forward pass: more would take more memory and not be faster.
 MINI_BATCH = 16
 
 
 def why_not(loss: str, pairs: Sequence[LabelledPair]) -> str | None:
     """What these labels lack for the loss of this name, for a person; None when nothing is lacking."""
-    if loss == "CrossEntropyLoss":
-        return (
-            "CrossEntropyLoss needs a model with one output for each class; a reranker has one score. "
-            "BinaryCrossEntropyLoss is its form for one score."
-        )
     if loss in PAIRS or queries_that_tell(pairs):
         return None
     return (

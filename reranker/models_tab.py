@@ -9,11 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from errors import InvalidInput
+from errors import InvalidInput, WorkbenchError
 from page.choices import offer
 from page.downloads import Download, written
-from page.notices import check_may_change, shown_to_people
+from page.events import Press, Text
+from page.notices import REFUSED, SECONDS_TO_READ, as_text
 from page.render import render
+from page.rights import check_may_change
 from reranker.comparison import compare_versions
 from reranker.dataset import queries_that_tell
 from reranker.figures import METRICS
@@ -57,6 +59,12 @@ watch('value', () => {
 LATEST_EVENTS = 20
 ROLL_BACK_TO = "Roll back to "
 SHOWN_QUERIES = 200
+
+
+class VersionPress(Press):
+    """A press of a button of this version."""
+
+    version: Text
 
 
 def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, list[Callable]]:
@@ -118,32 +126,31 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     def drawn_anew(action: Callable) -> Callable:
         """Wrap an event handler: the table is shown after it, whatever happened, or its button would say "Loading" for
         ever."""
-        told = shown_to_people(action)
 
         @functools.wraps(action)
         def wrapped(*args: Any, **kwargs: Any) -> tuple:
             try:
-                told(*args, **kwargs)
-            except gr.Error as error:
-                gr.Warning(error.message, title=error.title, duration=error.duration)
+                action(*args, **kwargs)
+            except WorkbenchError as error:
+                gr.Warning(as_text(error), title=REFUSED, duration=SECONDS_TO_READ)
             return show()
 
         return wrapped
 
     # Not "promote": that is the name under which gradio's own client finds the call for programs.
     @drawn_anew
-    def promote_chosen(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def promote_chosen(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         version = registry.promote(event.version, "asked for on the page")
         gr.Info(f"{version.version} answers now.")
 
     @drawn_anew
-    def delete(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def delete(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         gr.Info(f"{registry.delete(event.version).version} is deleted.")
 
     @drawn_anew
-    def again(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    def again(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         services.jobs.make_again(event.version)
         gr.Info(f"{event.version} is being made again: see the Train tab. It is kept as a new version, not promoted.")
@@ -155,7 +162,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
         gr.Info(f"{version.version} answers again.")
 
-    @shown_to_people
     def run_comparison(
         one: str | None,
         other: str | None,
@@ -183,7 +189,6 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             **counts,
         )
 
-    @shown_to_people
     def run_push(
         version: str | None, repo: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> str:
@@ -194,8 +199,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         url = push_to_hub(registry.directory(found), found.version, repo.strip())
         return render("pushed.html", version=version, url=url)
 
-    @shown_to_people
-    def download(token: str, event: gr.EventData, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
+    def download(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field, replace
 
+from errors import InvalidInput
 from reranker.model import RankedPassage
 
 
@@ -12,7 +13,8 @@ from reranker.model import RankedPassage
 class RankingView:
     """A ranking on the page, and the labels of its passages, by their index in the input.
 
-    `seconds` is how long it took; None where all scores were remembered.
+    `seconds` is how long it took; None where all scores were remembered. `closed` says why it is not to be labelled by
+    whoever sees it, and what to do; it is empty for those who may.
     """
 
     query: str
@@ -21,11 +23,15 @@ class RankingView:
     max_tokens: int
     seconds: float | None
     labels: dict[int, int] = field(default_factory=dict)
+    closed: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def passage(self, index: int) -> RankedPassage:
         """The passage that was number `index` (from 0) in the input."""
-        return next(passage for passage in self.ranked if passage.index == index)
+        for passage in self.ranked:
+            if passage.index == index:
+                return passage
+        raise InvalidInput(f"There is no passage {index + 1} in this ranking. Rerank, and judge again.")
 
     def with_labels(self, given: dict[str, int]) -> RankingView:
         """The same ranking with the labels that were given to these texts before."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from errors import InvalidInput
-from reranker.losses import LOSSES
+from reranker.losses import FOR_CLASSES, LOSSES, WHY_NOT_FOR_CLASSES
 
 Promote = Literal["auto", "always", "never"]
 
@@ -139,6 +139,8 @@ class TrainingConfig:
         values = {name: value for name, value in asdict(RECIPES[recipe]).items() if name in (*LIMITS, *INNER)}
         config = cls(recipe=recipe, promote=promote, **values)  # type: ignore[arg-type]
         config = replace(config, **{name: value for name, value in overrides.items() if value is not None})
+        if config.loss == FOR_CLASSES:
+            raise InvalidInput(WHY_NOT_FOR_CLASSES)
         if config.loss is not None and config.loss not in LOSSES:
             raise InvalidInput(f"There is no loss {config.loss!r}. Choose one of: {', '.join(LOSSES)}.")
         checked = {name: _checked(name, getattr(config, name), *limits) for name, limits in LIMITS.items()}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
-from page.notices import shown_to_people
+from page.events import Press
 from page.render import duration, render
+from page.rights import annotator_of, labels_as
 from reranker.model import Ranking
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
 from reranker.ranking_view import RankingView
@@ -76,8 +78,16 @@ watch('value', () => {
 """
 
 
-def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textbox]:
-    """Build the tab; `annotator` is the box that holds the name of whoever judges.
+class RankingPress(Press):
+    """A press of a label button: which ranking, the place of the passage in the input (from 0), and the label."""
+
+    ranking: str
+    index: int
+    label: Literal[0, 1]
+
+
+def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> list[gr.Textbox]:
+    """Build the tab; `annotator` is the box that holds the name of whoever judges, `token` that for the API token.
 
     Returns the boxes whose text outlives a reload of the page: `typed.js` knows them by their ids.
     """
@@ -112,8 +122,15 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
             results = gr.HTML(_empty(), js_on_load=RANKING_JS, elem_id="ranking")
             queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
 
-    @shown_to_people
-    def rank(query: str, passages: str, name: str, shown: RankingView | None) -> Iterator[dict]:
+    def rank(
+        query: str,
+        passages: str,
+        name: str,
+        token: str,
+        shown: RankingView | None,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> Iterator[dict]:
         query = check_text(query.strip(), "The query")
         texts = check_passages(split_pasted(passages))
         try:
@@ -129,7 +146,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
             # What was shown before comes back in place of the progress.
             yield {
                 results: render("ranking.html", view=shown) if shown else _empty(),
-                queue: gr.update(visible=shown is not None),
+                queue: gr.update(visible=shown is not None and not shown.closed),
                 under_way: None,
                 stop: gr.update(visible=False),
             }
@@ -139,11 +156,15 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
             raise
         seconds = None if ranking.remembered else time.perf_counter() - started
         view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
-        view = view.with_labels(services.labeling.labels_of(query, name))
+        try:
+            name = labels_as(services, name, token, request, profile.username if profile else None)
+            view = view.with_labels(services.labeling.labels_of(query, name))
+        except WorkbenchError as error:
+            view = replace(view, closed=str(error))
         yield {
             state: view,
             results: render("ranking.html", view=view),
-            queue: gr.update(visible=True),
+            queue: gr.update(visible=not view.closed),
             under_way: None,
             stop: gr.update(visible=False),
         }
@@ -173,12 +194,17 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
         if ranking is not None:
             ranking.cancel()
 
-    @shown_to_people
-    def judge(view: RankingView | None, name: str, event: gr.EventData) -> tuple:
+    def judge(
+        view: RankingView | None,
+        name: str,
+        token: str,
+        event: RankingPress,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple:
+        name = annotator_of(services, name, token, request, profile)
         if view is None or event.ranking != view.id:
             raise InvalidInput("This ranking is not the present one any more. Rerank, and judge again.")
-        if not name.strip():
-            raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
         passage = view.passage(event.index)
         services.labeling.judge(
             [
@@ -197,21 +223,24 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
         view = view.with_label(event.index, event.label)
         return view, render("ranking.html", view=view)
 
-    @shown_to_people
-    def add_to_queue(view: RankingView) -> None:
+    def add_to_queue(
+        view: RankingView | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> None:
+        labels_as(services, name, token, request, profile.username if profile else None)
+        if view is None:
+            raise InvalidInput("There is no ranking to add. Rerank first.")
         in_input_order = sorted(view.ranked, key=lambda passage: passage.index)
         added = services.labeling.add_candidates(
             Candidate(view.query, passage.text, "rerank", passage.index + 1) for passage in in_input_order
         )
         gr.Info(f"New on the Label tab: {counted(added.candidates, 'pair')}. There already: {added.duplicates:,}.")
 
-    @shown_to_people
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))
 
     ranks: dict[str, Any] = {
         "fn": rank,
-        "inputs": [query, passages, annotator, state],
+        "inputs": [query, passages, annotator, token, state],
         "outputs": [state, results, queue, under_way, stop],
         "show_progress": "hidden",
         "api_visibility": "private",
@@ -220,14 +249,14 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox) -> list[gr.Textb
     stop.click(stop_ranking, under_way, None, show_progress="hidden", api_visibility="private")
     results.judge(
         judge,
-        [state, annotator],
+        [state, annotator, token],
         [state, results],
         show_progress="hidden",
         trigger_mode="multiple",
         concurrency_limit=1,
         api_visibility="private",
     )
-    queue.click(add_to_queue, state, None, api_visibility="private")
+    queue.click(add_to_queue, [state, annotator, token], None, api_visibility="private")
     upload.upload(open_file, upload, passages, api_visibility="private")
     for button, example in zip(buttons, EXAMPLES, strict=True):
         button.click(

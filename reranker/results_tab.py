@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import pandas as pd
 
 from errors import InvalidInput
+from page.events import Press, Text
 from page.hidden import HIDDEN
-from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
+from page.rights import annotator_of, check_may_change, why_hidden
 from reranker.dataset import Suspect
 from reranker.figures import SETS
 from reranker.recipe import MOST_CROSS_CHECKED
@@ -38,6 +39,14 @@ element.addEventListener('click', (event) => {
   });
 });
 """
+
+
+class SuspectPress(Press):
+    """A press of a label button: of which run, the place of the doubtful label in its list (from 0), and the label."""
+
+    run: Text
+    index: int
+    label: Literal[0, 1]
 
 
 def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, shown: gr.State) -> None:
@@ -87,19 +96,17 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
             return gr.skip()
         return _suspects(services, read_results(services.jobs.files(shown[0])), shown[0], name)
 
-    @shown_to_people
     def judge(
         name: str,
         token: str,
-        event: gr.EventData,
+        event: SuspectPress,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
     ) -> str:
         check_may_change(services, token, request, profile)
-        if not name.strip():
-            raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
+        name = annotator_of(services, name, token, request, profile)
         # What comes from a browser may be anything: only a run that the store knows has a directory.
-        results = read_results(services.jobs.files(services.model_store.run(str(event.run)).id))
+        results = read_results(services.jobs.files(services.model_store.run(event.run).id))
         if results is None or not 0 <= event.index < len(results.suspects):
             raise InvalidInput("This run is no longer there. Open the tab again.")
         suspect = results.suspects[event.index]

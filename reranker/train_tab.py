@@ -9,8 +9,8 @@ import gradio as gr
 
 from errors import Conflict
 from page.choices import offer
-from page.notices import check_may_change, shown_to_people, why_hidden
 from page.render import render
+from page.rights import check_may_change, why_hidden
 from page.training_view import (
     MORE,
     fingerprint,
@@ -199,7 +199,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             return render("empty.html", title="There are no labelled queries yet", what_to_do="Label pairs first.")
         return render("set_queries.html", rows=placed[:SHOWN_QUERIES], total=len(placed))
 
-    @shown_to_people
     def start_run(
         recipe: str,
         base: str,
@@ -234,7 +233,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         )
         return look_at_latest()
 
-    @shown_to_people
     def resume_run(shown: tuple | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         services.jobs.resume(shown[0] if shown else "none")
@@ -250,7 +248,6 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     def look_if_open(shown: tuple | None, picked: str) -> tuple:
         return look(shown, picked) if shown else (gr.skip(),) * len(run_outputs)
 
-    @shown_to_people
     def cancel_run(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         run = services.jobs.current()
@@ -299,7 +296,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         """What was chosen before the page was loaded anew may be gone, and what is shown follows what is not."""
         # The sets take a moment, and were drawn without what is assumed, if they were.
         drawn = open_tab(base, assume) if assume else (gr.skip(), offer_versions(base), gr.skip())
-        return gr.update(info=RECIPES[recipe].description), *drawn
+        return gr.update(info=RECIPES.get(recipe, DEFAULT).description), *drawn
 
     def offer_versions(base: str) -> dict[str, Any]:
         versions = [version.version for version in services.model_store.versions()]

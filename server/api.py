@@ -6,6 +6,8 @@ import uuid
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from starlette.routing import Match
 
 from errors import InvalidInput, NotFound
@@ -32,6 +34,11 @@ def build_api(services: Services, **options: object) -> FastAPI:
         title="Rerank Workbench",
         version=VERSION,
         description="Rerank, label, fine-tune, evaluate, promote. Errors have one shape: error.code and error.message.",
+        # Relative to where /openapi.json is: a proxy may serve all of this under a path of its own.
+        servers=[{"url": "."}],
+        root_path_in_servers=False,
+        docs_url=None,
+        redoc_url=None,
         **options,  # type: ignore[arg-type]
     )
     app.router.route_class = guarded_route(services)
@@ -42,6 +49,7 @@ def build_api(services: Services, **options: object) -> FastAPI:
     add_label_calls(app, services, guarded)
     add_training_calls(app, services, guarded)
     add_model_calls(app, services, guarded)
+    _add_docs(app)
     _add_unknown_calls(app)
     return app
 
@@ -119,6 +127,13 @@ def _rank(
     check_passages(passages)
     active = services.registry.get(model)
     return active.version, active.reranker.rank(query, passages)
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        # FastAPI's own page looks for the description at the root, where behind a path prefix it is not.
+        return get_swagger_ui_html(openapi_url="openapi.json", title=app.title)
 
 
 def _add_unknown_calls(app: FastAPI) -> None:

@@ -11,9 +11,7 @@ from reranker.recipe import LIMITS, RECIPES
 from server.schemas import WHOLE, Probability, StrictBody, VersionName, utf8
 from storage.records import RunStatus
 
-# CrossEntropyLoss is for models with an output for each class; whoever asks for it is told so.
-_LOSSES = [name for name in LOSSES if name != "CrossEntropyLoss"]
-Loss = Annotated[str, AfterValidator(utf8), Field(min_length=1, json_schema_extra={"enum": _LOSSES})]
+Loss = Annotated[str, AfterValidator(utf8), Field(min_length=1, json_schema_extra={"enum": [*LOSSES]})]
 Recipe = Annotated[str, AfterValidator(utf8), Field(min_length=1, json_schema_extra={"enum": [*RECIPES]})]
 
 

@@ -137,7 +137,7 @@ def app_running(data_dir: Path, model_dir: Path, **environment: str) -> Iterator
         "HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir),
         "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", **environment,
     }  # fmt: skip
-    ours = ("ENGINE", "API_TOKEN", "ADMIN_USERS", "SPACE_ID", "BACKUP_REPO")
+    ours = ("ENGINE", "API_TOKEN", "ADMIN_USERS", "LABELING", "SPACE_ID", "BACKUP_REPO")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import box, empty_queue, expect_error, open_page, open_tab, say_name
+from tests.browser.conftest import box, empty_queue, expect_error, open_page, open_tab, rerank, say_name, settle
 from tests.serving import AppProcess, app_running, eventually, label
 
 pytestmark = pytest.mark.browser
@@ -95,18 +95,27 @@ def test_my_figures_are_shown_to_me(page: Page, disputes: None) -> None:
 
 @pytest.fixture
 def closed_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
-    with app_running(tmp_path / "app", model_dir, API_TOKEN="a-token") as app:
+    with app_running(tmp_path / "app", model_dir, API_TOKEN="a-token", LABELING="closed") as app:
         yield app
 
 
-def test_who_has_no_token_sees_no_labels_of_others_and_changes_no_guidelines(
+@pytest.mark.parametrize("expected_errors", [["Failed to load resource: the server responded with a status of 401"]])
+def test_who_has_no_token_judges_nothing_sees_no_labels_of_others_and_changes_no_guidelines(
     closed_app: AppProcess, context: BrowserContext
 ) -> None:
     closed_app.client.headers["Authorization"] = "Bearer a-token"
     for who, given in {"anna": 1, "bo": 0}.items():
         label(closed_app.client, (QUERY, "first", given), annotator=who)
     page = open_page(context, closed_app)
+    rerank(page, QUERY, "first\nsecond")
+    expect(page.locator("#ranking")).to_contain_text("only for those who may train. This needs the API token")
+    assert page.locator(".judge button").count() == 0 and page.locator("#queue-ranking").is_hidden()
     open_tab(page, "Label")
+    expect(page.locator("#task")).to_contain_text("Labelling is closed to visitors")
+    say_name(page, "cy")
+    expect(page.locator("#judge-message")).to_contain_text("only for those who may train. This needs the API token")
+    open_tab(page, "Query")
+    expect(page.locator("#query-view .empty")).to_contain_text("only for those who may train")
     for tab, view in (("Disputed", "#disputes"), ("Agreement", "#agreement")):
         open_tab(page, tab)
         expect(page.locator(view)).to_contain_text("needs the API token")
@@ -116,3 +125,8 @@ def test_who_has_no_token_sees_no_labels_of_others_and_changes_no_guidelines(
     box(page, "api-token").fill("a-token")
     open_tab(page, "Disputed")
     expect(page.locator("#disputes [data-row]")).to_have_count(1)
+    open_tab(page, "Pair")
+    expect(page.locator("#task .passage")).to_have_text("first")
+    page.locator("#judge-relevant").click()
+    settle(page)
+    assert "cy" in closed_app.client.get("/v1/labels").text

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 
@@ -16,6 +17,8 @@ from tests.conftest import make_settings
 from tests.serving import eventually, label, serving
 
 TOKEN = "a-secret-token"
+# Where a proxy may serve what is at / here.
+BEHIND_A_PROXY = "https://example.com/tools/workbench/"
 CALLS = {
     "GET /health",
     "POST /v1/rerank",
@@ -93,3 +96,12 @@ def test_every_answer_is_as_described_with_a_token(tmp_path: Path, model_dir: Pa
     settings = make_settings(tmp_path / "data", model_dir, API_TOKEN=TOKEN)
     with serving(Services.build(settings), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         fuzz(client, tmp_path, 2, "--phases", "fuzzing", "--header", f"Authorization: Bearer {TOKEN}")
+
+
+def test_the_docs_find_the_calls_behind_a_path_prefix(shared_client: httpx.Client) -> None:
+    docs = shared_client.get("/docs").raise_for_status().text
+    described_at = urljoin(f"{BEHIND_A_PROXY}docs", re.search(r"url: '([^']*)'", docs)[1])  # type: ignore[index]
+    assert described_at == f"{BEHIND_A_PROXY}openapi.json"
+    # A server's address is relative to that of the description.
+    [server] = shared_client.get("/openapi.json").json()["servers"]
+    assert urljoin(described_at, server["url"]) == BEHIND_A_PROXY

@@ -76,6 +76,17 @@ def test_people_sign_in_on_a_space_that_asks_for_it(tmp_path: Path) -> None:
     assert not read(tmp_path, OAUTH_CLIENT_ID="id").sign_in
 
 
+def test_who_may_label(tmp_path: Path) -> None:
+    assert read(tmp_path).labeling == "open"
+    assert read(tmp_path, LABELING=" Closed ").labeling == "closed"
+    signing_in = read(tmp_path, LABELING="signed-in", SPACE_ID="acme/workbench", OAUTH_CLIENT_ID="id")
+    # There is something to sign in for, also without anybody who may do more.
+    assert (signing_in.labeling, signing_in.sign_in) == ("signed-in", True)
+    assert_wrong(tmp_path, "LABELING", "'nobody'", "open, signed-in, closed", LABELING="nobody")
+    for elsewhere in ({}, {"SPACE_ID": "acme/workbench"}, {"OAUTH_CLIENT_ID": "id"}):
+        assert_wrong(tmp_path, "LABELING", "hf_oauth: true", LABELING="signed-in", **elsewhere)
+
+
 @pytest.mark.parametrize("port", ["0", "1", "65535"])
 def test_ports_that_exist_are_taken(tmp_path: Path, port: str) -> None:
     assert read(tmp_path, PORT=port).port == int(port)
