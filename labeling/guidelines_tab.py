@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from page.notices import check_may_change, shown_to_people
+from page.render import plain_markdown
 from services import Services
 
 NONE_YET = (
@@ -31,7 +32,8 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         guidelines = services.label_store.guidelines()
         if guidelines is None or not guidelines.text.strip():
             return NONE_YET
-        return f"{guidelines.text}\n\n<small>{guidelines.written_by}, {guidelines.created_at[:10]}</small>"
+        who = plain_markdown(guidelines.written_by)
+        return f"{guidelines.text}\n\n<small><bdi>{who}</bdi>, {guidelines.created_at[:10]}</small>"
 
     @shown_to_people
     def open_editor(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
