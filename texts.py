@@ -17,9 +17,13 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Scripts that put no spaces between words are taken by the character.
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
 UNSPACED = re.compile(f"[{_UNSPACED}]")
+# What only says how letters are joined or parted: a hyphen at the end of a line, and what Sinhala and Persian need.
+_JOINERS = "\u00ad\u200c\u200d"
+_NO_JOINERS = str.maketrans("", "", _JOINERS)
 # Letters are followed by marks that belong to them, such as vowels in Hindi, which Python takes for no part of a word.
-_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+_MARKS = _JOINERS + "".join(mark for mark in map(chr, range(0x300, 0x10000)) if unicodedata.category(mark)[0] == "M")
 WORD = re.compile(rf"{UNSPACED.pattern}[{_MARKS}]*|[^\W_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}])*")
+_TOGETHER = re.compile(f"(?:{WORD.pattern})+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -31,7 +35,7 @@ def words(text: str) -> list[str]:
 def folded(text: str) -> str:
     """A text in lower case, and the same in whichever form of Unicode it is, be its letters wide or joined, and without
     hyphens that are seen at the end of a line only: what words are compared in."""
-    return unicodedata.normalize("NFKC", text).replace("\u00ad", "").casefold()
+    return unicodedata.normalize("NFKC", text).translate(_NO_JOINERS).casefold()
 
 
 def words_or_all(text: str) -> tuple[str, ...]:
@@ -39,9 +43,9 @@ def words_or_all(text: str) -> tuple[str, ...]:
     return tuple(words(text)) or (text.strip(),)
 
 
-def spaced(text: str) -> str:
-    """The text with spaces around each character of the scripts that put none between words."""
-    return UNSPACED.sub(r" \g<0> ", text)
+def words_together(text: str) -> list[list[str]]:
+    """The words of a text, those in one list that have nothing between them, as in a script without spaces."""
+    return [WORD.findall(run) for run in _TOGETHER.findall(folded(text))]
 
 
 def counted(count: int, noun: str) -> str:

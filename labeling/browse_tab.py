@@ -32,13 +32,17 @@ INDEXED_BEFORE_A_SEARCH = 20_000
 
 # A button says what it does; of a row that is being corrected, what is typed in its boxes goes along.
 ACT_JS = """
-// What is typed over a text is kept by its pair, since the list is drawn anew with every press.
-const drafts = new Map();
+// What is typed over a text is kept by its pair, since the list is drawn anew with every press, and so may the page be.
+const drafts = new Map(workbench.kept('corrections', [])[0]);
 const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
 function keepDraft(row) {
   const boxes = [...row.querySelectorAll('textarea')];
   if (boxes.some((box) => box.value !== box.defaultValue)) drafts.set(keyOf(row), boxes.map((box) => box.value));
   else drafts.delete(keyOf(row));
+  workbench.keep('corrections', [...drafts]);
+}
+function dropDraft(key) {
+  if (drafts.delete(key)) workbench.keep('corrections', [...drafts]);
 }
 function showDrafts() {
   for (const row of element.querySelectorAll('tr[data-query]')) {
@@ -58,8 +62,8 @@ element.addEventListener('click', (event) => {
   if (!button) return;
   const row = button.closest('tr');
   element.querySelectorAll('.edit-row').forEach(keepDraft);
-  // Saved or given up. What is refused stays in its boxes, and is kept with the next press.
-  if (row?.matches('.edit-row')) drafts.delete(keyOf(row));
+  // Given up. What is to be saved may be refused, and is kept until it is said to be saved.
+  if (row?.matches('.edit-row') && button.dataset.act === 'edit') dropDraft(keyOf(row));
   const { query = null, passage = null } = row?.dataset ?? {};
   const { act, label = null, page = null, step = null } = button.dataset;
   const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
@@ -69,6 +73,7 @@ element.addEventListener('click', (event) => {
 // A question that came up has to be answered first, also by those who do not see it.
 new MutationObserver(() => {
   element.querySelector('[data-focus]')?.focus({ preventScroll: true });
+  dropDraft(element.querySelector('[data-saved]')?.dataset.saved);
   showDrafts();
 }).observe(element, { childList: true, subtree: true });
 """
@@ -95,8 +100,8 @@ class StorePress(Press):
 @dataclass(frozen=True)
 class View:
     """What is on the screen: words, filter, source, order and page; the pair that is open, and whether for its history
-    or to be corrected; what is about to be deleted, if it is; what was deleted last, and what was done; or that this
-    person may not see it."""
+    or to be corrected; what is about to be deleted, if it is; what was deleted last, what was done, and which pair was
+    corrected by that; or that this person may not see it."""
 
     words: str = ""
     filter: str = "all"
@@ -108,6 +113,7 @@ class View:
     asked: FoundCounts | None = None
     undo: dict[str, Any] | None = None
     done: str = ""
+    saved: tuple[str, str] | None = None
     is_refused: bool = False
 
     @property
@@ -203,6 +209,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             who = annotator_of(services, annotator, token, request, profile)
         else:
             who = annotator.strip() or "admin"
+        view = replace(view, saved=None)
         if event.act == "delete-all":
             yield from map(show, delete_all(view, who))
         elif event.act == "restore":
@@ -224,7 +231,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         task = services.labeling.task(*pair, who)
         if event.act in ("keep", "again"):
             done = correct(task, event.query_text or "", event.passage_text or "", who, keep_labels=event.act == "keep")
-            return replace(view, open_pair=None, done=done)
+            return replace(view, open_pair=None, done=done, saved=pair)
         if event.act == "delete":
             undo = {"step": store.delete(*pair, who), "pairs": 1, "passage": task.passage}
             return replace(view, undo=undo, open_pair=None, asked=None, done="")

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from page.render import plain_markdown
 from page.rights import check_may_change
 from services import Services
 
@@ -31,7 +32,8 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         guidelines = services.label_store.guidelines()
         if guidelines is None or not guidelines.text.strip():
             return NONE_YET
-        return f"{guidelines.text}\n\n<small>{guidelines.written_by}, {guidelines.created_at[:10]}</small>"
+        who = plain_markdown(guidelines.written_by)
+        return f"{guidelines.text}\n\n<small><bdi>{who}</bdi>, {guidelines.created_at[:10]}</small>"
 
     def open_editor(token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from page.highlight import highlight
 from texts import counted, p_value_said
 
+_SIGN = re.compile(r"[^\w\s]|_")
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -27,6 +29,11 @@ def render(template: str, **values: object) -> str:
     """
     html = _environment.get_template(template).render(**values)
     return html.replace("{", "&#123;").replace("}", "&#125;")
+
+
+def plain_markdown(text: str) -> str:
+    """A text as Markdown that shows it as it is: nothing in it becomes bold, HTML or a link."""
+    return _SIGN.sub(lambda sign: f"&#{ord(sign[0])};", text)
 
 
 def duration(seconds: float | None) -> str:

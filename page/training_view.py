@@ -23,8 +23,8 @@ from reranker.reporter import TRAINING
 from storage.records import TrainingRun
 
 PURPOSES = {
-    "train": "learned from, and cross-checked by the default recipe",
-    "dev": "held back: decides whether the new model is better",
+    "train": "learned from, and cross-checked",
+    "dev": "held back: says which model is better",
     "test": "held back: decides nothing",
 }
 # The box on the Train tab that holds what few people change.

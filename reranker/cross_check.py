@@ -36,6 +36,8 @@ from reranker.run_files import RunFiles, read_json, write_json
 from reranker.training import is_anchored, part_work, train_part
 
 FREE = "free"
+# Whether the run is trained again on all pairs is known when all folds are: until then half of that is counted.
+AGAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -102,19 +104,23 @@ def ways_of(config: dict[str, Any], files: RunFiles, pairs: list[LabelledPair]) 
 
 
 def work(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
-    """The cost of the folds and of the choice, in pairs that go forward once."""
+    """The cost of the folds and of the choice, in pairs that are scored."""
     if not folds:
         return 0
-    again = sum(part_work(way.config, pairs, dev) for way in ways[1:])
+    again = sum(_again_work(way, pairs, dev) for way in ways[1:])
     return again + sum(_fold_work(way, fold, dev) for way in ways for fold in folds)
 
 
 def work_done(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """How much of that is done already."""
-    again = sum(part_work(way.config, pairs, dev) for way in ways[1:] if way.files.is_whole())
+    again = sum(_again_work(way, pairs, dev) for way in ways[1:] if way.files.is_whole())
     return again + sum(
         _fold_work(way, fold, dev) for way in ways for fold in folds if _files(way, fold).manifest.is_file()
     )
+
+
+def _again_work(way: Way, pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
+    return AGAIN * part_work(way.config, pairs, dev)
 
 
 def _fold_work(way: Way, fold: Fold, dev: list[JudgedQuery]) -> float:
@@ -164,11 +170,11 @@ def train_chosen(
 ) -> None:
     """Train on all pairs in the chosen way, where the run has not done that. Raises Stopped."""
     for way in ways[1:]:
-        cost = part_work(way.config, pairs, dev)
+        cost = _again_work(way, pairs, dev)
         if way is not chosen:
             reporter.skip(cost)
         elif not way.files.is_whole():
-            quiet = PhaseReporter(reporter, "Training on all labels again, not holding on to what it knew")
+            quiet = PhaseReporter(reporter, "Training on all labels again, not holding on to what it knew", AGAIN)
             train_part(way.config, pairs, way.files, quiet, dev)
             if way.files.stop.is_file():
                 raise Stopped

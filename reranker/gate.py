@@ -27,9 +27,8 @@ MARGIN = 0.01
 # So many more of the queries may be worse than better: one that slips is chance.
 MORE_WORSE = 1
 RULE = (
-    f"If it is as good or better: on queries that it has not seen, its mean nDCG@10 may be lower by {MARGIN} at most; "
-    f"where more than {MORE_WORSE} query more got worse than better, that has to be 95 % sure; "
-    "and it must not have forgotten what other texts are about."
+    f"As good: on queries that it has not seen, its mean nDCG@10 is at most {MARGIN} lower, with 95 % confidence where "
+    f"more than {MORE_WORSE} query more got worse than better; and other texts are not forgotten."
 )
 
 

@@ -87,7 +87,7 @@ class PlannedCurve:
 
     @property
     def work(self) -> float:
-        """The cost of it, in pairs that go forward once."""
+        """The cost of it, in pairs that are scored."""
         return sum(map(self._work, self.trained))
 
     @property

@@ -44,7 +44,7 @@ class Recipe:
 # by what they knew before (anchor.py).
 DEFAULT = Recipe(
     name="default",
-    description="more and larger steps, held to what the model knew; with few labels the mean of four models",
+    description="holds on to what it knew; with few labels the mean of four models",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,

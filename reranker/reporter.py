@@ -25,22 +25,34 @@ class Reporter:
         self.total_work = max(total_work, 1)
         self.finished_work = 0.0
         self.skipped_work = done_before
-        self.started = time.monotonic()
-        self.recent = deque([(self.started, 0.0)])
+        self.started: float | None = None
+        self.recent: deque[tuple[float, float]] = deque()
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one event."""
         write_event(self.stream, kind, **values)
 
+    def start_clock(self) -> None:
+        """Measure the speed from now on. To load programs and models takes as long whatever there is to train, and to
+        count that as slowness would make the time left far too long until half-time."""
+        if self.started is None:
+            self.started = time.monotonic()
+
     def progress(self, phase: str, work: float, **values: Any) -> None:
         """Report that `work` of this phase is done; the time left assumes the speed since half-time."""
-        done, now = min(max(self.finished_work + work, self.skipped_work), self.total_work), time.monotonic()
+        done = min(max(self.finished_work + work, self.skipped_work), self.total_work)
+        left = self._seconds_left(done)
+        self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)
+
+    def _seconds_left(self, done: float) -> float | None:
+        if self.started is None:
+            return None
+        now = time.monotonic()
         self.recent.append((now, done - self.skipped_work))
-        while self.recent[1][0] < (self.started + now) / 2:
+        while len(self.recent) > 1 and self.recent[1][0] < (self.started + now) / 2:
             self.recent.popleft()
         seconds, worked = (last - first for first, last in zip(self.recent[0], self.recent[-1], strict=True))
-        left = seconds * (self.total_work - done) / worked if worked > 0 else None
-        self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)
+        return seconds * (self.total_work - done) / worked if worked > 0 else None
 
     def finish_phase(self, work: float) -> None:
         """Count a phase as done."""
@@ -52,19 +64,25 @@ class Reporter:
 
 
 class PhaseReporter:
-    """Reports one phase of a run, whatever goes on in it; its steps and losses are not those of the run."""
+    """Reports one phase of a run, whatever goes on in it; its steps and losses are not those of the run. Only a share
+    of its work was counted, where it was not sure to come."""
 
-    def __init__(self, whole: Reporter, phase: str) -> None:
+    def __init__(self, whole: Reporter, phase: str, share: float = 1) -> None:
         self.whole = whole
         self.phase = phase
+        self.share = share
         self.finished_work = 0.0
 
     def event(self, kind: str, **values: Any) -> None:
         """Say nothing: it is not for the run."""
 
+    def start_clock(self) -> None:
+        """Measure the speed from now on, where that has not begun."""
+        self.whole.start_clock()
+
     def progress(self, phase: str, work: float, **values: Any) -> None:
         """Report how much of the phase is done."""
-        self.whole.progress(self.phase, self.finished_work + work)
+        self.whole.progress(self.phase, self.share * (self.finished_work + work))
 
     def finish_phase(self, work: float) -> None:
         """Count a part of the phase as done."""

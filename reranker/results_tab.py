@@ -190,7 +190,8 @@ def look_again(suspect: Suspect, pair: PairVotes, name: str) -> tuple[list[str],
     """Who gave the label in doubt, what `name` says of the pair by now, and what came of it, for people to read."""
     authors = [vote.annotator for vote in pair.votes if vote.label == suspect.label]
     own = next((vote.label for vote in pair.votes if vote.annotator == name), None)
-    others = " and ".join(vote.annotator for vote in pair.votes if vote.label != own)
+    # Each by itself, in whichever direction it is written.
+    others = " and ".join(f"\u2068{vote.annotator}\u2069" for vote in pair.votes if vote.label != own)
     if pair.disputed:
         beside = "The labels differ" if own is None else f"Your label stands beside that of {others}"
         until_then = "the pair is left out of training" if pair.majority is None else "what most say counts"

@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def work(self) -> float:
-        """The cost of it all, in pairs that go forward once."""
+        """The cost of it all, in pairs that are scored."""
         beside = cross_check.work(self.ways, self.folds, self.train, self.dev) + (self.curve.work if self.curve else 0)
         return self.work_before + _count(self.measured) + self.work_alone + beside
 

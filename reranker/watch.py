@@ -68,6 +68,7 @@ class Watch(TrainerCallback):
         self._evaluate_every = math.ceil(state.max_steps / self.evaluations) if self.evaluations else 0
         self._next_save = time.monotonic() + self.seconds_between_checkpoints
         self.reporter.skip(self.work_done)
+        self.reporter.start_clock()
         self.reporter.progress(TRAINING, self.work_done, step=state.global_step, total_steps=state.max_steps)
 
     def on_log(

@@ -7,7 +7,6 @@ backed up, and filling it does not hold up those who judge. It is filled up in s
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from storage.judgments import votes_of
 from storage.pairs import OF_CANDIDATE, put_back, take_out
 from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
-from texts import spaced
+from texts import words, words_together
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
 FILTERS: dict[Filter, str] = {
@@ -47,10 +46,13 @@ SORTS: dict[Sort, str] = {
 INDEXED_AT_ONCE = 5_000
 # What the index holds, and `progress`: the last candidate whose words are in it, by its number and its moment. One that
 # says otherwise of the store, or has another version, belongs to another store or app, and is made anew.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
+# The words are those of texts.py, and SQLite is not to part them again, as it does at vowels and other marks by itself.
 INDEX = f"""
     DROP TABLE IF EXISTS words; DROP TABLE IF EXISTS progress;
-    CREATE VIRTUAL TABLE words USING fts5 (query, passage, content='');
+    CREATE VIRTUAL TABLE words USING fts5 (
+        query, passage, content='', tokenize="unicode61 categories 'L* M* N* Co'"
+    );
     CREATE TABLE progress AS SELECT 0 AS done, '' AS moment;
     PRAGMA user_version = {INDEX_VERSION};
 """
@@ -83,7 +85,6 @@ HISTORY = f"""
     ) ORDER BY created_at, id
 """
 
-_WORD = re.compile(r"\w+")
 # Held from before candidates go until they are out of the index, so that nothing is indexed between.
 _indexing = threading.Lock()
 
@@ -100,7 +101,7 @@ class Search:
     @property
     def is_for_everything(self) -> bool:
         """Whether every candidate is looked for."""
-        return not _WORD.search(self.words) and self.filter == "all" and self.source is None
+        return not words(self.words) and self.filter == "all" and self.source is None
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class BrowseStore:
             rows = db.conn.execute(sql, (done, limit)).fetchall()
             with index:
                 insert = "INSERT INTO words (rowid, query, passage) VALUES (?, ?, ?)"
-                index.executemany(insert, [(number, spaced(query), spaced(passage)) for number, query, passage in rows])
+                index.executemany(insert, [_indexed(*row) for row in rows])
                 _note_down(index, db, rows[-1][0] if rows else done)
         return len(rows)
 
@@ -306,7 +307,7 @@ class BrowseStore:
         an id that was deleted at the end is given out again."""
         with closing(self._index()) as index, database.read(self.path) as db, index:
             done = index.execute("SELECT done FROM progress").fetchone()[0]
-            gone = [(number, spaced(query), spaced(passage)) for number, query, passage in pairs if number <= done]
+            gone = [_indexed(*pair) for pair in pairs if pair[0] <= done]
             index.executemany("INSERT INTO words (words, rowid, query, passage) VALUES ('delete', ?, ?, ?)", gone)
             _note_down(index, db, min(done, last))
 
@@ -318,6 +319,12 @@ class BrowseStore:
             yield db
 
 
+def _indexed(number: int, query: str, passage: str) -> tuple[int, str, str]:
+    """A candidate as the index has it."""
+    # Of plain ASCII SQLite makes the same words, and that faster.
+    return number, *(text if text.isascii() else " ".join(words(text)) for text in (query, passage))
+
+
 def _note_down(index: sqlite3.Connection, db: Database, done: int) -> None:
     """Keep which candidate up to this number is the last one, of which the words are in the index."""
     last = "SELECT id, created_at FROM candidates WHERE id <= ? ORDER BY id DESC LIMIT 1"
@@ -326,7 +333,7 @@ def _note_down(index: sqlite3.Connection, db: Database, done: int) -> None:
 
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
     """The condition on candidates `c`, and the values in it."""
-    terms = [f'"{spaced(word)}"' for word in _WORD.findall(search.words)]
+    terms = [f'"{" ".join(together)}"' for together in words_together(search.words)]
     conditions = [FILTERS[search.filter]]
     if terms:
         conditions.append("c.id IN (SELECT rowid FROM search.words WHERE words MATCH :match)")

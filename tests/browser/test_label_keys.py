@@ -230,6 +230,12 @@ def test_what_one_judges_with_stays_on_a_phones_screen(
     expected_errors.append("Failed to load resource")
     page.set_viewport_size({"width": 390, "height": 760})
     try:
+        # Some lines of the passage are there at once, above the buttons.
+        page.wait_for_function(
+            "document.querySelector('#task .passage').getBoundingClientRect().top + 100 < "
+            "document.querySelector('#judge-buttons').getBoundingClientRect().top",
+            timeout=20_000,
+        )
         page.evaluate("document.querySelector('#task .passage').textContent = 'many words '.repeat(800)")
         page.evaluate("scrollTo(0, 1500)")
         expect(page.locator("#judge-relevant")).to_be_in_viewport(ratio=1)

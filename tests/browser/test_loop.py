@@ -90,7 +90,7 @@ def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_pa
     more_settings(page)
     box(page, "epochs").fill("4")
     box(page, "batch-size").fill("2")
-    page.get_by_label("Always, when it is done").check()
+    page.get_by_label("Always", exact=True).check()
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text(re.compile("Starting|Running"))
     expect(page.locator("#run-percent")).to_have_text(re.compile(r"^[1-9]\d* %$"), timeout=300_000)

@@ -68,6 +68,9 @@ def test_each_held_out_query_is_shown_before_and_after(finished_app: AppProcess,
     assert lists.nth(0).locator("li").count() == lists.nth(1).locator("li").count() == 4
     passages = [sorted(lists.nth(side).locator("li p").all_inner_texts()) for side in (0, 1)]
     assert passages[0] == passages[1]
+    open_box(page, "What more labels would bring")
+    expect(page.locator("#learning-curve")).to_contain_text("Tick Learning curve before you start a run.")
+    expect(page.locator("#learning-curve-plot")).to_be_hidden()
     open_box(page, "The same on the general set")
     expect(page.locator("#general-changes .change")).to_have_count(24)
 

@@ -31,7 +31,7 @@ def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserC
     assert [box(page, name).input_value() for name in ("epochs", "batch-size", "learning-rate", "seed")] == [
         f"{value:g}" for value in (DEFAULT.epochs, DEFAULT.batch_size, DEFAULT.learning_rate, DEFAULT.seed)
     ]
-    expect(page.get_by_label("If it is better or as good, on queries it has not seen")).to_be_checked()
+    expect(page.get_by_label("If better or as good")).to_be_checked()
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text("Finished", timeout=300_000)
     expect(page.locator(".outcome")).to_contain_text("Nothing could be measured")

@@ -43,8 +43,12 @@ def test_on_a_phone_every_tab_is_there_and_a_ranking_comes_into_view(page: Page)
     expect(page.locator(".result").first).to_be_in_viewport(ratio=1)
     expect(page.locator(".ranking .summary")).to_be_focused()
     open_tab(page, "Label")
-    for name in ("Pair", "Query", "Mine", "Disputed", "Agreement", "Progress"):
-        expect(page.get_by_role("tab", name=name)).to_be_in_viewport()
+    names = ("Pair", "Query", "Mine", "Disputed", "Agreement", "Progress")
+    inner = [page.get_by_role("tab", name=name) for name in names]
+    for tab in inner:
+        expect(tab).to_be_in_viewport(ratio=1)
+    # Side by side, so that the pair comes early on the screen.
+    assert len({tab.bounding_box()["y"] for tab in inner}) == 1
 
 
 def test_before_anything_is_ranked_the_loop_is_told_and_each_step_leads_to_its_tab(page: Page) -> None:

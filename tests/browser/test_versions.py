@@ -62,6 +62,10 @@ def test_rolling_back_does_what_the_button_says_or_nothing(
     button.click()
     expect(button).to_have_text(f"Roll back to {v1}")
     expect(page.locator("tr.active")).to_contain_text(v2)
+    expect(page.locator("#active-version")).to_have_text(v2)
+    page.locator(f'[data-promote="{v1}"]').click()
+    expect(page.locator("tr.active")).to_contain_text(v1)
+    expect(page.locator("#active-version")).to_have_text(v1)
 
 
 def test_a_deleted_version_is_no_longer_chosen_and_another_stays(

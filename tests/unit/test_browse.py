@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -301,6 +303,38 @@ def test_words_are_found_in_scripts_that_put_no_spaces_between_them(labels: Labe
     assert found(browse, "车火") == []
     browse.delete(*key("您可以在火车站租自行车。"), "boss")
     assert found(browse, "火车站") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "other", "beginning"),
+    [
+        ("पानी", "पान", "पानी"),  # Hindi: water, betel leaf
+        ("மலை", "மாலை", "மல"),  # Tamil: mountain, evening
+        ("ที่", "ทา", "ที"),  # Thai: at, to smear
+        ("ශ්‍රී", "ශර", "ශ්‍ර"),  # Sinhala, joined by a character that is not seen
+        ("שָׁלוֹם", "שִׁלֵּם", "שָׁל"),  # Hebrew with its points: peace, paid
+        ("nin\u0303o", "ninja", "NIÑO"),  # a letter and its accent, one by one
+    ],
+)
+def test_words_with_other_vowels_are_other_words(
+    labels: LabelStore, browse: BrowseStore, words: str, other: str, beginning: str
+) -> None:
+    add(labels, f"1 {words} 2", f"1 {other} 2")
+    assert found(browse, words) == found(browse, beginning) == [f"1 {words} 2"]
+    assert found(browse, f"{other} 2") == [f"1 {other} 2"]
+    browse.delete(*key(f"1 {words} 2"), "ed")
+    assert found(browse, words) == []
+
+
+def test_an_index_of_an_app_before_is_made_anew(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "पानी", "पान")
+    with closing(sqlite3.connect(browse.index_path)) as index, index:
+        index.executescript(
+            "CREATE VIRTUAL TABLE words USING fts5 (query, passage, content='');"
+            "CREATE TABLE progress AS SELECT 2 AS done, (SELECT '') AS moment; PRAGMA user_version = 1;"
+            "INSERT INTO words (rowid, query, passage) VALUES (1, 'a query', 'पानी'), (2, 'a query', 'पान')"
+        )
+    assert found(browse, "पानी") == ["पानी"]
 
 
 def test_words_are_found_after_the_last_pair_that_was_indexed_is_deleted(

@@ -44,6 +44,8 @@ def test_texts_in_other_scripts_stay_whole() -> None:
     assert highlight("पानी की बोतल, पिता का पान और पानी", "पानी") == (
         "<mark>पानी</mark> की बोतल, पिता का पान और <mark>पानी</mark>"
     )
+    # A character that only joins letters is part of the word, as in the search.
+    assert highlight("ශ්\u200dරී ලංකා", "ශ්රී") == "<mark>ශ්\u200dරී</mark> ලංකා"
     assert highlight("el nin\u0303o y la nina", "NIÑO") == "el <mark>nin\u0303o</mark> y la nina"
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from reranker import reporter as module
-from reranker.reporter import Reporter
+from reranker.reporter import PhaseReporter, Reporter
 
 
 class Clock:
@@ -28,6 +28,8 @@ def test_the_time_left_follows_a_run_that_becomes_slower(monkeypatch: pytest.Mon
     reporter = Reporter(stream, 100)
     reporter.progress("Loading", 0)
     assert left(stream) is None
+    reporter.start_clock()
+    reporter.progress("Training", 0)
     for work in range(1, 51):
         clock.now += 1
         reporter.progress("Training", work)
@@ -39,11 +41,44 @@ def test_the_time_left_follows_a_run_that_becomes_slower(monkeypatch: pytest.Mon
     assert left(stream) == pytest.approx(50, abs=2)  # by the mean since the beginning it would be 33
 
 
+def test_to_load_programs_and_models_is_not_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    reporter = Reporter(stream, 100)
+    clock.now += 30
+    reporter.progress("Measuring the active model", 10)
+    assert left(stream) is None
+    reporter.finish_phase(10)
+    clock.now += 10
+    reporter.start_clock()
+    for work in range(41):
+        reporter.progress("Training", work)
+        clock.now += 1
+    # 80 s since the beginning, of which the latter half are steps.
+    assert left(stream) == pytest.approx(50)
+    # A fold begins with a training, too.
+    PhaseReporter(reporter, "Cross-checking").start_clock()
+    reporter.finish_phase(40)
+    reporter.progress("Cross-checking", 1)
+    assert left(stream) == pytest.approx(49)
+
+
+def test_what_may_come_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    stream = io.StringIO()
+    phase = PhaseReporter(Reporter(stream, 100), "Again", 0.5)
+    phase.progress("Training", 100)
+    phase.finish_phase(100)
+    phase.progress("Measuring", 20)
+    assert [json.loads(line)["progress"] for line in stream.getvalue().splitlines()] == [0.5, 0.6]
+
+
 def test_what_somebody_did_before_does_not_count_for_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
     reporter = Reporter(stream, 100)
     reporter.skip(60)
     reporter.finish_phase(60)
+    reporter.start_clock()
+    reporter.progress("Training", 0)
     clock.now += 10
     reporter.progress("Training", 20)
     assert left(stream) == pytest.approx(10)

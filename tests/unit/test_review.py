@@ -131,7 +131,7 @@ def test_who_looks_at_a_doubtful_label_again_reads_whose_it_is_and_what_came_of_
     judge(labels, "doubtful", bo=1)
     authors, own, outcome = seen_by("bo")
     assert (authors, own) == (["anna"], 1)
-    assert outcome.startswith("Your label stands beside that of anna") and "left out of training" in outcome
+    assert outcome.startswith("Your label stands beside that of \u2068anna\u2069") and "left out of training" in outcome
     assert seen_by("anna")[1:] == (0, outcome.replace("anna", "bo"))
     assert seen_by("cy")[2].startswith("The labels differ: until that is decided")
     judge(labels, "doubtful", cy=1)

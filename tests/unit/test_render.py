@@ -1,0 +1,20 @@
+"""What people wrote is shown as they wrote it."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from page.render import plain_markdown, render
+
+
+def test_a_name_is_no_markdown() -> None:
+    name = "**Ada** _B_ [here](https://elsewhere.example) <b>C</b> www.elsewhere.example # `d` ~~e~~ &amp; Zoë d'Or"
+    written = plain_markdown(name)
+    assert re.fullmatch(r"(?:[^\W_]|\s|&#\d+;)*", written)
+    assert html.unescape(written) == name
+
+
+def test_words_of_people_do_not_turn_those_of_the_page_around() -> None:
+    version = {"version": "v1", "name": "\u202eada"}
+    assert "<bdi>\u202eada</bdi>" in render("status.html", loading=False, version=version, notices=[], run=None)
