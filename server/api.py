@@ -69,6 +69,9 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
             )
         return health
 
+    # Monitors and load balancers ask so.
+    app.add_api_route("/health", health, methods=["HEAD"], include_in_schema=False)
+
     answers = error_answers.responses(404, 409, 413, 422, 503)
 
     @app.post("/v1/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
