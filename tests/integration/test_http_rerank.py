@@ -15,9 +15,7 @@ import httpx
 import pytest
 
 from server.error_answers import MAX_BODY_BYTES
-from services import Services
-from tests.conftest import make_settings
-from tests.serving import assert_error, eventually, serving
+from tests.serving import assert_error, eventually
 from texts import MAX_CHARACTERS
 
 QUERY = "how long is the old bridge"
@@ -395,25 +393,3 @@ def test_other_methods_are_not_allowed(reader: httpx.Client, method: str, path: 
     response = reader.request(method, path)
     assert_error(response, 405, "method_not_allowed")
     assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
-
-
-# While there is no model
-
-
-def test_health_says_loading_before_the_model_is_there(services: Services) -> None:
-    from fastapi.testclient import TestClient
-
-    from server.api import build_api
-
-    health = TestClient(build_api(services)).get("/health")
-    assert health.status_code == 200
-    assert health.json() == {"status": "loading", "model": {"version": None, "name": None, "source": None}}
-
-
-def test_without_any_model_the_answer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reranker.sources.STARTER_DIR", tmp_path / "no starter")
-    with serving(Services.build(make_settings(tmp_path / "data", tmp_path / "no model"))) as client:
-        response = client.post("/v1/rerank", json=body("documents"))
-        assert "no starter" in assert_error(response, 503, "model_not_ready")
-        assert response.headers["retry-after"].isdigit()
-        assert client.get("/health").json()["status"] == "loading"
