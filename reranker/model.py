@@ -190,6 +190,10 @@ class PairScores:
         """Wait until all is scored, or that long; returns whether there is nothing left to wait for."""
         return self._job.wait(seconds)
 
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Have `call` called, in whichever thread, once there is nothing left to wait for."""
+        self._job.when_ended(call)
+
     def cancel(self) -> None:
         """Give up what is not scored yet."""
         self._job.cancel()
@@ -239,6 +243,7 @@ class Ranking:
         self.passages = passages
         self._scores = PairScores(reranker, [(query, passage) for passage in passages])
         self.wait = self._scores.wait
+        self.when_ended = self._scores.when_ended
         self.cancel = self._scores.cancel
 
     @property

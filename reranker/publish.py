@@ -7,10 +7,12 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
-from errors import HubRefused
+from errors import HubRefused, NotFound
 from hub_names import check_repo_id
 from storage import hub
 from storage.hub import HubFailed
@@ -41,12 +43,29 @@ class _Sink(io.RawIOBase):
 
 
 def zip_directory(directory: Path) -> Iterator[bytes]:
-    """The model files in `directory` as an uncompressed zip, in pieces: weights do not get smaller."""
+    """The model files in `directory` as an uncompressed zip, in pieces: weights do not get smaller.
+
+    They are opened before the first piece, so that a version that is deleted meanwhile is sent whole. Raises NotFound
+    where it has just gone.
+    """
+    with ExitStack() as opened:
+        try:
+            files = [
+                (zipfile.ZipInfo.from_file(path, path.relative_to(directory)), opened.enter_context(path.open("rb")))
+                for path in model_files(directory)
+            ]
+        except FileNotFoundError:
+            files = []
+        if not files:
+            raise NotFound(f"The files of {directory.name} are no longer there.")
+        return _zipped(files, opened.pop_all())
+
+
+def _zipped(files: Sequence[tuple[zipfile.ZipInfo, BinaryIO]], opened: ExitStack) -> Iterator[bytes]:
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for path in model_files(directory):
-            entry = zipfile.ZipInfo.from_file(path, path.relative_to(directory))
-            with path.open("rb") as file, archive.open(entry, "w") as target:
+    with opened, zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for entry, file in files:
+            with archive.open(entry, "w") as target:
                 while piece := file.read(PIECE_BYTES):
                     target.write(piece)
                     yield sink.take()

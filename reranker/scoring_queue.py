@@ -12,7 +12,10 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
 
 import numpy as np
 
@@ -44,23 +47,28 @@ class ScoringJob:
         self.waiting = sorted(range(len(pairs)), key=lambda place: -len(pairs[place].ids))
         self.cancelled = False
         self._error: Exception | None = None
-        self._ended = threading.Event()
+        self._ended: Future[None] = Future()
         if not pairs:
-            self._ended.set()
+            self._end()
 
     def cancel(self) -> None:
         """Give up what is not scored yet; of a job that has ended, nothing. A turn under way is still finished."""
-        if not self._ended.is_set():
+        if not self._ended.done():
             self.cancelled = True
-            self._ended.set()
+            self._end()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until all pairs are scored, or that long; returns whether there is nothing left to wait for."""
-        return self._ended.wait(seconds)
+        wait_for([self._ended], seconds)
+        return self._ended.done()
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Have `call` called, in whichever thread, once there is nothing left to wait for; now, where that is so."""
+        self._ended.add_done_callback(lambda _: call())
 
     def result(self) -> np.ndarray:
         """The (N,) float32 scores; waits for them. Raises what went wrong while scoring, or Cancelled."""
-        self._ended.wait()
+        self.wait()
         if self._error is not None:
             raise self._error
         if self.cancelled:
@@ -90,13 +98,17 @@ class ScoringJob:
         self.scored[places] = True
         self.done += len(places)
         if self.done == len(self.pairs):
-            self._ended.set()
+            self._end()
 
     def fail(self, error: Exception) -> None:
         """End this job with an error."""
         self._error = error
         self.waiting.clear()
-        self._ended.set()
+        self._end()
+
+    def _end(self) -> None:
+        with suppress(InvalidStateError):  # whoever cancels it was faster than its last score, or the other way round
+            self._ended.set_result(None)
 
 
 class ScoringQueue:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
-from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, Request, Response
+from anyio import CapacityLimiter, create_task_group, to_thread
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.routing import Match
 
 from errors import InvalidInput, NotFound
-from reranker.model import RankedPassage
+from reranker.model import RankedPassage, Ranking
+from reranker.scoring_queue import Cancelled
 from server import error_answers, schemas
 from server.guard import Guard, guarded_route
 from server.label_calls import add_label_calls
@@ -23,8 +25,10 @@ from texts import check_passages, check_text
 
 VERSION = "0.1.0"
 PATHS = ("/v1/", "/rerank", "/health", "/judging/")
-# Reranking has threads of its own: while many rank, and wait for each other, a label is stored all the same.
+# Texts are tokenized in threads of their own: while many are, a label is stored all the same. Nobody waits in a thread
+# for scores: those who wait for many would take them from those who want few.
 RERANK_THREADS = 16
+CLIENT_LEFT = 499
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
@@ -57,8 +61,15 @@ def build_api(services: Services, **options: object) -> FastAPI:
 def _add_rerank_calls(app: FastAPI, services: Services) -> None:
     threads = CapacityLimiter(RERANK_THREADS)
 
-    async def ranked_by(query: str, passages: list[str], model: str | None) -> tuple[ModelVersion, list[RankedPassage]]:
-        return await to_thread.run_sync(_rank, services, query, passages, model, limiter=threads)
+    async def ranked_by(
+        request: Request, query: str, passages: list[str], model: str | None
+    ) -> tuple[ModelVersion, list[RankedPassage]]:
+        version, ranking = await to_thread.run_sync(_start, services, query, passages, model, limiter=threads)
+        await _end_of(ranking, request)
+        try:
+            return version, ranking.finish()
+        except Cancelled as error:
+            raise HTTPException(CLIENT_LEFT, "The client left before all was scored.") from error
 
     @app.get("/health", tags=["rerank"], response_model_exclude_unset=True)
     async def health() -> schemas.HealthResponse:
@@ -77,13 +88,16 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
             )
         return health
 
+    # Monitors and load balancers ask so.
+    app.add_api_route("/health", health, methods=["HEAD"], include_in_schema=False)
+
     answers = error_answers.responses(404, 409, 413, 422, 503)
 
     @app.post("/v1/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
-    async def rerank(body: schemas.RerankRequest) -> schemas.RerankResponse:
+    async def rerank(body: schemas.RerankRequest, request: Request) -> schemas.RerankResponse:
         """Rank documents for a query, best first. The relevance score is the probability."""
         documents = [item if isinstance(item, str) else item.text for item in body.documents]
-        version, ranked = await ranked_by(body.query, documents, body.model)
+        version, ranked = await ranked_by(request, body.query, documents, body.model)
         return schemas.RerankResponse(
             id=str(uuid.uuid4()),
             model=version.version,
@@ -98,9 +112,9 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
         )
 
     @app.post("/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
-    async def rerank_as_tei(body: schemas.TeiRerankRequest) -> list[schemas.TeiRank]:
+    async def rerank_as_tei(body: schemas.TeiRerankRequest, request: Request) -> list[schemas.TeiRank]:
         """Rank texts for a query, as Text Embeddings Inference does."""
-        _, ranked = await ranked_by(body.query, body.texts, None)
+        _, ranked = await ranked_by(request, body.query, body.texts, None)
         if body.truncate is False:
             for passage in ranked:
                 if passage.truncated:
@@ -118,15 +132,33 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
         ]
 
 
-def _rank(
-    services: Services, query: str, passages: list[str], model: str | None
-) -> tuple[ModelVersion, list[RankedPassage]]:
+def _start(services: Services, query: str, passages: list[str], model: str | None) -> tuple[ModelVersion, Ranking]:
     check_text(query, "The query")
     if not passages:
         raise InvalidInput("There are no passages to rank. Send at least one.")
     check_passages(passages)
     active = services.registry.get(model)
-    return active.version, active.reranker.rank(query, passages)
+    return active.version, active.reranker.start(query, passages)
+
+
+async def _end_of(ranking: Ranking, request: Request) -> None:
+    """Wait until a ranking has its scores. It is given up where its client leaves: one that asks again each time it has
+    waited too long would else have all of that scored, and nobody would be answered."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    ranking.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
+
+    async def give_up_without_client() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        ranking.cancel()
+
+    try:
+        async with create_task_group() as group:
+            group.start_soon(give_up_without_client)
+            await ended.wait()
+            group.cancel_scope.cancel()
+    finally:
+        ranking.cancel()  # where the server stops; of one that has ended, nothing
 
 
 def _add_docs(app: FastAPI) -> None:

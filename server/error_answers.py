@@ -74,6 +74,8 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400:  # FastAPI's answer to a body that Python's JSON reader gives up on
             message = "The body cannot be read: it is not UTF-8, is nested too deeply, or holds too long a number."
+            if "content-encoding" in request.headers:
+                message = "The body is compressed, which is not read here. Send it as it is."
             return error_response(422, "invalid_input", message)
         return error_response(
             error.status_code, CODES.get(error.status_code, "error"), str(error.detail), dict(error.headers or {})
@@ -97,7 +99,12 @@ def describe(error: RequestValidationError) -> str:
             return f"The body is not JSON: {problem['ctx']['error']} at character {problem['loc'][-1] + 1}."
         # The first part says whether it is the body or the query; tags stand for the members of a union.
         parts = [_shown(part) for part in problem["loc"][1:] if not str(part).startswith(TAG)]
-        problems.append(f"{'.'.join(parts)}: {problem['msg']}" if parts else problem["msg"])
+        if not parts and problem["type"] == "missing":
+            return "The body is empty. Send a JSON object."
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "model_attributes_type":
+            said = f"{'This' if parts else 'The body'} has to be a JSON object"
+        problems.append(f"{'.'.join(parts)}: {said}" if parts else said)
     return "; ".join(dict.fromkeys(problems)) + "."
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from errors import Conflict
+from errors import Conflict, NotFound
+from reranker.publish import zip_directory
 from services import Services
 from tests.conftest import make_settings
 from tests.integration.conftest import version_of
@@ -222,6 +223,20 @@ def test_a_download_holds_only_what_belongs_to_the_model(tmp_path: Path, model_d
     with serving(Services.build(make_settings(tmp_path / "data", mixed))) as client:
         files = unpacked(client.get(f"/v1/models/{active(client)}/download"), tmp_path / "unpacked")
     assert {str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()} == belongs
+
+
+def test_a_version_that_is_deleted_while_it_is_sent_comes_whole(tmp_path: Path, model_dir: Path) -> None:
+    directory = shutil.copytree(model_dir, tmp_path / "v1")
+    pieces = zip_directory(directory)
+    shutil.rmtree(directory)
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        sent = {name: archive.read(name) for name in archive.namelist()}
+    assert sent == {path.name: path.read_bytes() for path in model_dir.iterdir()}
+
+
+def test_a_version_whose_files_have_just_gone_is_not_sent_empty(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="v1"):
+        zip_directory(tmp_path / "v1")
 
 
 def test_unknown_versions_are_not_found(shared_client: httpx.Client) -> None:

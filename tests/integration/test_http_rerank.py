@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import sys
@@ -14,9 +15,7 @@ import httpx
 import pytest
 
 from server.error_answers import MAX_BODY_BYTES
-from services import Services
-from tests.conftest import make_settings
-from tests.serving import assert_error, eventually, serving
+from tests.serving import assert_error, eventually
 from texts import MAX_CHARACTERS
 
 QUERY = "how long is the old bridge"
@@ -59,6 +58,12 @@ def test_health_names_the_model(reader: httpx.Client) -> None:
     assert health["model"] == {"version": version, "name": "tiny", "source": "directory"}
     assert health["engine"]["backend"] == "torch" and "orders are the same" in health["engine"]["reason"]
     assert version.startswith("tiny")
+
+
+def test_health_answers_monitors_that_ask_with_head(reader: httpx.Client) -> None:
+    response = reader.head("/health")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == reader.get("/health").headers["content-length"]
 
 
 def test_documents_come_back_best_first(reader: httpx.Client, logits: dict[str, float]) -> None:
@@ -330,6 +335,29 @@ def test_what_is_not_such_an_object_is_refused(reader: httpx.Client, path: str, 
     assert_error(reader.post(path, content=content, headers=JSON), 422, "invalid_input")
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("/v1/rerank", b"", "The body is empty. Send a JSON object."),
+        ("/v1/labels", b"", "The body is empty. Send a JSON object."),
+        ("/v1/rerank", b"[]", "The body has to be a JSON object."),
+        ("/v1/training-runs", b'"classic"', "The body has to be a JSON object."),
+        ("/v1/candidates", b'{"pairs": ["text"]}', "pairs.0: This has to be a JSON object."),
+        ("/v1/rerank", b'{"query": "\\ud800", "documents": ["a"]}', "query: half of a surrogate pair is not text."),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_in_plain_words(
+    reader: httpx.Client, path: str, content: bytes, said: str
+) -> None:
+    assert assert_error(reader.post(path, content=content, headers=JSON), 422, "invalid_input") == said
+
+
+def test_a_compressed_body_is_named_as_such(reader: httpx.Client) -> None:
+    content = gzip.compress(json.dumps(body("documents")).encode())
+    response = reader.post("/v1/rerank", content=content, headers=JSON | {"Content-Encoding": "gzip"})
+    assert "compressed" in assert_error(response, 422, "invalid_input")
+
+
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}], ids=["none", "text"])
 @both_calls
 def test_another_content_type_is_refused(reader: httpx.Client, path: str, key: str, headers: dict[str, str]) -> None:
@@ -356,34 +384,12 @@ def test_unknown_calls_are_not_found(reader: httpx.Client, method: str, path: st
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/v1/rerank", "POST"), ("DELETE", "/rerank", "POST"), ("POST", "/health", "GET"),
+        ("GET", "/v1/rerank", "POST"), ("DELETE", "/rerank", "POST"), ("POST", "/health", "GET, HEAD"),
         ("PUT", "/v1/labels", "GET, POST"), ("PATCH", "/v1/training-runs/x", "DELETE, GET"),
-        ("OPTIONS", "/v1/models", "GET"), ("PROPFIND", "/v1/models", "GET"), ("TRACE", "/health", "GET"),
+        ("OPTIONS", "/v1/models", "GET"), ("PROPFIND", "/v1/models", "GET"), ("TRACE", "/health", "GET, HEAD"),
     ],
 )  # fmt: skip
 def test_other_methods_are_not_allowed(reader: httpx.Client, method: str, path: str, allowed: str) -> None:
     response = reader.request(method, path)
     assert_error(response, 405, "method_not_allowed")
     assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
-
-
-# While there is no model
-
-
-def test_health_says_loading_before_the_model_is_there(services: Services) -> None:
-    from fastapi.testclient import TestClient
-
-    from server.api import build_api
-
-    health = TestClient(build_api(services)).get("/health")
-    assert health.status_code == 200
-    assert health.json() == {"status": "loading", "model": {"version": None, "name": None, "source": None}}
-
-
-def test_without_any_model_the_answer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reranker.sources.STARTER_DIR", tmp_path / "no starter")
-    with serving(Services.build(make_settings(tmp_path / "data", tmp_path / "no model"))) as client:
-        response = client.post("/v1/rerank", json=body("documents"))
-        assert "no starter" in assert_error(response, 503, "model_not_ready")
-        assert response.headers["retry-after"].isdigit()
-        assert client.get("/health").json()["status"] == "loading"
