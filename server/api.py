@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 
-from anyio import CapacityLimiter, create_task_group, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -13,7 +14,6 @@ from starlette.routing import Match
 
 from errors import InvalidInput, NotFound
 from reranker.model import RankedPassage, Ranking
-from reranker.scoring_queue import Cancelled
 from server import error_answers, schemas
 from server.guard import Guard, guarded_route
 from server.label_calls import add_label_calls
@@ -28,6 +28,9 @@ PATHS = ("/v1/", "/rerank", "/health", "/judging/")
 # Texts are tokenized in threads of their own: while many are, a label is stored all the same. Nobody waits in a thread
 # for scores: those who wait for many would take them from those who want few.
 RERANK_THREADS = 16
+# A request with more characters than this waits for one of a few threads: its texts are tokenized for seconds, and all
+# others would be waiting for that.
+LARGE_CHARACTERS, LARGE_AT_ONCE = 100_000, 2
 CLIENT_LEFT = 499
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -59,17 +62,24 @@ def build_api(services: Services, **options: object) -> FastAPI:
 
 
 def _add_rerank_calls(app: FastAPI, services: Services) -> None:
-    threads = CapacityLimiter(RERANK_THREADS)
+    small, large = CapacityLimiter(RERANK_THREADS), CapacityLimiter(LARGE_AT_ONCE)
+    threads = CapacityLimiter(RERANK_THREADS + LARGE_AT_ONCE)
 
     async def ranked_by(
         request: Request, query: str, passages: list[str], model: str | None
     ) -> tuple[ModelVersion, list[RankedPassage]]:
-        version, ranking = await to_thread.run_sync(_start, services, query, passages, model, limiter=threads)
-        await _end_of(ranking, request)
-        try:
-            return version, ranking.finish()
-        except Cancelled as error:
-            raise HTTPException(CLIENT_LEFT, "The client left before all was scored.") from error
+        with CancelScope() as scope:
+            watching = asyncio.create_task(_cancel_without_client(scope, request))
+            turns = large if len(query) + sum(map(len, passages)) > LARGE_CHARACTERS else small
+            start = partial(_start, services, query, passages, model)
+            try:
+                async with turns:
+                    version, ranking = await to_thread.run_sync(start, limiter=threads)
+                await _end_of(ranking)
+                return version, ranking.finish()
+            finally:
+                watching.cancel()
+        raise HTTPException(CLIENT_LEFT, "The client left before all was scored.")
 
     @app.get("/health", tags=["rerank"], response_model_exclude_unset=True)
     async def health() -> schemas.HealthResponse:
@@ -141,24 +151,22 @@ def _start(services: Services, query: str, passages: list[str], model: str | Non
     return active.version, active.reranker.start(query, passages)
 
 
-async def _end_of(ranking: Ranking, request: Request) -> None:
-    """Wait until a ranking has its scores. It is given up where its client leaves: one that asks again each time it has
-    waited too long would else have all of that scored, and nobody would be answered."""
+async def _cancel_without_client(scope: CancelScope, request: Request) -> None:
+    """Give up what a client wanted that leaves: one that asks again each time it has waited too long would else have
+    all of that scored, and nobody would be answered."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _end_of(ranking: Ranking) -> None:
+    """Wait until a ranking has its scores; it is given up where nobody waits any more."""
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     ranking.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
-
-    async def give_up_without_client() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        ranking.cancel()
-
     try:
-        async with create_task_group() as group:
-            group.start_soon(give_up_without_client)
-            await ended.wait()
-            group.cancel_scope.cancel()
+        await ended.wait()
     finally:
-        ranking.cancel()  # where the server stops; of one that has ended, nothing
+        ranking.cancel()  # of one that has ended, nothing
 
 
 def _add_docs(app: FastAPI) -> None:

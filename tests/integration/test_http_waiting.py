@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from reranker.engine import Engine
 from reranker.tokens import EncodedPair
+from server import api
 from server.api import RERANK_THREADS
 from services import Services
 from tests.conftest import make_settings
@@ -78,10 +80,43 @@ def test_who_wants_few_does_not_wait_for_however_many_who_want_a_thousand(
         assert {request.result() for request in many} == {200}
 
 
+def ask(client: httpx.Client, documents: list[str]) -> http.client.HTTPConnection:
+    """Ask for a ranking on a connection of its own, and do not wait for it."""
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
+    body = json.dumps({"query": "left", "documents": documents})
+    connection.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
+    return connection
+
+
+def test_who_sends_little_does_not_wait_until_long_texts_are_tokenized(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_version(client)
+    start, begun, go_on = api._start, threading.Semaphore(0), threading.Event()
+
+    def held(services: Services, query: str, *rest: Any) -> Any:
+        if query == "left":
+            begun.release()
+            assert go_on.wait(PATIENCE)
+        return start(services, query, *rest)
+
+    monkeypatch.setattr(api, "_start", held)
+    long = ["stone " * 100] * 500
+    connections = [ask(client, long) for _ in range(api.LARGE_AT_ONCE + 20)]
+    for _ in range(api.LARGE_AT_ONCE):
+        assert begun.acquire(timeout=PATIENCE)
+    assert rank(client, "few", MANY[:2]) == 200
+    for connection in connections:
+        connection.close()
+    # By the time that somebody else is answered, it is known that these have left.
+    assert rank(client, "few", MANY[:2]) == 200
+    go_on.set()
+    assert rank(client, "long", long) == 200
+    assert not begun.acquire(blocking=False)
+
+
 def test_what_a_client_wanted_that_has_left_is_not_scored(client: httpx.Client, engine: HeldEngine) -> None:
-    leaves = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
-    body = json.dumps({"query": "left", "documents": MANY})
-    leaves.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
+    leaves = ask(client, MANY)
     assert engine.entered.acquire(timeout=PATIENCE)
     leaves.close()
     with ThreadPoolExecutor() as threads:
