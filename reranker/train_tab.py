@@ -40,12 +40,8 @@ PROMOTE_CHOICES = [
 PATIENCE = "Stop early after so many measurements without a better one, and keep the best; 0: never"
 OWN_LOSS = "the recipe's own"
 KEEP_JS = "(...chosen) => { workbench.keep('training', ...chosen); }"
-# What the page says is under More settings leads there. And gradio takes only keys for input to a text box: of the
-# learning rate, which may be pasted or deleted, it is told each time as if the box were left.
-TRAIN_JS = """
-document.addEventListener('input', ({ target }) => {
-  if (target.closest('#learning-rate')) setTimeout(() => target.dispatchEvent(new Event('blur')));
-});
+# What the page says is under More settings leads there.
+OPEN_MORE_JS = """
 element.addEventListener('click', (event) => {
   if (!event.target.closest('[data-open-more]')) return;
   const head = document.querySelector('#more-settings > button');
@@ -69,7 +65,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     about the model or a run, show that run where the tab was opened, and a third one (the page's `load`) bring back the
     settings of before; and the state whose first element is the id of the run that is looked at.
     """
-    sets = gr.HTML(elem_id="training-sets", js_on_load=TRAIN_JS)
+    sets = gr.HTML(elem_id="training-sets", js_on_load=OPEN_MORE_JS)
     with gr.Accordion("Which query is in which set, and why", open=False, elem_id="set-queries-box") as set_queries_box:
         set_queries = gr.HTML(elem_id="set-queries")
     set_queries_open = gr.State(False)
@@ -309,8 +305,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
     describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **quiet}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**keep).then(**describe)
-    # Not `change`: it comes while what was kept is put back, when some of the fields are still as they were.
-    edited = [learning_rate.blur if field is learning_rate else field.input for field in settings]
+    # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
+    # comes while what was kept is put back, when some of the fields are still as they were.
+    edited = [*(field.input for field in settings), learning_rate.blur]
     gr.on(edited, **keep)
     gr.on(edited, trigger_mode="always_last", **describe)
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)

@@ -237,6 +237,7 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -
         "3", "16", "5e-05", "42",
     ]  # fmt: skip
     box(page, "learning-rate").fill("fast")
+    box(page, "learning-rate").press("Tab")
     expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
 
 
