@@ -5,7 +5,7 @@ BIN := .venv/bin
 CHROMIUM ?= $(firstword $(wildcard /usr/bin/chromium-headless-shell /usr/bin/chromium) /usr/bin/chromium-headless-shell)
 # Test files that run at the same time. Most wait for a server, a browser or a child process. Each computes with one
 # thread: as many as there are cores would stand in each other's way. The files with long tests come first.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .PHONY: run test test-slow lint bench bench-labeling bench-learning bench-queue bench-suspects starter starter-report clean
 

@@ -10,8 +10,9 @@ from playwright.sync_api import BrowserContext, expect
 from tests.browser.conftest import box, open_page
 from tests.serving import AppProcess
 
+# So long that it is not over on a quick processor before it is looked at.
 MANY = "\n".join(
-    f"Passage {number} about ships and the sea. " + "Water is boiled on board. " * 25 for number in range(900)
+    f"Passage {number} about ships and the sea. " + "Water is boiled on board. " * 60 for number in range(900)
 )
 
 

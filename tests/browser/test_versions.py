@@ -69,10 +69,10 @@ def test_rolling_back_does_what_the_button_says_or_nothing(
 
 
 def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
-    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
+    app_process: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
 ) -> None:
-    v1, v2 = add_versions(shared_app, 2)
-    page = open_page(context, shared_app)
+    v1, v2 = add_versions(app_process, 2)
+    page = open_page(context, app_process)
     open_tab(page, "Train")
     choose(page, "base", v1)
     open_tab(page, "Models")
