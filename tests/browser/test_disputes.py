@@ -69,19 +69,6 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     assert counted(shared_app) == 3
 
 
-def test_who_writes_a_note_goes_on_writing_when_the_list_is_drawn_anew(page: Page, disputes: None) -> None:
-    open_tab(page, "Disputed")
-    rows = page.locator("#disputes [data-row]")
-    expect(rows).to_have_count(3)
-    note = rows.filter(has_text=rows.nth(2).locator(".passage").inner_text()).locator(".decision-note")
-    rows.nth(0).get_by_role("button", name="✓ Counts as relevant").click()
-    note.press_sequentially("half ")
-    expect(rows).to_have_count(2)
-    expect(note).to_be_focused()
-    page.keyboard.type("a note")
-    expect(note).to_have_value("half a note")
-
-
 def test_agreement_is_shown(page: Page, disputes: None, shared_app: AppProcess) -> None:
     open_tab(page, "Agreement")
     alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]
