@@ -48,7 +48,8 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
         annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: Decision
     ) -> str:
         check_may_change(services, token, request, profile)
-        who = annotator_of(services, annotator or (profile.username if profile else ""), token, request, profile)
+        name = annotator.strip() or (profile.username if profile else "")
+        who = annotator_of(services, name, token, request, profile)
         if event.label is None:
             services.review_store.withdraw(event.query, event.passage)
         else:

@@ -187,7 +187,7 @@ class JudgingCalls:
 def add_judging_calls(app: FastAPI, services: Services) -> None:
     """Add the calls to the application; they answer errors as those of the HTTP interface do."""
     calls = JudgingCalls(services)
-    if services.settings.sign_in:
+    if services.settings.sign_in and services.settings.labeling != "open":
         _read_sessions(app)
     asked = (calls.pairs, calls.next_query, calls.give_back, calls.mine)
     for call in (calls.judge, calls.flag, calls.rest, calls.undo, *asked):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from functools import partial
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -63,7 +62,6 @@ def build_api(services: Services, **options: object) -> FastAPI:
 
 def _add_rerank_calls(app: FastAPI, services: Services) -> None:
     small, large = CapacityLimiter(RERANK_THREADS), CapacityLimiter(LARGE_AT_ONCE)
-    threads = CapacityLimiter(RERANK_THREADS + LARGE_AT_ONCE)
 
     async def ranked_by(
         request: Request, query: str, passages: list[str], model: str | None
@@ -71,10 +69,8 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
         with CancelScope() as scope:
             watching = asyncio.create_task(_cancel_without_client(scope, request))
             turns = large if len(query) + sum(map(len, passages)) > LARGE_CHARACTERS else small
-            start = partial(_start, services, query, passages, model)
             try:
-                async with turns:
-                    version, ranking = await to_thread.run_sync(start, limiter=threads)
+                version, ranking = await to_thread.run_sync(_start, services, query, passages, model, limiter=turns)
                 await _end_of(ranking)
                 return version, ranking.finish()
             finally:

@@ -7,25 +7,16 @@ import re
 import signal
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from page.page import CSS
-from page.training_view import render_run
-from reranker.figures import METRICS, SETS
-from reranker.recipe import TrainingConfig
 from storage.model_store import ModelStore
-from storage.records import TrainingRun
 from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
 from tests.serving import AppProcess, app_running, ended, eventually, label
 
 pytestmark = pytest.mark.browser
-
-# The least room that the figures have as a table: half of the least window in which they are no cards.
-ROOM = 640
 
 LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number % 2} for number in range(40)]
 
@@ -384,22 +375,3 @@ def test_a_version_is_downloaded_as_a_zip(labelled_page: Page) -> None:
     with zipfile.ZipFile(download.value.path()) as archive:
         assert {"config.json", "README.md"} & set(archive.namelist())
         assert any(name.endswith(".safetensors") for name in archive.namelist())
-
-
-def test_the_names_of_the_figures_are_not_broken_within_a_word(context: BrowserContext) -> None:
-    figures = {f"{measured.prefix}{name}": 0.75 for measured in SETS.values() for name in (*METRICS, "queries")}
-    figures |= {f"{name}_{end}": 0.25 for name in figures for end in ("low", "high")}
-    run = TrainingRun("1", "succeeded", asdict(TrainingConfig.of()), "2026-01-01")
-    run.metrics.update(champion=figures, challenger=figures)
-    page = context.new_page()
-    page.set_viewport_size({"width": 1400, "height": 900})
-    room = f"width: {ROOM}px; font-family: sans-serif"
-    page.set_content(f'<style>{CSS}</style><div style="{room}">{render_run(run)}</div>')
-    names = page.locator("tbody th")
-    expect(names).to_have_count(len(METRICS))
-    lines = names.evaluate_all(
-        "cells => cells.map((cell) => { const range = document.createRange(); range.selectNodeContents(cell);"
-        " return range.getClientRects().length; })"
-    )
-    page.close()
-    assert lines == [1] * len(METRICS)
