@@ -6,9 +6,10 @@ sentence-transformers leaves on the table; they differ in who multiplies the mat
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -152,6 +153,22 @@ def capabilities() -> list[str]:
     return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@contextlib.contextmanager
+def _attention_that_converts(model: torch.nn.Module) -> Iterator[None]:
+    """Has a model that attends to a window around each token, as ModernBERT does, add its masks to its scores.
+
+    Padding outside of every window may attend to nothing, and OpenVINO's own attention makes that no number.
+    """
+    before = model.config._attn_implementation
+    if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        if model.config._attn_implementation != before:
+            model.set_attn_implementation(before)
+
+
 def convert(model: torch.nn.Module, inputs: InputFormat, example: Sequence[EncodedPair]) -> openvino.Model:
     """An OpenVINO model of a torch one, for batches of any size and length. `example` is what it is traced with."""
     import openvino
@@ -170,7 +187,7 @@ def convert(model: torch.nn.Module, inputs: InputFormat, example: Sequence[Encod
     arrays = inputs.arrays(example)
     tensors = tuple(torch.from_numpy(arrays[name]).to(next(model.parameters()).device) for name in inputs.names)
     any_shape = openvino.PartialShape([-1, -1])
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), _attention_that_converts(model), warnings.catch_warnings():
         # That tracing fixes what depends on the shape: whether it does is what the check finds out.
         warnings.simplefilter("ignore")
         converted = openvino.convert_model(
