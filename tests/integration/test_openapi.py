@@ -21,7 +21,9 @@ TOKEN = "a-secret-token"
 BEHIND_A_PROXY = "https://example.com/tools/workbench/"
 CALLS = {
     "GET /health",
+    "GET /info",
     "POST /v1/rerank",
+    "POST /v2/rerank",
     "POST /rerank",
     "POST /v1/candidates",
     "GET /v1/tasks/next",

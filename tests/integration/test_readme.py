@@ -15,6 +15,8 @@ from gradio_client.exceptions import AppError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from reranker.model import Reranker
+from reranker.sources import STARTER_DIR
 from server.training_schemas import TrainingRequest
 from settings import Settings
 from tests.serving import ROOT, AppProcess, ended, loaded_version
@@ -45,6 +47,14 @@ def test_every_http_line_runs(shared_app: AppProcess) -> None:
     assert run["promoted"]
     rolled_back = subprocess.run(["bash", "-euc", roll_back], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(rolled_back.stdout)["active"]
+
+
+def test_the_starter_ranks_the_example_as_a_reader_would() -> None:
+    """Whoever tries it without a network sees what the built-in model says of it."""
+    sent = json.loads(re.search(r"/v1/rerank .*?-d '(.*?)'", http_section(), re.DOTALL)[1])  # type: ignore[index]
+    ranked = Reranker(STARTER_DIR).rank(sent["query"], sent["documents"])
+    assert ranked[0].index == 0
+    assert ranked[0].probability > 0.5 > ranked[1].probability
 
 
 def test_gradios_own_client_sees_the_same_things(shared_app: AppProcess) -> None:
