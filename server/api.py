@@ -10,7 +10,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from errors import InvalidInput, NotFound
 from reranker.model import RankedPassage, Ranking
@@ -37,7 +37,6 @@ DOCUMENTS_A_SEARCH = 100
 CLIENT_LEFT = 499
 # The calls whose paths have no version.
 OUTSIDE = ("/rerank", "/health", "/info")
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 def build_api(services: Services, **options: object) -> FastAPI:
@@ -132,7 +131,7 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
     @app.get("/info", tags=["rerank"], responses=error_answers.responses(503))
     async def info() -> schemas.TeiInfo:
         """What the active model is and takes, as Text Embeddings Inference says it: some of its clients ask first."""
-        active = services.registry.active(wait_seconds=0)
+        active = await to_thread.run_sync(services.registry.active, limiter=small)
         return schemas.TeiInfo(model_id=active.version.version, max_input_length=active.reranker.max_tokens)
 
     @app.post("/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
@@ -209,4 +208,6 @@ def _add_unknown_calls(app: FastAPI) -> None:
         raise NotFound(f"There is no call {request.url.path}. /openapi.json lists those there are.")
 
     for path in ("/v1", "/v1/{path:path}", "/v2", "/v2/{path:path}", *OUTSIDE, *(f"{path}/" for path in OUTSIDE)):
-        app.add_api_route(path, unknown, methods=METHODS, include_in_schema=False)
+        route = Route(path, unknown, include_in_schema=False)
+        route.methods = None  # every method, also one that nobody has heard of
+        app.router.routes.append(route)
