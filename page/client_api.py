@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from errors import InvalidInput
 from labeling.agreement import agreement
-from page.rights import check_may_change
+from page.rights import check_caller_may_change
 from reranker.publish import push_to_hub
 from server import error_answers, schemas
 from server.label_calls import named
@@ -47,7 +47,7 @@ def add_client_api(services: Services) -> None:
         query: str, passage: str, label: int, request: gr.Request, annotator: str | None = None, token: str = ""
     ) -> dict[str, int]:
         """Say of a pair whether it is relevant (1) or not (0)."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         body = _checked(schemas.LabelBody, query=query, passage=passage, label=label, annotator=annotator)
         judgment = Judgment(query, passage, body.label, named(annotator))
         saved, changed = services.labeling.judge([judgment])
@@ -57,14 +57,14 @@ def add_client_api(services: Services) -> None:
         request: gr.Request, annotator: str | None = None, strategy: str | None = None, token: str = ""
     ) -> dict[str, Any] | None:
         """The next pair for this annotator, or null when nothing is left."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         _checked(schemas.TaskRequest, annotator=annotator, strategy=strategy)
         task = services.labeling.next_task(named(annotator), strategy)
         return None if task is None else asdict(task)
 
     def agreement_of_annotators(request: gr.Request, token: str = "") -> dict[str, Any]:
         """How far the annotators agree."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         return asdict(agreement(services.review_store.vote_counts()))
 
     def train(
@@ -83,7 +83,7 @@ def add_client_api(services: Services) -> None:
         assume_not_relevant: bool | None = None,
     ) -> dict[str, Any]:
         """Start a training run."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         body = _checked(
             TrainingRequest,
             recipe=recipe,
@@ -106,12 +106,12 @@ def add_client_api(services: Services) -> None:
 
     def cancel_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Ask a training run to stop and to keep the best it has; asked again, it stops at once."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         return run_as_json(services.jobs.cancel(run_id))
 
     def resume_training(run_id: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Let a training run that was broken off go on from where it was."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         return run_as_json(services.jobs.resume(run_id))
 
     def models() -> list[dict[str, Any]]:
@@ -120,29 +120,29 @@ def add_client_api(services: Services) -> None:
 
     def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make a version the active one."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         promoted = services.registry.promote(version, "asked for by gradio's client")
         return version_as_json(promoted)
 
     def rollback(request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make the version before the active one active again."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         active = services.registry.roll_back("asked for by gradio's client")
         return version_as_json(active)
 
     def delete_model(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Delete a version."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         return version_as_json(services.registry.delete(version))
 
     def make_again(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Start a run with the labels and the configuration that a version was made with."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         return run_as_json(services.jobs.make_again(version))
 
     def push(version: str, repo: str, request: gr.Request, token: str = "") -> str:
         """Upload a version to a model repository on the Hub; returns its address."""
-        check_may_change(services, token, request, None)
+        check_caller_may_change(services, token, request)
         found = services.model_store.version(version)
         return push_to_hub(services.registry.directory(found), found.version, repo)
 

@@ -38,6 +38,14 @@ def check_may_change(
         raise type(error)(_what_to_do(services.settings, user, error)) from error
 
 
+def check_caller_may_change(services: Services, token: str | None, request: gr.Request) -> None:
+    """`check_may_change` for a call of gradio's own client, which sees no page."""
+    try:
+        services.access.check(_host(request), request.headers, token or None)
+    except TokenRequired as error:
+        raise TokenRequired("This needs the API token: give it to the call as `token`.") from error
+
+
 def labels_as(
     services: Services, typed: str, token: str | None, request: gr.Request | Request, user: str | None
 ) -> str:

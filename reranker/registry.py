@@ -27,6 +27,8 @@ from storage.records import ModelEvent, ModelVersion, now
 log = logging.getLogger(__name__)
 
 LOAD_SECONDS = 120
+# What asks for the active version, whichever it is: clients that have to name a model name this.
+ACTIVE = "active"
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,9 @@ class ModelRegistry:
         return self._active
 
     def get(self, name: str | None) -> ActiveModel:
-        """The model of that version or name, loaded; the active one for None. Raises NotFound."""
+        """The model of that version or name, loaded; the active one for None and ACTIVE. Raises NotFound."""
         active = self.active()
-        if name is None or name in (active.version.version, active.version.name):
+        if name is None or name in (ACTIVE, active.version.version, active.version.name):
             return active
         version = self._version_or_none(name) or self._newest_named(name)
         # Beside the active model, one other is kept in memory: the one that was asked for last.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from errors import InvalidInput, NotFound
 from reranker.model import RankedPassage, Ranking
+from reranker.registry import ACTIVE
 from server import error_answers, schemas
 from server.guard import Guard, guarded_route
 from server.label_calls import add_label_calls
@@ -23,15 +25,18 @@ from storage.records import ModelVersion
 from texts import check_passages, check_text
 
 VERSION = "0.1.0"
-PATHS = ("/v1/", "/rerank", "/health", "/judging/")
+PATHS = ("/v1/", "/v2/", "/rerank", "/health", "/judging/")
 # Texts are tokenized in threads of their own: while many are, a label is stored all the same. Nobody waits in a thread
 # for scores: those who wait for many would take them from those who want few.
 RERANK_THREADS = 16
 # A request with more characters than this waits for one of a few threads: its texts are tokenized for seconds, and all
 # others would be waiting for that.
 LARGE_CHARACTERS, LARGE_AT_ONCE = 100_000, 2
+# Cohere counts a query with up to so many documents as one search. Nothing is billed here; some clients read it.
+DOCUMENTS_A_SEARCH = 100
 CLIENT_LEFT = 499
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+# The calls whose paths have no version.
+OUTSIDE = ("/rerank", "/health", "/info")
 
 
 def build_api(services: Services, **options: object) -> FastAPI:
@@ -99,7 +104,9 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
 
     answers = error_answers.responses(404, 409, 413, 422, 503)
 
+    # Cohere's clients ask at /v1 or at /v2, whichever of its two interfaces they were made for.
     @app.post("/v1/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
+    @app.post("/v2/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
     async def rerank(body: schemas.RerankRequest, request: Request) -> schemas.RerankResponse:
         """Rank documents for a query, best first. The relevance score is the probability."""
         documents = [item if isinstance(item, str) else item.text for item in body.documents]
@@ -115,7 +122,17 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
                 )
                 for passage in ranked[: body.top_n]
             ],
+            usage=schemas.RerankUsage(total_tokens=sum(passage.tokens for passage in ranked)),
+            meta=schemas.RerankMeta(
+                billed_units=schemas.BilledUnits(search_units=math.ceil(len(ranked) / DOCUMENTS_A_SEARCH))
+            ),
         )
+
+    @app.get("/info", tags=["rerank"], responses=error_answers.responses(503))
+    async def info() -> schemas.TeiInfo:
+        """What the active model is and takes, as Text Embeddings Inference says it: some of its clients ask first."""
+        active = await to_thread.run_sync(services.registry.active, limiter=small)
+        return schemas.TeiInfo(model_id=active.version.version, max_input_length=active.reranker.max_tokens)
 
     @app.post("/rerank", tags=["rerank"], response_model_exclude_none=True, responses=answers)
     async def rerank_as_tei(body: schemas.TeiRerankRequest, request: Request) -> list[schemas.TeiRank]:
@@ -143,7 +160,10 @@ def _start(services: Services, query: str, passages: list[str], model: str | Non
     if not passages:
         raise InvalidInput("There are no passages to rank. Send at least one.")
     check_passages(passages)
-    active = services.registry.get(model)
+    try:
+        active = services.registry.get(model)
+    except NotFound as error:
+        raise NotFound(f"{error} For the one that is active, send `{ACTIVE}` or leave `model` out.") from error
     return active.version, active.reranker.start(query, passages)
 
 
@@ -187,5 +207,7 @@ def _add_unknown_calls(app: FastAPI) -> None:
             return error_answers.error_response(405, "method_not_allowed", message, allow)
         raise NotFound(f"There is no call {request.url.path}. /openapi.json lists those there are.")
 
-    for path in ("/v1", "/v1/{path:path}", "/rerank", "/rerank/", "/health", "/health/"):
-        app.add_api_route(path, unknown, methods=METHODS, include_in_schema=False)
+    for path in ("/v1", "/v1/{path:path}", "/v2", "/v2/{path:path}", *OUTSIDE, *(f"{path}/" for path in OUTSIDE)):
+        route = Route(path, unknown, include_in_schema=False)
+        route.methods = None  # every method, also one that nobody has heard of
+        app.router.routes.append(route)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from texts import MAX_CHARACTERS, MAX_NAME_CHARACTERS, MAX_PASSAGES
 
@@ -82,7 +82,8 @@ DocumentItem = Annotated[
 
 
 class RerankRequest(Body):
-    """Cohere's and Jina's request. `model` is a model version; the active one answers where it is missing."""
+    """Cohere's and Jina's request. `model` is a model version; the active one answers where it is missing or "active",
+    which is for clients that have to name one."""
 
     query: Text
     documents: Annotated[list[DocumentItem], Field(json_schema_extra=_LIST_SCHEMA)]
@@ -101,10 +102,28 @@ class RerankResult(BaseModel):
     document: Document | None = None
 
 
+class RerankUsage(BaseModel):
+    """The tokens of all pairs, as Jina counts."""
+
+    total_tokens: int
+
+
+class BilledUnits(BaseModel):
+    """One for each hundred documents, as Cohere counts; nothing is billed."""
+
+    search_units: int
+
+
+class RerankMeta(BaseModel):
+    billed_units: BilledUnits
+
+
 class RerankResponse(BaseModel):
     id: str
     model: str
     results: list[RerankResult]
+    usage: RerankUsage
+    meta: RerankMeta
 
 
 class TeiRerankRequest(Body):
@@ -116,11 +135,43 @@ class TeiRerankRequest(Body):
     return_text: bool | None = None
     truncate: bool | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_tei(cls, value: Any) -> Any:
+        # Some servers take both shapes at this path, and their clients are pointed here.
+        if isinstance(value, dict) and "documents" in value and "texts" not in value:
+            raise ValueError("This call takes `texts`. Send `documents` to /v1/rerank")
+        return value
+
 
 class TeiRank(BaseModel):
     index: int
     score: float
     text: str | None = None
+
+
+class TeiLabels(BaseModel):
+    """A model with one output has one label."""
+
+    id2label: dict[str, str] = {"0": "LABEL_0"}
+    label2id: dict[str, int] = {"LABEL_0": 0}
+
+
+class TeiModelType(BaseModel):
+    """What kind of model answers is told by the name of the one field."""
+
+    reranker: TeiLabels = TeiLabels()
+
+
+class TeiInfo(BaseModel):
+    """`max_input_length` is how many tokens of a pair the model reads; what is longer is cut unless `truncate` is
+    false."""
+
+    model_id: str
+    model_type: TeiModelType = TeiModelType()
+    max_input_length: int
+    max_client_batch_size: int = MAX_PASSAGES
+    auto_truncate: bool = True
 
 
 class CandidateBody(StrictBody):

@@ -44,7 +44,9 @@ GUARDED: list[tuple[str, str, Any, int]] = [
 ]
 OPEN: list[tuple[str, str, Any, int]] = [
     ("GET", "/health", None, 200),
+    ("GET", "/info", None, 200),
     ("POST", "/v1/rerank", RERANK, 200),
+    ("POST", "/v2/rerank", RERANK, 200),
     ("POST", "/rerank", RERANK, 200),
     ("GET", "/v1/models", None, 200),
     ("GET", "/v1/training-runs", None, 200),

@@ -70,7 +70,7 @@ def test_documents_come_back_best_first(reader: httpx.Client, logits: dict[str, 
     response = reader.post("/v1/rerank", json=body("documents"))
     assert response.status_code == 200
     answer = response.json()
-    assert set(answer) == {"id", "model", "results"}
+    assert set(answer) == {"id", "model", "results", "usage", "meta"}
     assert answer["model"] == reader.get("/health").json()["model"]["version"]
     assert all(set(result) == {"index", "relevance_score"} for result in answer["results"])
     order = sorted(range(len(TEXTS)), key=lambda index: -logits[TEXTS[index]])
@@ -106,6 +106,52 @@ def test_model_may_be_named_by_version_or_name(reader: httpx.Client) -> None:
     for name in (model["version"], model["name"]):
         answer = reader.post("/v1/rerank", json=body("documents", model=name)).json()
         assert answer["model"] == model["version"]
+
+
+# What clients of the field send, as they send it: Cohere's, old and new, and those of LangChain, Haystack and LiteLLM.
+OF_CLIENTS: list[tuple[str, dict[str, Any]]] = [
+    ("/v2/rerank", {"model": "active", "top_n": 2}),
+    ("/v2/rerank", {"model": "active", "top_n": 2, "max_tokens_per_doc": None}),
+    ("/v2/rerank", {"model": "active", "top_n": 2, "max_tokens_per_doc": 4096}),
+    ("/v2/rerank", {"model": "active", "top_n": 2, "return_documents": True}),
+    ("/v1/rerank", {"top_n": 2, "rank_fields": ["text"], "return_documents": True, "max_chunks_per_doc": 3}),
+    ("/v1/rerank", {"model": "active", "top_n": None}),
+]
+
+
+@pytest.mark.parametrize(("path", "sent"), OF_CLIENTS, ids=str)
+def test_clients_of_the_field_are_answered(reader: httpx.Client, path: str, sent: dict[str, Any]) -> None:
+    plain = reader.post("/v1/rerank", json=body("documents")).json()
+    answer = reader.post(path, json=body("documents", **sent), headers={"Authorization": "Bearer theirs"}).json()
+    ranked = [{name: result[name] for name in ("index", "relevance_score")} for result in answer["results"]]
+    assert ranked == plain["results"][: sent["top_n"]]
+    assert answer["model"] == plain["model"]
+    # Of what they read besides, the absence of these ends some of them with an error of their own.
+    assert answer["usage"]["total_tokens"] > len(TEXTS)
+    assert answer["meta"]["billed_units"]["search_units"] == 1
+
+
+def test_every_hundred_documents_count_as_a_search(reader: httpx.Client) -> None:
+    answers = [reader.post("/v2/rerank", json=body("documents", passages=["a"] * count)).json() for count in (100, 101)]
+    assert [answer["meta"]["billed_units"]["search_units"] for answer in answers] == [1, 2]
+    assert answers[1]["usage"]["total_tokens"] * 100 == answers[0]["usage"]["total_tokens"] * 101
+
+
+def test_clients_of_tei_are_told_what_the_model_takes(reader: httpx.Client) -> None:
+    info = reader.get("/info").json()
+    assert info["model_id"] == reader.get("/health").json()["model"]["version"]
+    assert list(info["model_type"]) == ["reranker"]
+    assert info["max_client_batch_size"] == 1_000
+    # As many tokens as it says are read, with the three around them; and no more.
+    room = info["max_input_length"] - 4
+    for words, status in ((room, 200), (room + 1, 422)):
+        sent = {"query": "rain", "texts": ["rain " * words], "truncate": False}
+        assert reader.post("/rerank", json=sent).status_code == status
+
+
+def test_documents_for_the_other_call_are_told_where_to_go(reader: httpx.Client) -> None:
+    message = assert_error(reader.post("/rerank", json=body("documents", model="active")), 422, "invalid_input")
+    assert message == "This call takes `texts`. Send `documents` to /v1/rerank."
 
 
 def test_what_other_clients_send_besides_is_ignored(reader: httpx.Client) -> None:
@@ -367,13 +413,15 @@ def test_another_content_type_is_refused(reader: httpx.Client, path: str, key: s
 
 @pytest.mark.parametrize("model", ["", "v99", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "/etc/passwd", "tiny/.."])
 def test_unknown_models_are_not_found(reader: httpx.Client, model: str) -> None:
-    assert_error(reader.post("/v1/rerank", json=body("documents", model=model)), 404, "not_found")
+    message = assert_error(reader.post("/v1/rerank", json=body("documents", model=model)), 404, "not_found")
+    assert "send `active` or leave `model` out" in message
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/v1", "/v1/", "/v1/nothing", "/v1/rerank/", "/v1/rerank/more", "/v1/models/a/b", "/rerank/", "/health/",
+        "/v2", "/v2/rerank/", "/v2/models", "/info/",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -384,7 +432,8 @@ def test_unknown_calls_are_not_found(reader: httpx.Client, method: str, path: st
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/v1/rerank", "POST"), ("DELETE", "/rerank", "POST"), ("POST", "/health", "GET, HEAD"),
+        ("GET", "/v1/rerank", "POST"), ("GET", "/v2/rerank", "POST"), ("POST", "/info", "GET"),
+        ("DELETE", "/rerank", "POST"), ("POST", "/health", "GET, HEAD"),
         ("PUT", "/v1/labels", "GET, POST"), ("PATCH", "/v1/training-runs/x", "DELETE, GET"),
         ("OPTIONS", "/v1/models", "GET"), ("PROPFIND", "/v1/models", "GET"), ("TRACE", "/health", "GET, HEAD"),
     ],

@@ -21,7 +21,9 @@ TOKEN = "a-secret-token"
 BEHIND_A_PROXY = "https://example.com/tools/workbench/"
 CALLS = {
     "GET /health",
+    "GET /info",
     "POST /v1/rerank",
+    "POST /v2/rerank",
     "POST /rerank",
     "POST /v1/candidates",
     "GET /v1/tasks/next",
@@ -51,8 +53,10 @@ CALLS = {
 
 # Bounded, and the same requests each time. All of schemathesis' own checks are on but one: DELETE cancels a training
 # run, which does not make it go away. What is too much is refused with 413, which counts as a refusal only when told.
+# A busy machine takes longer to start a training process than the ten seconds that are usual.
 CONFIG = """
 seed = 1
+request-timeout = 90
 [generation]
 max-examples = {examples}
 deterministic = true

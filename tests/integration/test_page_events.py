@@ -147,6 +147,10 @@ def test_whoever_may_not_is_told_to_sign_in_or_who_may(tmp_path: Path, model_dir
         assert "Or put the API token into the box" in app.refused(".start_run", TRAINING, **VISITOR)
     with running(tmp_path / "token", model_dir, API_TOKEN="secret") as app:
         assert app.refused(".start_run", TRAINING, **VISITOR).startswith("This needs the API token: put it into")
+        # A program sees no page to put it into.
+        told = "This needs the API token: give it to the call as `token`."
+        assert app.refused("add_client_api.<locals>.label", ["q", "p", 1, "bo", ""], **VISITOR) == told
+        assert app.refused("add_client_api.<locals>.rollback", ["wrong"], **VISITOR) == told
 
 
 @pytest.mark.usefixtures("without_libraries")

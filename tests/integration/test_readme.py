@@ -15,9 +15,11 @@ from gradio_client.exceptions import AppError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from reranker.model import Reranker
+from reranker.sources import STARTER_DIR
 from server.training_schemas import TrainingRequest
 from settings import Settings
-from tests.serving import ROOT, AppProcess, ended, loaded_version
+from tests.serving import ROOT, AppProcess, assert_error, ended, loaded_version
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT_MATTER = yaml.safe_load(README.split("---")[1])
@@ -45,6 +47,23 @@ def test_every_http_line_runs(shared_app: AppProcess) -> None:
     assert run["promoted"]
     rolled_back = subprocess.run(["bash", "-euc", roll_back], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(rolled_back.stdout)["active"]
+
+
+def test_the_starter_ranks_the_example_as_a_reader_would() -> None:
+    """Whoever tries it without a network sees what the built-in model says of it."""
+    sent = json.loads(re.search(r"/v1/rerank .*?-d '(.*?)'", http_section(), re.DOTALL)[1])  # type: ignore[index]
+    ranked = Reranker(STARTER_DIR).rank(sent["query"], sent["documents"])
+    assert ranked[0].index == 0
+    assert ranked[0].probability > 0.5 > ranked[1].probability
+
+
+@pytest.mark.parametrize("method", ["QUERY", "PROPFIND", "ANY"])
+def test_whatever_the_method_it_is_a_call_that_answers_and_not_the_page_behind(
+    shared_app: AppProcess, method: str
+) -> None:
+    assert_error(shared_app.client.request(method, "/v1/rerank"), 405, "method_not_allowed")
+    assert_error(shared_app.client.request(method, "/health"), 405, "method_not_allowed")
+    assert_error(shared_app.client.request(method, "/v2/nothing"), 404, "not_found")
 
 
 def test_gradios_own_client_sees_the_same_things(shared_app: AppProcess) -> None:
