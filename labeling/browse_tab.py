@@ -23,6 +23,8 @@ from texts import check_text
 
 SHOWN = 25
 MOST_PAGES = 1_000_000_000
+# Of a passage that was labelled, as much is read aloud.
+HEARD_CHARACTERS = 80
 # In the list of filters; what it shows is not pairs, but the steps in which some were deleted.
 DELETED = "deleted"
 ANYWHERE = "anywhere"
@@ -35,6 +37,7 @@ ACT_JS = """
 // What is typed over a text is kept by its pair, since the list is drawn anew with every press, and so may the page be.
 const drafts = new Map(workbench.kept('corrections', [])[0]);
 const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
+const rows = () => [...element.querySelectorAll('tr[data-query]:not(.edit-row)')];
 function keepDraft(row) {
   const boxes = [...row.querySelectorAll('textarea')];
   if (boxes.some((box) => box.value !== box.defaultValue)) drafts.set(keyOf(row), boxes.map((box) => box.value));
@@ -53,6 +56,21 @@ function showDrafts() {
     if (button && button.textContent !== name) button.textContent = name;
   }
 }
+// The list is drawn anew after a press, and what was pressed may be gone: the focus goes to the same button of the same
+// pair, or of the one that took its place, or else to the head of the list, where another page begins.
+let pressed = null;
+function putFocusBack() {
+  if (!pressed) return;
+  const { act, key, place } = pressed;
+  pressed = null;
+  if (act !== 'page' && document.activeElement !== document.body) return;
+  const all = rows();
+  const row = all.find((row) => keyOf(row) === key) ?? all[place] ?? (key && all.at(-1));
+  const same = act !== 'page' && (row || element).querySelector(`[data-act="${act}"]`);
+  const target = same || element.querySelector('.found-bar, [data-act]');
+  target?.focus({ preventScroll: true });
+  if (target?.getBoundingClientRect().top < 0) target.scrollIntoView({ block: 'nearest' });
+}
 element.addEventListener('input', (event) => {
   const row = event.target.closest('.edit-row');
   if (row) keepDraft(row);
@@ -66,6 +84,9 @@ element.addEventListener('click', (event) => {
   if (row?.matches('.edit-row') && button.dataset.act === 'edit') dropDraft(keyOf(row));
   const { query = null, passage = null } = row?.dataset ?? {};
   const { act, label = null, page = null, step = null } = button.dataset;
+  const key = query && keyOf(row);
+  const isOfTheBoxes = row?.matches('.edit-row');
+  pressed = { act: isOfTheBoxes ? 'edit' : act, key, place: rows().findIndex((other) => keyOf(other) === key) };
   const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
   const texts = { query_text: typed('query'), passage_text: typed('passage') };
   trigger('act', { act, query, passage, label, page, step, ...texts });
@@ -75,6 +96,7 @@ new MutationObserver(() => {
   element.querySelector('[data-focus]')?.focus({ preventScroll: true });
   dropDraft(element.querySelector('[data-saved]')?.dataset.saved);
   showDrafts();
+  putFocusBack();
 }).observe(element, { childList: true, subtree: true });
 """
 
@@ -101,7 +123,8 @@ class StorePress(Press):
 class View:
     """What is on the screen: words, filter, source, order and page; the pair that is open, and whether for its history
     or to be corrected; what is about to be deleted, if it is; what was deleted last, what was done, and which pair was
-    corrected by that; or that this person may not see it."""
+    corrected by that; what is only read aloud, since who looks at the list sees it there; or that this person may not
+    see it."""
 
     words: str = ""
     filter: str = "all"
@@ -114,6 +137,7 @@ class View:
     undo: dict[str, Any] | None = None
     done: str = ""
     saved: tuple[str, str] | None = None
+    heard: str = ""
     is_refused: bool = False
 
     @property
@@ -135,7 +159,7 @@ class View:
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
     """Build the view of what is stored. Returns a function that makes an event read it anew."""
     store = services.browse_store
-    gr.Markdown("### What is stored")
+    gr.Markdown("## What is stored")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
         filter = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)
@@ -209,7 +233,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             who = annotator_of(services, annotator, token, request, profile)
         else:
             who = annotator.strip() or "admin"
-        view = replace(view, saved=None)
+        view = replace(view, saved=None, heard="")
         if event.act == "delete-all":
             yield from map(show, delete_all(view, who))
         elif event.act == "restore":
@@ -238,7 +262,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         if event.label is None:
             raise InvalidInput("Say whether the passage is relevant.")
         services.labeling.judge([Judgment(task.query, task.passage, int(event.label), who)])
-        return replace(view, done="")
+        said = "relevant" if event.label == "1" else "not relevant"
+        return replace(view, done="", heard=f"Stored as {said}: {task.passage[:HEARD_CHARACTERS]}")
 
     def delete_all(view: View, who: str) -> Iterator[View]:
         """Delete what was found when it was asked; the views while that goes on, and after it."""

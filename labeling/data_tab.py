@@ -41,7 +41,7 @@ STAGED = "import-"
 SAMPLE = Path(__file__).parent / "sample_help_centre.csv"
 NO_COLUMN = "(none)"
 ABOUT = (
-    "### Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
+    "## Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
     "the label (1 or 0), annotator, source, rank and note. Rows without a label wait on the Label tab. Triplets, with "
     "the passages in columns that say their label (positive, negative), are read too."
 )
@@ -248,7 +248,7 @@ def build_data_tab(
 
 def _build_export(services: Services, token: gr.Textbox) -> None:
     gr.Markdown(
-        "### Export\njsonl, csv and parquet hold every label; the other formats, which know no annotators, what each "
+        "## Export\njsonl, csv and parquet hold every label; the other formats, which know no annotators, what each "
         "pair counts as."
     )
     kind = gr.Dropdown(

@@ -123,6 +123,9 @@ function putBack(row, before) {
 function judge(row, state) {
   const before = stateOf(row);
   show(row, { ...before, state });
+  // Where the next one is not selected, who does not see the row hears how it stands now.
+  const heard = element.querySelector('.heard');
+  if (kind === 'mine') heard.textContent = `${row.getAttribute('aria-label')}: ${words[state]}`;
   const seconds = (performance.now() - selectedSince) / 1000;
   send('judge', { key: keyOf(row), state, note: before.note, seconds }, [row], () => putBack(row, before));
 }

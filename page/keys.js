@@ -11,6 +11,7 @@
     Enter: 'next', ArrowUp: 'up', ArrowLeft: 'up', ArrowDown: 'down', ArrowRight: 'down',
   };
   const isShown = (element) => element && element.offsetParent !== null;
+  const shownList = () => [...document.querySelectorAll('[data-judge-list]')].find(isShown);
   const isTyping = (target) =>
     target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName);
   // Somebody who moves with the tab key presses what is focused with the space bar or enter.
@@ -20,6 +21,20 @@
   // The arrows belong to the row of tabs while one of them is focused by the keyboard.
   const movesTabs = (event) =>
     event.key.startsWith('Arrow') && document.activeElement?.matches('[role="tab"]:focus-visible');
+
+  // A long passage is read on in its box; the arrows do so where they do not move along a list. Whatever the box has no
+  // more of is left to the page.
+  const pages = { PageDown: 0.9, PageUp: -0.9 };
+  const lines = { ArrowDown: 0.1, ArrowUp: -0.1 };
+  function readsOn(key) {
+    const list = shownList();
+    const passage = list ? list.querySelector('[aria-current] .passage') : document.querySelector('#task .passage');
+    const step = pages[key] ?? (list ? 0 : lines[key]);
+    if (!isShown(passage) || !step) return false;
+    const before = passage.scrollTop;
+    passage.scrollTop += step * passage.clientHeight;
+    return passage.scrollTop !== before;
+  }
 
   // What was pressed with the mouse lets go of the keyboard: else the next space bar would press it again.
   document.addEventListener('click', (event) => {
@@ -38,6 +53,10 @@
     const note = document.querySelector('#note :is(input, textarea)');
     if (event.target === note && event.key === 'Escape') note.blur();
     if (isTyping(event.target)) return;
+    if (!event.ctrlKey && !event.altKey && !event.metaKey && !event.shiftKey && readsOn(event.key)) {
+      event.preventDefault();
+      return;
+    }
     if (event.repeat || event.altKey || event.metaKey || event.isComposing) return;
     const isUndo = event.ctrlKey && event.key.toLowerCase() === 'z' && !event.shiftKey;
     if (event.ctrlKey && !isUndo) return;
@@ -49,7 +68,7 @@
     }
     const key = isUndo ? 'u' : event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (pressesFocused(event) || movesTabs(event)) return;
-    const list = [...document.querySelectorAll('[data-judge-list]')].find(isShown);
+    const list = shownList();
     if (list) {
       if (!inLists[key]) return;
       event.preventDefault();

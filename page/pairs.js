@@ -1,7 +1,8 @@
 // Judging pair by pair. The pairs that come next are on the page before they are needed: a press shows the next one at
 // once, and the server hears of it behind that (page/conversation.js). A press is about the pair on the screen, and
 // for the annotator whose name is on the screen.
-const AHEAD = 2;
+// Enough for the time that a restart of the server takes, or another network.
+const AHEAD = 5;
 const MOST_SEEN = 500;
 const words = {
   'relevant': ['✓ you said relevant', 'yes'], 'not-relevant': ['✗ you said not relevant', 'no'],

@@ -32,7 +32,11 @@
   };
 
   // What the box of the guidelines shows when it opens: what was not saved before the page went, or else what is saved.
-  workbench.guidelines = (saved) => takeStored('guidelines-box') ?? saved;
+  // Whoever opens it goes on to type: the keys that judge would be taken at their word.
+  workbench.guidelines = (saved) => {
+    setTimeout(() => document.querySelector('#guidelines-box textarea')?.focus()); // once gradio has drawn it
+    return takeStored('guidelines-box') ?? saved;
+  };
 
   // What is chosen in a form is stored at once: where its tab is not open, no box is there to be read when the page goes.
   workbench.keep = (form, ...chosen) => {

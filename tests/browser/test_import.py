@@ -196,9 +196,11 @@ def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page,
     box(data, "search").press("Enter")
     rows.nth(0).get_by_role("button", name="Edit").click()
     editor.get_by_label("Query").fill("how heavy")
-    editor.get_by_role("button", name="Save, judge again").click()
+    editor.get_by_role("button", name="Save, judge again").press("Enter")
     expect(data.locator("#latest-labels")).to_contain_text("Corrected in 2 pairs; they wait to be judged again.")
     expect(rows.nth(0)).to_contain_text("not judged")
+    # The boxes are gone, and with them the button that was pressed.
+    expect(rows.nth(0).get_by_role("button", name="Edit")).to_be_focused()
     rows.nth(0).get_by_role("button", name="History").click()
     expect(data.locator(".history-row")).to_contain_text("corrected the query, to be judged again; it was: how long")
     assert len(stored(shared_app)) == 1
@@ -250,6 +252,26 @@ def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: P
     assert {json.loads(line)["passage"] for line in stored(shared_app)} == {"teh bridge", "It rains again"}
 
 
+def test_who_presses_by_keyboard_in_the_list_stays_in_it_and_hears_what_was_done(
+    data: Page, shared_app: AppProcess
+) -> None:
+    label(shared_app.client, ("how long", "rain", 0), ("how long", "snow", 0), ("how long", "hail", 0))
+    say_name(data, "ed")
+    open_tab(data, "Data")
+    shown = data.locator("#latest-labels")
+    rows = shown.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    rows.nth(1).get_by_role("button", name="Relevant").press("Enter")
+    expect(shown.get_by_role("status").first).to_have_text("Stored as relevant: snow")
+    expect(rows.nth(1).get_by_role("button", name="Relevant")).to_be_focused()
+    rows.nth(1).get_by_role("button", name="Delete").press("Enter")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1).get_by_role("button", name="Delete")).to_be_focused()
+    shown.get_by_role("button", name="Put it back").press("Enter")
+    expect(rows).to_have_count(3)
+    expect(shown.locator(".found-bar")).to_be_focused()
+
+
 def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shared_app: AppProcess) -> None:
     pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(30)]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
@@ -258,8 +280,11 @@ def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shar
     data.get_by_role("option", name="oldest first").click()
     expect(rows.first).to_contain_text("passage 00")
     expect(rows).to_have_count(25)
-    data.get_by_role("button", name="Next").click()
+    data.get_by_role("button", name="Next").press("Enter")
     expect(rows).to_have_count(5)
     expect(rows.last).to_contain_text("passage 29")
+    # One begins to read at the head of the next page.
+    expect(data.locator(".found-bar")).to_be_focused()
+    expect(data.locator(".found-bar")).to_be_in_viewport()
     data.get_by_role("button", name="Back").click()
     expect(rows).to_have_count(25)

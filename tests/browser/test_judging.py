@@ -78,6 +78,9 @@ def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, share
     shown = order(page)
     assert sorted(shown) == sorted(PASSAGES)
     page.keyboard.press("1")
+    # Who does not see the next one hears it.
+    expect(page.get_by_role("listitem", name="Passage 2 of 4")).to_be_focused()
+    expect(rows(page).nth(1)).to_have_accessible_description(f"not judged yet {shown[1]}")
     page.keyboard.press("0")
     page.keyboard.press(" ")
     page.keyboard.press("l")
@@ -278,6 +281,7 @@ def test_my_judgments_are_listed_corrected_and_undone_in_any_order(
     assert mine.locator(".passage").all_text_contents() == [*reversed(PASSAGES[:3])]
     mine.nth(2).get_by_role("button", name="✗ Not relevant").click()
     expect(mine.nth(2)).to_have_attribute("data-state", "not-relevant")
+    expect(page.locator("#mine-view").get_by_role("status")).to_have_text("Passage 3 of 3: ✗ not relevant")
     mine.nth(1).get_by_role("button", name="Undo").click()
     expect(mine).to_have_count(2)
     eventually(lambda: stored(shared_app, name) == {PASSAGES[0]: 0, PASSAGES[2]: 1}, "both are stored")
@@ -332,6 +336,8 @@ def test_guidelines_are_written_and_read(page: Page, queue: None) -> None:
     page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
     expect(page.locator("#guidelines-text")).to_contain_text("Nothing is written yet")
     page.locator("#guidelines-edit").click()
+    # Who begins to type at once does not judge with it.
+    expect(box(page, "guidelines-box")).to_be_focused()
     box(page, "guidelines-box").fill("# When it counts\n\nAn *answer* counts. <script>alert(1)</script>")
     page.locator("#guidelines-save").click()
     expect(page.locator("#guidelines-text h1")).to_have_text("When it counts")

@@ -162,6 +162,24 @@ def test_the_tab_key_reaches_every_button_and_presses_it(page: Page, judge: str,
     assert labels_of(shared_app, judge) == {"First passage": 0}
 
 
+def test_a_long_passage_is_read_to_its_end_by_keys(page: Page, judge: str) -> None:
+    page.evaluate("document.querySelector('#task .passage').textContent = 'many words '.repeat(800)")
+    read = "document.querySelector('#task .passage').scrollTop"
+    page.keyboard.press("PageDown")
+    page_down = page.evaluate(read)
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(read) > page_down > 0
+    for _ in range(3):
+        page.keyboard.press("PageUp")
+    assert page.evaluate(read) == 0
+    # With more to read nothing else has moved; and the next pair begins at its beginning.
+    assert page.evaluate("scrollY") == 0
+    page.keyboard.press("PageDown")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    assert page.evaluate(read) == 0
+
+
 def test_nobody_judges_without_a_name(page: Page, shared_app: AppProcess) -> None:
     empty_queue(shared_app)
     pairs = [{"query": "q", "passage": passage} for passage in ("one", "two")]

@@ -35,6 +35,25 @@ def test_a_reload_stays_and_back_and_forward_move_between_tabs(page: Page) -> No
     expect_tab(page, "Label", "Pair")
 
 
+def test_the_arrows_move_along_the_tabs_and_a_list_of_choices_goes_when_its_box_is_left(page: Page) -> None:
+    page.get_by_role("tab", name="Rerank").focus()
+    for key, name in (("ArrowLeft", "Models"), ("Home", "Rerank"), ("ArrowRight", "Label")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_tab(page, "Label")
+    # Also with colours of one's own the chosen tab is told from the others.
+    page.emulate_media(forced_colors="active")
+    expect(page.get_by_role("tab", name="Label")).to_have_css("text-decoration-line", "underline")
+    expect(page.get_by_role("tab", name="Data")).to_have_css("text-decoration-line", "none")
+    strategy = page.get_by_role("combobox", name="Which pair next")
+    strategy.focus()
+    expect(strategy).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Tab")
+    expect(strategy).to_have_attribute("aria-expanded", "false")
+    expect(page.get_by_role("button", name="Guidelines")).to_be_focused()
+
+
 def test_on_a_phone_every_tab_is_there_and_a_ranking_comes_into_view(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 850})
     for name in ("Rerank", "Label", "Data", "Train", "Models"):
@@ -73,8 +92,13 @@ def test_on_a_phone_the_head_is_low_and_who_is_asked_for_a_name_can_read_it(page
     open_tab(page, "Label")
     expect(page.locator("#task .empty")).to_be_in_viewport(ratio=1)
     expect(page.locator("#judge-relevant")).to_be_hidden()
+    # The whole head of a closed box takes the thumb.
+    assert page.locator("#guidelines > button").bounding_box()["height"] >= 36
     say_name(page, "Ada")
     expect(page.locator("#judge-relevant")).to_be_in_viewport(ratio=1)
+    # On its side it is wide, but as low.
+    page.set_viewport_size({"width": 844, "height": 390})
+    expect(page.locator("#task")).to_be_in_viewport()
 
 
 def test_a_ranking_that_is_in_view_moves_nothing(page: Page) -> None:

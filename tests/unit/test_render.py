@@ -18,3 +18,13 @@ def test_a_name_is_no_markdown() -> None:
 def test_words_of_people_do_not_turn_those_of_the_page_around() -> None:
     version = {"version": "v1", "name": "\u202eada"}
     assert "<bdi>\u202eada</bdi>" in render("status.html", loading=False, version=version, notices=[], run=None)
+
+
+def test_what_is_read_aloud_of_a_run_is_not_each_percent_of_it() -> None:
+    version = {"version": "v1", "name": "ada"}
+    shown = [
+        render("status.html", loading=False, version=version, notices=[], run={"progress": part}) for part in (0.1, 0.2)
+    ]
+    assert "20 %" in shown[1]
+    hidden = re.compile(r'<span aria-hidden="true">.*?</span>')
+    assert hidden.sub("", shown[0]) == hidden.sub("", shown[1])
