@@ -31,6 +31,8 @@ PURPOSES = {
 MORE = "More settings"
 # An axis of fewer steps than this would be marked at fractions, too: at 1.1 and 1.2.
 FEWEST_STEPS = 20
+# A plot is drawn anew each second while a run goes, and shows no more points than this, however many steps there are.
+MOST_POINTS = 500
 
 
 def render_sets(sets: TrainingSets) -> str:
@@ -159,12 +161,15 @@ def fingerprint(run: TrainingRun | None, under_way: bool) -> tuple:
 
 
 def points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
-    """What a plot is to show; a single point is no curve."""
+    """What a plot is to show; a single point is no curve. Of a long one, each point is the mean of a few steps."""
     if len(curve) < 2:
         return gr.update(visible=HIDDEN)
     first, last = curve[0][0], curve[-1][0]
+    together = -(-len(curve) // MOST_POINTS)
+    parts = (curve[start : start + together] for start in range(0, len(curve), together))
+    shown = [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
     return gr.update(
-        value=pd.DataFrame(curve, columns=["step", y]), x_lim=[first, max(last, first + FEWEST_STEPS)], visible=True
+        value=pd.DataFrame(shown, columns=["step", y]), x_lim=[first, max(last, first + FEWEST_STEPS)], visible=True
     )
 
 

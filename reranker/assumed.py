@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 EACH = 4
 # Queries that are compared with all passages at a time: as many as keep the table of likeness small.
 ROWS = 500
-
+# Of the passages that are likest to a query so many are sorted at first.
+SORTED_FIRST = 50
 
 ByQuery = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
 
@@ -74,19 +76,36 @@ def assumed(
     for pair in pairs:
         if pair.label:
             relevant.setdefault(group[pair.query_id], set()).add(cluster[pair.passage])
-    found: list[LabelledPair] = []
-    for judged, order in zip(queries, _likest(queries, passages), strict=True):
-        left_out = never | relevant[group[judged.query_id]] | {cluster[passage] for passage in said[judged.query_id]}
-        waiting = own[judged.query_id]
-        random.Random(judged.query_id).shuffle(waiting)
-        ordered = dict.fromkeys([*waiting, *(passages[place] for place in order)])
-        others = [passage for passage in ordered if cluster[passage] not in left_out][:EACH]
-        found += [LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True) for passage in others]
-    return found
+    def first(ordered: Iterable[str], judged: JudgedQuery) -> list[str]:
+        """The first EACH of these passages, each once, that may be taken for the query."""
+        left_out = relevant[group[judged.query_id]] | {cluster[passage] for passage in said[judged.query_id]}
+        found: dict[str, None] = {}
+        for passage in ordered:
+            if cluster[passage] not in left_out and cluster[passage] not in never:
+                found[passage] = None
+            if len(found) == EACH:
+                break
+        return list(found)
+
+    others: dict[str, list[str]] = {}
+    for judged in queries:
+        random.Random(judged.query_id).shuffle(own[judged.query_id])
+        others[judged.query_id] = first(own[judged.query_id], judged)
+    # What is likest to a query is looked for only where too few wait: it takes a look at all passages.
+    short = [judged for judged in queries if len(others[judged.query_id]) < EACH]
+    for judged, likest in zip(short, _likest(short, passages), strict=True):
+        others[judged.query_id] = first(chain(own[judged.query_id], likest), judged)
+    return [
+        LabelledPair(judged.query_id, judged.query, passage, 0, assumed=True)
+        for judged in queries
+        for passage in others[judged.query_id]
+    ]
 
 
-def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> Iterator[np.ndarray]:
-    """The numbers of the passages for each query in turn, those first that are likest to it."""
+def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> Iterator[Iterator[str]]:
+    """The passages for each query in turn, those first that are likest to it."""
+    if not queries:
+        return
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(tokenizer=words_or_all, token_pattern=None, lowercase=False, sublinear_tf=True)
@@ -94,4 +113,17 @@ def _likest(queries: Sequence[JudgedQuery], passages: Sequence[str]) -> Iterator
     of_queries = vectorizer.transform([judged.query for judged in queries])
     for start in range(0, len(queries), ROWS):
         likeness = (of_queries[start : start + ROWS] @ of_passages.T).toarray()
-        yield from np.argsort(-likeness, axis=1, kind="stable")
+        for row in likeness:
+            yield (passages[place] for place in _best_first(row))
+
+
+def _best_first(likeness: np.ndarray) -> Iterator[int]:
+    """The places of these numbers, the highest first, of equal ones the first. Most of them are seldom asked for, and
+    not sorted before they are."""
+    if len(likeness) > SORTED_FIRST:
+        least = np.partition(likeness, -SORTED_FIRST)[-SORTED_FIRST]
+        high = np.flatnonzero(likeness > least)
+        yield from high[np.argsort(-likeness[high], kind="stable")].tolist()
+        likeness = np.where(likeness > least, -np.inf, likeness)
+    order = np.argsort(-likeness, kind="stable")
+    yield from order[: np.count_nonzero(np.isfinite(likeness))].tolist()

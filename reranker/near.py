@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,13 +61,14 @@ def _clusters(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
 
 def _resembling(sequences: Sequence[Sequence[str]]) -> tuple[list[int], list[int]]:
     """The pairs of word sequences, by number, that resemble each other."""
-    runs = _runs(sequences)
+    words, lengths, known = _numbered(sequences)
+    runs = _runs(words, lengths)
     sizes = np.diff(runs.indptr)
     is_rare = np.bincount(runs.indices, minlength=runs.shape[1]) <= COMMON
     rare, common = runs[:, is_rare], runs[:, ~is_rare]
     common_sizes = np.diff(common.indptr)
     columns = rare.T.tocsr()
-    numbers = np.array([hash(tuple(filter(_has_digit, sequence))) for sequence in sequences])
+    numbers = _of_digits(words, lengths, known)
     first: list[int] = []
     second: list[int] = []
     for start in range(0, len(sequences), ROWS):
@@ -84,24 +86,51 @@ def _resembling(sequences: Sequence[Sequence[str]]) -> tuple[list[int], list[int
     return first, second
 
 
-def _has_digit(word: str) -> bool:
-    return any(map(str.isdigit, word))
+def _numbered(sequences: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The words of all sequences as numbers, one sequence after the other, each between its ends; how many words each
+    has, with those ends; and the words by number.
+
+    The ends count as words too, or the first and the last word would be in fewer runs than the others. They are 0.
+    """
+    known = {word: number for number, word in enumerate(dict.fromkeys(chain([""], *sequences)))}
+    ends = ("",) * (RUN - 1)
+    lengths = np.array([len(sequence) + 2 * len(ends) for sequence in sequences], dtype=np.int64)
+    padded = chain.from_iterable(chain(ends, sequence, ends) for sequence in sequences)
+    return np.fromiter(map(known.__getitem__, padded), np.int64, lengths.sum()), lengths, list(known)
 
 
-def _runs(sequences: Sequence[Sequence[str]]) -> csr_array:
-    """A row for each sequence and a column for each run, 1 where the sequence has it."""
+def _of_digits(words: np.ndarray, lengths: np.ndarray, known: Sequence[str]) -> np.ndarray:
+    """A number for each sequence, the same for those with the same words with digits in the same order."""
+    has_digit = np.fromiter((any(map(str.isdigit, word)) for word in known), bool, len(known))
+    parts = np.split(words, np.cumsum(lengths)[:-1])
+    found: dict[bytes, int] = {}
+    return np.array([found.setdefault(part[has_digit[part]].tobytes(), len(found)) for part in parts])
+
+
+def _runs(words: np.ndarray, lengths: np.ndarray) -> csr_array:
+    """A row for each sequence and a column for each run, 1 where the sequence has it.
+
+    In arrays throughout: it is a few million runs for some ten thousand passages, and as objects of Python they would
+    keep every other thread waiting meanwhile.
+    """
     from scipy.sparse import csr_array
 
-    known: dict[tuple[str, ...], int] = {}
-    columns: list[int] = []
-    ends = [0]
-    for sequence in sequences:
-        # The ends count as words too, or the first and the last word would be in fewer runs than the others.
-        padded = ("",) * (RUN - 1) + tuple(sequence) + ("",) * (RUN - 1)
-        runs = {padded[start : start + RUN] for start in range(len(padded) - RUN + 1)}
-        columns += [known.setdefault(run, len(known)) for run in runs]
-        ends.append(len(columns))
-    return csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(sequences), max(len(known), 1)))
+    begins_a_run = np.ones(len(words), dtype=bool)
+    for back in range(1, RUN):
+        begins_a_run[np.cumsum(lengths) - back] = False
+    place = np.flatnonzero(begins_a_run)
+    runs, different = words[place], words.max(initial=0) + 1
+    for step in range(1, RUN):
+        if runs.max(initial=0) > np.iinfo(np.int64).max // different - 1:
+            _, runs = np.unique(runs, return_inverse=True)
+        runs = runs * different + words[place + step]
+    _, runs = np.unique(runs, return_inverse=True)
+    ends = np.concatenate([[0], np.cumsum(lengths - (RUN - 1))])
+    shape = (len(lengths), runs.max(initial=0) + 1)
+    found = csr_array((np.ones(len(runs), dtype=np.int32), runs, ends), shape=shape)
+    found.sum_duplicates()
+    found.data[:] = 1
+    return found
 
 
 def groups(relevant: Sequence[tuple[str, str]], queries: Mapping[str, str], most: float = 1.0) -> dict[str, int]:

@@ -9,6 +9,9 @@ from typing import Any, TextIO
 
 # The phase in which a run trains its own model. Steps and losses are told of no other.
 TRAINING = "Training"
+# Within a phase it is told so often how far it is. Whoever scores hears of it ten times a second; each event is kept
+# for good, and all of them are read whenever somebody looks at the run.
+SECONDS_BETWEEN_NEWS = 1.0
 
 
 def write_event(stream: TextIO, kind: str, **values: Any) -> None:
@@ -27,6 +30,7 @@ class Reporter:
         self.skipped_work = done_before
         self.started: float | None = None
         self.recent: deque[tuple[float, float]] = deque()
+        self.last_news: tuple[str, float] = ("", 0.0)
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one event."""
@@ -39,9 +43,15 @@ class Reporter:
             self.started = time.monotonic()
 
     def progress(self, phase: str, work: float, **values: Any) -> None:
-        """Report that `work` of this phase is done; the time left assumes the speed since half-time."""
+        """Report that `work` of this phase is done; the time left assumes the speed since half-time. What comes with
+        `values`, such as a loss, is told each time, and the end of it all; the rest of a phase every
+        SECONDS_BETWEEN_NEWS."""
         done = min(max(self.finished_work + work, self.skipped_work), self.total_work)
-        left = self._seconds_left(done)
+        left, (last_phase, last_time), now = self._seconds_left(done), self.last_news, time.monotonic()
+        is_end = done > self.total_work * 0.9999
+        if not (values or is_end) and phase == last_phase and now - last_time < SECONDS_BETWEEN_NEWS:
+            return
+        self.last_news = (phase, now)
         self.event("progress", phase=phase, progress=done / self.total_work, seconds_left=left, **values)
 
     def _seconds_left(self, done: float) -> float | None:

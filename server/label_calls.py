@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from errors import InvalidInput
 from labeling.agreement import agreement
-from labeling.exchange import EXPORTS, ExportFormat, Judged
+from labeling.exchange import EXPORTS, ExportFormat, Judged, gathered
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from server import schemas
 from server.error_answers import check_count
@@ -77,7 +77,7 @@ def add_label_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
         store = services.label_store
         file, judged = EXPORTS[format], Judged(store.labels, store.consensus, services.labeling.scored_pairs)
         headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
-        return StreamingResponse(file.pieces(judged), media_type=file.media_type, headers=headers)
+        return StreamingResponse(gathered(file.pieces(judged)), media_type=file.media_type, headers=headers)
 
     @app.get("/v1/agreement", tags=["label"], **guarded())
     def read_agreement() -> schemas.AgreementResponse:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from reranker.assumed import EACH, assumed, with_assumed
+from reranker.assumed import EACH, _best_first, _likest, assumed, with_assumed
 from reranker.dataset import LabelledPair, TrainingSets, queries_that_tell
 
 THINGS = ("bridge", "tower", "harbour", "station", "market", "museum", "garden")
@@ -135,3 +137,25 @@ def test_what_something_was_said_of_is_never_assumed() -> None:
     waiting = {"who built the bridge": ["Rain  falls!", "Snow lies."]}
     added = of_queries(assumed(questions(*THINGS), waiting, (), said))["who built the bridge"]
     assert "Snow lies." in added and not {"Rain  falls!", "The tower was built by towers."} & set(added)
+
+
+def test_the_likest_are_looked_for_only_where_too_few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for = []
+
+    def likest(queries: list, passages: list[str]) -> Iterator:
+        looked_for.extend(judged.query for judged in queries)
+        return _likest(queries, passages)
+
+    monkeypatch.setattr("reranker.assumed._likest", likest)
+    pairs = questions(*THINGS)
+    waiting = {pair.query_id: [f"{pair.query} {word}" for word in ("ask", "see", "buy", "go")] for pair in pairs[1:]}
+    added = of_queries(assumed(pairs, waiting))
+    assert looked_for == [pairs[0].query]
+    assert {query: len(passages) for query, passages in added.items()} == {pair.query: EACH for pair in pairs}
+
+
+@pytest.mark.parametrize("most", [0, 3, 1_000])
+def test_the_best_come_first_however_many_are_sorted_at_first(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr("reranker.assumed.SORTED_FIRST", most or 1)
+    likeness = np.array([0.0, 0.5, 0.5, 0.2, 0.9, 0.0, 0.5, 0.2, 0.0])
+    assert list(_best_first(likeness)) == [4, 1, 2, 6, 3, 7, 0, 5, 8]

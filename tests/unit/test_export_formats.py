@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from errors import InvalidInput
-from labeling.exchange import EXPORTS, ExportFormat, Judged
+from labeling.exchange import EXPORTS, PIECE_BYTES, ExportFormat, Judged, gathered
 from labeling.importing import checked_rows
 from storage.records import ConsensusLabel, Judgment
 from tests.unit.test_exchange import HARD_TEXTS
@@ -131,3 +131,12 @@ def test_columns_of_other_names_are_told_and_then_said(tmp_path: Path, kind: str
         list(checked_rows(path, "importer", {"query": "frage"}))
     rows = [row for _, row, _ in checked_rows(path, "importer", {"query": "frage", "positive": "gut"})]
     assert [(row.query, row.passage, row.label) for row in rows if isinstance(row, Judgment)] == [("q", "ja", 1)]
+
+
+def test_what_is_sent_over_http_comes_in_few_pieces_and_is_the_same() -> None:
+    lines = [f"line {number}\n".encode() for number in range(50_000)]
+    pieces = list(gathered(iter(lines)))
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(len(piece) >= PIECE_BYTES for piece in pieces[:-1])
+    assert len(pieces) <= 1 + len(b"".join(lines)) // PIECE_BYTES
+    assert list(gathered(iter([]))) == []

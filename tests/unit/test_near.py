@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from reranker import near
@@ -100,6 +101,21 @@ def test_the_clusters_are_those_of_a_comparison_of_all_with_all(monkeypatch: pyt
                     expected.add((one, other))
     assert 20 < len(expected) < len(texts) ** 2 / 4
     assert set(zip(first, second, strict=True)) == expected
+
+
+def test_a_run_counts_once_and_never_goes_on_into_the_next_text() -> None:
+    texts = [("a", "b", "c", "a", "b", "c"), ("a", "b"), ("", "b")]
+    words, lengths, known = near._numbered(texts)
+    runs = near._runs(words, lengths)
+    padded = [["", "", *text, "", ""] for text in texts]
+    expected = [{tuple(text[place : place + 3]) for place in range(len(text) - 2)} for text in padded]
+    assert runs.data.tolist() == [1] * runs.nnz
+    assert np.diff(runs.indptr).tolist() == [len(found) for found in expected]
+    shared = (runs @ runs.T).toarray()
+    assert shared.tolist() == [[len(one & other) for other in expected] for one in expected]
+    # So many different words that three of them are more than a number holds.
+    many = words * 3_000_000
+    assert ((near._runs(many, lengths) != runs).nnz, many.max()) == (0, 3_000_000 * (len(known) - 1))
 
 
 def test_no_texts_have_no_clusters() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 
 import pytest
 
@@ -63,11 +64,11 @@ def test_to_load_programs_and_models_is_not_to_be_slow(monkeypatch: pytest.Monke
 
 
 def test_what_may_come_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch)
-    stream = io.StringIO()
+    clock, stream = Clock(monkeypatch), io.StringIO()
     phase = PhaseReporter(Reporter(stream, 100), "Again", 0.5)
     phase.progress("Training", 100)
     phase.finish_phase(100)
+    clock.now += 1
     phase.progress("Measuring", 20)
     assert [json.loads(line)["progress"] for line in stream.getvalue().splitlines()] == [0.5, 0.6]
 
@@ -82,3 +83,18 @@ def test_what_somebody_did_before_does_not_count_for_the_speed(monkeypatch: pyte
     clock.now += 10
     reporter.progress("Training", 20)
     assert left(stream) == pytest.approx(10)
+
+
+def test_a_long_phase_is_told_of_once_a_second_and_each_step_with_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    reporter = Reporter(stream, 1_000)
+    for call in range(100):  # ten a second, as while pairs are scored
+        reporter.progress("Measuring the active model", call)
+        clock.now += 0.1
+    reporter.progress("Looking for doubtful labels", 100)
+    for step in range(30):
+        reporter.progress("Training", 100 + step, step=step, loss=0.5)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    phases = Counter(event["phase"] for event in told)
+    assert 9 <= phases["Measuring the active model"] <= 11
+    assert (phases["Looking for doubtful labels"], phases["Training"]) == (1, 30)

@@ -7,11 +7,13 @@ from texts import (
     MAX_CHARACTERS,
     MAX_NAME_CHARACTERS,
     MAX_PASSAGES,
+    WORD,
     check_name,
     check_note,
     check_passages,
     check_text,
     counted,
+    folded,
     p_value_said,
     words,
 )
@@ -116,3 +118,9 @@ def test_words_are_the_same_however_they_are_set() -> None:
 def test_what_no_model_reads_is_not_to_be_cut_into_passages() -> None:
     with pytest.raises(TooLarge, match="at most 100,000 can be taken. Shorten it."):
         check_note("x" * (MAX_CHARACTERS + 1))
+
+
+def test_the_words_of_plain_ascii_are_those_that_are_found_in_any_text() -> None:
+    every = "".join(map(chr, range(1, 128)))
+    for text in (every, "Don't_stop 3.5 x-RAY\tA1b2", "", "__", " ".join(f"a{sign}B" for sign in every)):
+        assert words(text) == WORD.findall(folded(text))

@@ -69,6 +69,14 @@ def test_steps_are_numbers_from_the_first_look_on_and_never_marked_at_fractions(
     assert low == 1 and high >= steps and high - low >= 20
 
 
+@pytest.mark.parametrize("steps", [500, 501, 9_045])
+def test_a_plot_of_many_steps_has_no_more_points_than_can_be_seen(steps: int) -> None:
+    shown = points([(step, float(step % 2)) for step in range(1, steps + 1)], "loss")["value"]
+    assert 250 <= len(shown) <= 500
+    assert shown["step"].is_monotonic_increasing and shown["step"].iloc[-1] == steps
+    assert steps == 500 or shown["loss"][:-1].between(0.4, 0.6).all()
+
+
 def test_the_figures_of_the_active_and_the_new_model_stand_side_by_side() -> None:
     run = TrainingRun("1", "succeeded", asdict(TrainingConfig.of()), "2026-01-01")
     before = {"ndcg@10": 0.5, "ndcg@10_low": 0.25, "ndcg@10_high": 1.0, "auc": 0.75, "queries": 7}
