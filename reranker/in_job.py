@@ -13,10 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from reranker.launch import Launch
-from reranker.run_files import MARK, MODELS, RunFiles, read_json, write_json
+from reranker.run_files import MARK, MODELS, RunFiles, files_in, read_json, write_json
 
 # Written last of all. It holds the exit status of what trained.
 ENDED = "ended"
@@ -105,17 +106,14 @@ class Mirror:
         """The whole files in the source, each with its size and the time of its last change in nanoseconds."""
         found = {}
         whole = {path.parent.name for path in self.source.glob(f"checkpoints/*/{MARK}")}
-        for path in self.source.rglob("*"):
+        for path in files_in(self.source):
             parts = path.relative_to(self.source).parts
             torn = parts[0] == "checkpoints" and len(parts) > 1 and parts[1] not in whole
             if torn or parts[0] == "folds" or any(part.endswith(".part") for part in parts):
                 continue
-            try:
-                if path.is_file():
-                    stat = path.stat()
-                    found["/".join(parts)] = (stat.st_size, stat.st_mtime_ns)
-            except FileNotFoundError:  # removed meanwhile
-                continue
+            with suppress(FileNotFoundError):  # removed meanwhile
+                stat = path.stat()
+                found["/".join(parts)] = (stat.st_size, stat.st_mtime_ns)
         return found
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchErr
 from reranker.engine import Plan
 from reranker.history import stack_of
 from reranker.model import Reranker
+from reranker.run_files import files_in
 from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
 from storage.model_store import ModelStore
 from storage.records import ModelEvent, ModelVersion, now
@@ -364,9 +366,12 @@ class ModelRegistry:
         return gone
 
     def size(self, version: ModelVersion) -> int:
-        """The bytes that the files of a trained version take."""
-        directory = self.models_dir / version.version
-        return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        """The bytes that the files of a trained version take; of one that is being deleted, those that are left."""
+        size = 0
+        for path in files_in(self.models_dir / version.version):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                size += path.stat().st_size
+        return size
 
 
 def _version_name(found: FoundModel) -> str:

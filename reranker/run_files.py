@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class RunFiles:
     def mark_checkpoint(self, step: int) -> None:
         """Say that the checkpoint of this step is whole, and remove the others: it takes their place."""
         new = self.checkpoints / f"checkpoint-{step}"
-        sync(path for path in new.rglob("*") if path.is_file())
+        sync(files_in(new))
         (new / MARK).touch()
         for other in self.checkpoints.glob("checkpoint-*"):
             if other != new:
@@ -172,6 +172,13 @@ class RunFiles:
 
     def _whole_checkpoints(self) -> Iterable[Path]:
         return (path.parent for path in self.checkpoints.glob(f"checkpoint-*/{MARK}"))
+
+
+def files_in(directory: Path) -> Iterator[Path]:
+    """The files in a directory and in those within it, without those of a directory that is removed meanwhile: there
+    `rglob` raises."""
+    for place, _, names in os.walk(directory):
+        yield from (Path(place, name) for name in names)
 
 
 def remove_what_never_began(runs_dir: Path, is_known: Callable[[str], bool]) -> None:

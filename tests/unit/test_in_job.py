@@ -11,6 +11,7 @@ import pytest
 
 from reranker.hub_bucket import LIBRARIES, MODULES, training_requirements
 from reranker.in_job import Mirror
+from reranker.run_files import files_in
 from tests.unit.test_imports import IMPORTS, reached_from
 from tests.unit.test_imports import MODULES as APP
 
@@ -54,6 +55,15 @@ def test_what_is_new_or_changed_is_brought_over_and_what_is_gone_goes(places: tu
     assert mirror.copy()
     assert (mount / "events.jsonl").read_text() == "one\ntwo\n"
     assert not (mount / "best-1.safetensors").exists()
+
+
+def test_a_directory_that_goes_while_it_is_looked_through_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, config_dot_json="{}", checkpoints__weights="w")
+    found = files_in(tmp_path)
+    assert next(found).name == "config.json"
+    # As whoever trains does, beside it, when the next checkpoint is whole.
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert list(found) == []
 
 
 def test_what_is_not_whole_stays_here(places: tuple[Path, Path]) -> None:
