@@ -78,6 +78,8 @@ def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
     open_tab(page, "Models")
     page.get_by_role("button", name="Compare two versions").click()
     page.get_by_role("button", name="Push a version").click()
+    # What the tab offers by itself when it is opened would else come over what is chosen.
+    expect(box(page, "compare-first")).to_have_value(v2)
     for elem_id, version in (("compare-first", v1), ("compare-second", v2), ("push-version", v1)):
         choose(page, elem_id, version)
     page.on("dialog", lambda dialog: dialog.accept())
