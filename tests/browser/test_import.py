@@ -257,6 +257,8 @@ def test_who_presses_by_keyboard_in_the_list_stays_in_it_and_hears_what_was_done
 ) -> None:
     label(shared_app.client, ("how long", "rain", 0), ("how long", "snow", 0), ("how long", "hail", 0))
     say_name(data, "ed")
+    # The tab may have been read before there was a label.
+    data.reload()
     open_tab(data, "Data")
     shown = data.locator("#latest-labels")
     rows = shown.locator("tbody tr")
