@@ -76,6 +76,7 @@ def assumed(
     for pair in pairs:
         if pair.label:
             relevant.setdefault(group[pair.query_id], set()).add(cluster[pair.passage])
+
     def first(ordered: Iterable[str], judged: JudgedQuery) -> list[str]:
         """The first EACH of these passages, each once, that may be taken for the query."""
         left_out = relevant[group[judged.query_id]] | {cluster[passage] for passage in said[judged.query_id]}
