@@ -15,13 +15,7 @@ import psutil
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    ModernBertConfig,
-    ModernBertForSequenceClassification,
-)
+from transformers import BertConfig, BertForSequenceClassification
 
 from errors import UnusableModel
 from reranker import loading
@@ -59,37 +53,6 @@ def test_scores_are_those_of_plain_sentence_transformers(engine: str, model: str
     reranker = Reranker(path, engine=engine)
     assert reranker.loaded.engine.plan == PLANS[engine]
     assert reranker.scores(PAIRS) == pytest.approx(plain_scores(path).tolist(), abs=1e-4)
-
-
-def test_a_model_that_attends_to_windows_is_converted(model_dir: Path, tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, model_input_names=["input_ids", "attention_mask"])
-    torch.manual_seed(0)
-    config = ModernBertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=128,
-        local_attention=8,
-        global_attn_every_n_layers=2,
-        classifier_pooling="mean",
-        num_labels=1,
-        initializer_cutoff_factor=3.0,
-        initializer_range=0.3,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
-    )
-    ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-
-    reranker = Reranker(tmp_path, engine="openvino-float32")
-
-    assert reranker.loaded.engine.plan == PLANS["openvino-float32"], reranker.loaded.reason
-    assert reranker.scores(PAIRS) == pytest.approx(plain_scores(tmp_path).tolist(), abs=1e-4)
 
 
 def test_half_precision_ranks_as_float32_does() -> None:
