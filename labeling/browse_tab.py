@@ -35,7 +35,7 @@ INDEXED_BEFORE_A_SEARCH = 20_000
 # A button says what it does; of a row that is being corrected, what is typed in its boxes goes along.
 ACT_JS = """
 // What is typed over a text is kept by its pair, since the list is drawn anew with every press, and so may the page be.
-const drafts = new Map(workbench.kept('corrections', [])[0]);
+const drafts = new Map(workbench.kept('corrections', 1)[0]);
 const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
 const rows = () => [...element.querySelectorAll('tr[data-query]:not(.edit-row)')];
 function keepDraft(row) {

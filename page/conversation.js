@@ -156,12 +156,12 @@ window.workbench = (() => {
     // How many calls are not answered yet.
     waiting: () => outbox.length,
     annotator: () => input('annotator'),
-    // The name that was typed last; what somebody has typed by then stays.
+    // The name that was typed last; what somebody has typed by then stays, since the box is given nothing.
     remembered(typed) {
-      try { return typed || (localStorage.getItem(NAME) ?? ''); } catch { return typed; }
+      try { return typed ? undefined : localStorage.getItem(NAME) ?? undefined; } catch { return undefined; }
     },
     // The way in which the next pair is chosen; '' is the one that the server takes by itself.
-    strategy: () => (strategy ??= workbench.kept('strategy', '')[0]),
+    strategy: () => (strategy ??= workbench.kept('strategy', 1)[0] ?? ''),
     // The pairs that calls which wait behind the one under way are about.
     pressed: () => outbox.slice(1).flatMap(({ data }) => [...(data.key ? [data.key] : []), ...(data.keys ?? [])]),
     // Somebody else may judge now, or other pairs are wanted: whatever is on the screen hears of it.

@@ -58,7 +58,7 @@ class JudgingTab:
         """Make an event, the tab's `select`, read what is not fetched by the page itself; and another one, the page's
         `load`, show the strategy that was chosen before."""
         self.read_guidelines(opened)
-        loaded(None, self.strategy, self.strategy, js="(now) => workbench.kept('strategy', now)[0]", **IN_THE_PAGE)
+        loaded(None, None, self.strategy, js="() => workbench.kept('strategy', 1)[0]", **IN_THE_PAGE)
 
     def connect_name(self, changed: list) -> None:
         """Make these events show the work of whoever has typed their name."""

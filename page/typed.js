@@ -25,10 +25,13 @@
     } catch { return null; }
   }
 
+  // Gradio leaves a box as it is that is given nothing. Given what it had, it would lose what was typed meanwhile.
+  const nothing = (count) => Array(count).fill(undefined);
+
   // What the boxes of the Rerank tab show: what was typed into them before; what somebody has typed by then stays.
   workbench.typed = (...now) => {
-    const stored = ['query', 'passages'].map((id) => takeStored(id) ?? '');
-    return now.some(Boolean) ? now : stored;
+    const stored = ['query', 'passages'].map((id) => takeStored(id) || undefined);
+    return now.some(Boolean) ? nothing(now.length) : stored;
   };
 
   // What the box of the guidelines shows when it opens: what was not saved before the page went, or else what is saved.
@@ -43,11 +46,11 @@
     try { sessionStorage.setItem(STORED + form, JSON.stringify(chosen)); } catch { /* no room */ }
   };
 
-  // What was chosen before, or else what is there now; also where the form has other fields by now.
-  workbench.kept = (form, ...now) => {
+  // What was chosen before in a form of so many fields; nothing for each where that was in another one.
+  workbench.kept = (form, count) => {
     try {
       const stored = JSON.parse(sessionStorage.getItem(STORED + form));
-      return stored?.length === now.length ? stored : now;
-    } catch { return now; }
+      return stored?.length === count ? stored : nothing(count);
+    } catch { return nothing(count); }
   };
 })();

@@ -328,7 +328,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         opened(look, [shown, picked], run_outputs, **quiet)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
         news(look_if_open, [shown, picked], run_outputs, **quiet)
-        back = loaded(None, settings, settings, js="(...now) => workbench.kept('training', ...now)", **quiet)
+        back = loaded(None, None, settings, js=f"() => workbench.kept('training', {len(settings)})", **quiet)
         kept = [recipe, base, assume]
         back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **quiet).then(**describe)
 

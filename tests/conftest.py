@@ -13,7 +13,7 @@ import pytest
 from services import Services
 from settings import Settings
 from tests.forked import forked_trainings, whole_trainings
-from tests.serving import AppProcess, app_running, serving
+from tests.serving import App, app_in_thread, serving
 from tests.tiny_model import save_tiny_model
 
 
@@ -57,7 +57,7 @@ def still_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def make_settings(data_dir: Path, model_dir: Path, **environment: str) -> Settings:
     """Settings as an environment with these variables and no others makes them; torch scores, so nothing is converted.
 
-    The tests with a whole app (`app_running`) have the engine that the app chooses by itself.
+    The tests with a whole app have the engine that the app chooses by itself.
     """
     known = {"DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir), "ENGINE": "torch-float32"}
     return Settings.from_env(known | environment)
@@ -89,14 +89,14 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def shared_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[AppProcess]:
-    """A real `python app.py`, page and all, that the tests of a module share, with a model that is quick to load."""
-    with app_running(tmp_path_factory.mktemp("shared") / "app", model_dir) as app:
+def shared_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[App]:
+    """An app, page and all, that the tests of a module share, with a model that is quick to load."""
+    with app_in_thread(tmp_path_factory.mktemp("shared") / "app", model_dir) as app:
         yield app
 
 
 @pytest.fixture
-def app_process(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
-    """A real `python app.py`, page and all, for one test. It takes six seconds of a processor to start."""
-    with app_running(tmp_path / "app", model_dir) as app:
+def app(tmp_path: Path, model_dir: Path) -> Iterator[App]:
+    """An app, page and all, for one test."""
+    with app_in_thread(tmp_path / "app", model_dir) as app:
         yield app

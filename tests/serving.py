@@ -1,4 +1,4 @@
-"""Real servers for tests: the HTTP interface in a thread of this process, or `python app.py` in one of its own."""
+"""Real servers for tests: the HTTP interface, or all of the app, in a thread of this process, or `python app.py`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from app import SECONDS_TO_FINISH_REQUESTS, build_app
 from server.api import build_api
 from services import Services
+from settings import Settings
 
 ROOT = Path(__file__).parents[1]
 # How long a test waits for what takes a second or two when the machine has nothing else to do. What runs in a child of
@@ -87,7 +89,20 @@ def serving(services: Services, **client_options: Any) -> Iterator[httpx.Client]
         yield
         services.stop()
 
-    config = uvicorn.Config(build_api(services, lifespan=lifespan), host="127.0.0.1", port=0, log_level="warning")
+    with _served(build_api(services, lifespan=lifespan), **client_options) as client:
+        yield client
+
+
+@contextmanager
+def _served(app: FastAPI, **client_options: Any) -> Iterator[httpx.Client]:
+    """A client of this application, which a thread of this process serves on a free port."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_level="warning",
+        timeout_graceful_shutdown=SECONDS_TO_FINISH_REQUESTS,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -102,17 +117,73 @@ def serving(services: Services, **client_options: Any) -> Iterator[httpx.Client]
 
 
 @dataclass
-class AppProcess:
+class App:
+    """A running app, page and all."""
+
+    client: httpx.Client
+    data_dir: Path
+
+
+@contextmanager
+def app_in_thread(data_dir: Path, model_dir: Path, **environment: str) -> Iterator[App]:
+    """What app.py builds, served by a thread of this process, from when its model answers until the end of the block.
+
+    Nothing has to be imported for it, and its runs are trained by forks (forked.py).
+    """
+    _share_conversions(data_dir)
+    known = {"HOST": "127.0.0.1", "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir)}
+    with _served(build_app(Settings.from_env(known | environment))) as client:
+        eventually(lambda: _answers(client), "the app answers")
+        yield App(client, data_dir)
+
+
+@dataclass
+class AppProcess(App):
     """A running `python app.py`."""
 
     process: subprocess.Popen
-    client: httpx.Client
-    log: Path
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "app.log"
 
     def kill(self) -> None:
         """End it as a power cut would: without a chance to tidy up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+@contextmanager
+def app_in_process(data_dir: Path, model_dir: Path, **environment: str) -> Iterator[AppProcess]:
+    """`python app.py` on a free port and this DATA_DIR, from when its model answers until the end of the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    _share_conversions(data_dir)
+    settings = {
+        "HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir),
+        "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", **environment,
+    }  # fmt: skip
+    ours = ("ENGINE", "API_TOKEN", "ADMIN_USERS", "LABELING", "SPACE_ID", "BACKUP_REPO")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    with (data_dir / "app.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=inherited | settings, stdout=output, stderr=output
+        )
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
+    app = AppProcess(client, data_dir, process)
+    try:
+        eventually(lambda: process.poll() is not None or _answers(client), "the app answers")
+        assert process.poll() is None, f"The app ended by itself:\n{app.log.read_text()[-5000:]}"
+        yield app
+    finally:
+        client.close()
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @cache
@@ -123,39 +194,10 @@ def _shared_conversions() -> Path:
     return directory
 
 
-@contextmanager
-def app_running(data_dir: Path, model_dir: Path, **environment: str) -> Iterator[AppProcess]:
-    """`python app.py` on a free port and this DATA_DIR, from when its model answers until the end of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def _share_conversions(data_dir: Path) -> None:
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / "engines").exists():
         (data_dir / "engines").symlink_to(_shared_conversions())
-    log = data_dir / "app.log"
-    settings = {
-        "HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir),
-        "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", **environment,
-    }  # fmt: skip
-    ours = ("ENGINE", "API_TOKEN", "ADMIN_USERS", "LABELING", "SPACE_ID", "BACKUP_REPO")
-    inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=inherited | settings, stdout=output, stderr=output
-        )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
-    try:
-        eventually(lambda: process.poll() is not None or _answers(client), "the app answers")
-        assert process.poll() is None, f"The app ended by itself:\n{log.read_text()[-5000:]}"
-        yield AppProcess(process, client, log)
-    finally:
-        client.close()
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _answers(client: httpx.Client) -> bool:

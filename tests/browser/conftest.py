@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, expect, sync_playwright
 
-from tests.serving import AppProcess, app_running
+from tests.serving import App, app_in_process
 
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium-headless-shell") or shutil.which("chromium") or "chromium"
@@ -77,19 +77,19 @@ def context(profile: BrowserContext, expected_errors: list[str]) -> Iterator[Bro
 
 
 @pytest.fixture
-def starter_app(tmp_path: Path) -> Iterator[AppProcess]:
-    """The app with the model that it ships with."""
-    with app_running(tmp_path / "app", Path("starter")) as app:
+def starter_app(tmp_path: Path) -> Iterator[App]:
+    """The app with the model that it ships with, in a process of its own: `python app.py`."""
+    with app_in_process(tmp_path / "app", Path("starter")) as app:
         yield app
 
 
 @pytest.fixture
-def page(context: BrowserContext, shared_app: AppProcess) -> Page:
+def page(context: BrowserContext, shared_app: App) -> Page:
     """The page of the shared app, loaded."""
     return open_page(context, shared_app)
 
 
-def open_page(context: BrowserContext, app: AppProcess) -> Page:
+def open_page(context: BrowserContext, app: App) -> Page:
     """Open the app's page and wait until a model answers."""
     page = context.new_page()
     page.goto(str(app.client.base_url))
@@ -133,18 +133,18 @@ def choose_strategy(page: Page, strategy: str) -> None:
     page.get_by_role("option", name=re.compile(f"^{strategy}:")).click()
 
 
-def empty_queue(app: AppProcess) -> None:
+def empty_queue(app: App) -> None:
     """Take everything out of the store of a running app that has to do with judging."""
     tables = (
         "labels", "label_events", "skips", "flags", "leases", "adjudications", "candidate_scores", "candidates",
         "annotators", "guidelines", "splits",
     )  # fmt: skip
-    with sqlite3.connect(app.log.parent / "workbench.db", timeout=30) as db:
+    with sqlite3.connect(app.data_dir / "workbench.db", timeout=30) as db:
         for table in tables:
             db.execute(f"DELETE FROM {table}")
     db.close()
     # The index of words is made again where it is missing.
-    (app.log.parent / "search.db").unlink(missing_ok=True)
+    (app.data_dir / "search.db").unlink(missing_ok=True)
 
 
 def exported(page: Page, name: str) -> Download:

@@ -18,7 +18,7 @@ from tests.browser.conftest import (
     rerank,
     say_name,
 )
-from tests.serving import AppProcess
+from tests.serving import App
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +43,40 @@ def test_bad_text_is_named_and_kept(page: Page, query: str, passages: str, messa
     assert box(page, "passages").input_value() == passages
 
 
-def test_what_was_typed_outlives_a_reload(page: Page, context: BrowserContext, shared_app: AppProcess) -> None:
+# Types into a box when the page has looked up what was typed before, and has not shown it yet.
+TYPE_MEANWHILE = """
+const boxes = { typed: 'passages', remembered: 'annotator' };
+const meanwhile = (ask, name) => async (...now) => {
+  const answer = ask(...now);
+  await new Promise((done) => setTimeout(done, 500)); // until gradio has drawn the boxes
+  const box = document.querySelector(`#${boxes[name]} :is(input, textarea)`);
+  box.value = 'typed meanwhile';
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+  return answer;
+};
+let workbench;
+Object.defineProperty(window, 'workbench', {
+  get: () => workbench,
+  set: (made) => {
+    workbench = new Proxy(made, { get: (_, name) => boxes[name] ? meanwhile(made[name], name) : made[name] });
+  },
+});
+"""
+
+
+def test_what_is_typed_while_the_page_loads_stays(page: Page) -> None:
+    page.add_init_script(TYPE_MEANWHILE)
+    page.reload()
+    expect(box(page, "passages")).to_have_value("typed meanwhile")
+    # What is ranked is shown after all that the page does by itself.
+    box(page, "query").fill("a query")
+    page.get_by_role("button", name="Rerank", exact=True).click()
+    expect(page.locator(".result")).to_have_count(1)
+    assert box(page, "passages").input_value() == "typed meanwhile"
+    assert box(page, "annotator").input_value() == "typed meanwhile"
+
+
+def test_what_was_typed_outlives_a_reload(page: Page, context: BrowserContext, shared_app: App) -> None:
     box(page, "query").fill("typed before")
     box(page, "passages").fill("one\ntwo")
     page.reload()
@@ -150,7 +183,7 @@ def test_broken_rows_are_named_and_the_others_imported(page: Page, tmp_path: Pat
     expect(page.locator("#import-report")).to_contain_text("Imported: 1 label and")
 
 
-def test_training_says_what_is_missing(page: Page, shared_app: AppProcess) -> None:
+def test_training_says_what_is_missing(page: Page, shared_app: App) -> None:
     empty_queue(shared_app)
     open_tab(page, "Train")
     page.locator("#start-training").click()
@@ -178,7 +211,7 @@ def test_a_result_is_not_judged_without_a_name(page: Page) -> None:
     expect(page.get_by_role("button", name="✓ Relevant").first).to_have_attribute("aria-pressed", "true")
 
 
-def test_labels_are_exported_as_a_file(page: Page, shared_app: AppProcess) -> None:
+def test_labels_are_exported_as_a_file(page: Page, shared_app: App) -> None:
     shared_app.client.post("/v1/labels", json={"query": "q, é", "passage": "p\n2", "label": 1}).raise_for_status()
     open_tab(page, "Data")
     file = exported(page, "csv")

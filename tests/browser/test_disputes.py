@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import box, empty_queue, expect_error, open_page, open_tab, rerank, say_name, settle
-from tests.serving import AppProcess, app_running, eventually, label
+from tests.serving import App, app_in_thread, eventually, label
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,7 @@ QUERY = "the query"
 
 
 @pytest.fixture
-def disputes(page: Page, shared_app: AppProcess) -> None:
+def disputes(page: Page, shared_app: App) -> None:
     """Three pairs that annotators judged differently, and one that they agree on."""
     empty_queue(shared_app)
     for who, given in {"anna": (1, 0, 1, 1), "bo": (0, 1, 0, 1)}.items():
@@ -27,12 +27,12 @@ def disputes(page: Page, shared_app: AppProcess) -> None:
     open_tab(page, "Label")
 
 
-def counted(app: AppProcess) -> int:
+def counted(app: App) -> int:
     return len(app.client.get("/v1/labels", params={"format": "qrels"}).text.splitlines())
 
 
 def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
-    page: Page, disputes: None, shared_app: AppProcess
+    page: Page, disputes: None, shared_app: App
 ) -> None:
     open_tab(page, "Disputed")
     rows = page.locator("#disputes [data-row]")
@@ -69,7 +69,7 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     assert counted(shared_app) == 3
 
 
-def test_agreement_is_shown(page: Page, disputes: None, shared_app: AppProcess) -> None:
+def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None:
     open_tab(page, "Agreement")
     alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]
     expect(page.locator("#alpha")).to_have_text(f"{alpha:.3f}")
@@ -79,7 +79,7 @@ def test_agreement_is_shown(page: Page, disputes: None, shared_app: AppProcess) 
     expect(page.locator("#by-week tbody tr")).to_have_count(1)
 
 
-def test_without_shared_pairs_the_page_says_how_to_get_some(page: Page, shared_app: AppProcess) -> None:
+def test_without_shared_pairs_the_page_says_how_to_get_some(page: Page, shared_app: App) -> None:
     empty_queue(shared_app)
     open_tab(page, "Label")
     open_tab(page, "Agreement")
@@ -94,14 +94,14 @@ def test_my_figures_are_shown_to_me(page: Page, disputes: None) -> None:
 
 
 @pytest.fixture
-def closed_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
-    with app_running(tmp_path / "app", model_dir, API_TOKEN="a-token", LABELING="closed") as app:
+def closed_app(tmp_path: Path, model_dir: Path) -> Iterator[App]:
+    with app_in_thread(tmp_path / "app", model_dir, API_TOKEN="a-token", LABELING="closed") as app:
         yield app
 
 
 @pytest.mark.parametrize("expected_errors", [["Failed to load resource: the server responded with a status of 401"]])
 def test_who_has_no_token_judges_nothing_sees_no_labels_of_others_and_changes_no_guidelines(
-    closed_app: AppProcess, context: BrowserContext
+    closed_app: App, context: BrowserContext
 ) -> None:
     closed_app.client.headers["Authorization"] = "Bearer a-token"
     for who, given in {"anna": 1, "bo": 0}.items():

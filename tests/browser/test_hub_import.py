@@ -14,7 +14,7 @@ from tests.integration import hub_server
 from tests.integration.hub_files import Dataset
 from tests.integration.hub_server import HubServer
 from tests.integration.test_hub_datasets import parquet
-from tests.serving import AppProcess, app_running, label
+from tests.serving import App, app_in_process, label
 
 pytestmark = pytest.mark.browser
 
@@ -31,15 +31,15 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, hub: HubServer) -> Iterator[AppProcess]:
+def app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, hub: HubServer) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("hub")
     asks = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "home"), "HF_TOKEN": ""}
-    with app_running(folder / "app", model_dir, **asks) as running:
+    with app_in_process(folder / "app", model_dir, **asks) as running:
         yield running
 
 
 @pytest.fixture
-def data(context: BrowserContext, app: AppProcess) -> Page:
+def data(context: BrowserContext, app: App) -> Page:
     page = open_page(context, app)
     open_tab(page, "Data")
     return page
@@ -50,7 +50,7 @@ def look_up(page: Page, name: str) -> None:
     page.locator("#hub-ask").click()
 
 
-def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: AppProcess) -> None:
+def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: App) -> None:
     data.get_by_role("button", name="Or a dataset on the Hub").click()
     look_up(data, "owner/none")
     expect_error(data, "There is no dataset owner/none on the Hub")
@@ -87,7 +87,7 @@ def test_a_fetch_can_be_stopped(data: Page, hub: HubServer) -> None:
         hub.behaviour = "found"
 
 
-def test_the_format_for_other_tools_is_chosen_by_what_it_is_for(data: Page, app: AppProcess) -> None:
+def test_the_format_for_other_tools_is_chosen_by_what_it_is_for(data: Page, app: App) -> None:
     label(app.client, ("how", "so", 1), ("how", "not so", 0))
     file = exported(data, "cohere")
     assert file.suggested_filename == "cohere.jsonl"

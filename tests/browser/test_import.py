@@ -11,13 +11,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
-from tests.serving import AppProcess, label
+from tests.serving import App, label
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def data(page: Page, shared_app: AppProcess) -> Page:
+def data(page: Page, shared_app: App) -> Page:
     """The Data tab of an app that holds nothing."""
     empty_queue(shared_app)
     open_tab(page, "Data")
@@ -28,11 +28,11 @@ def give(page: Page, path: Path, field: str = "import-file") -> None:
     page.set_input_files(f"#{field} input[type=file]", path)
 
 
-def stored(app: AppProcess) -> list[str]:
+def stored(app: App) -> list[str]:
     return app.client.get("/v1/labels").text.splitlines()
 
 
-def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: Path, shared_app: App) -> None:
     path = tmp_path / "some.csv"
     path.write_text("query,passage,label\nq,one,1\nq,,1\nq,two,\nq,one,1\nq,three,perhaps\n")
     give(data, path)
@@ -50,7 +50,7 @@ def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: 
     expect(report).to_contain_text("None of its pairs and labels is new")
 
 
-def test_the_sample_is_imported_like_any_file(data: Page, shared_app: AppProcess) -> None:
+def test_the_sample_is_imported_like_any_file(data: Page, shared_app: App) -> None:
     data.locator("#sample").click()
     expect(data.locator("#import-report")).to_contain_text("holds 125 labels and 15 pairs to be judged.")
     assert stored(shared_app) == []
@@ -59,7 +59,7 @@ def test_the_sample_is_imported_like_any_file(data: Page, shared_app: AppProcess
     assert {json.loads(line)["annotator"] for line in stored(shared_app)} == {"sample"}
 
 
-def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app: App) -> None:
     path = tmp_path / "german.csv"
     path.write_text("frage,antwort,urteil\nwo,hier,1\n")
     give(data, path)
@@ -89,7 +89,7 @@ def test_parquet_comes_in(data: Page, tmp_path: Path) -> None:
     expect(data.locator("#import-report")).to_contain_text("Imported: 1 label and")
 
 
-def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppProcess) -> None:
+def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: App) -> None:
     files = {
         "topics": "1\tthe query\n", "collection": "d1\tone\nd2\ttwo\n", "qrels": "1 0 d1 1\n1 0 d9 1\n",
         "run": "1 Q0 d2 1 9.5 bm25\n",
@@ -110,7 +110,7 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: AppPr
     assert len(stored(shared_app)) == 1
 
 
-def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shared_app: AppProcess) -> None:
+def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shared_app: App) -> None:
     pairs = [{"query": "how long", "passage": passage} for passage in ("The red bridge <i>is</i> long", "Rain falls")]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
     rows = data.locator("#latest-labels tbody tr")
@@ -138,7 +138,7 @@ def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shar
     expect(rows.nth(0)).to_contain_text("Rain falls")
 
 
-def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: AppProcess, tmp_path: Path) -> None:
+def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: App, tmp_path: Path) -> None:
     label(shared_app.client, ("how long", "the bridge", 1))
     path = tmp_path / "wrong file.csv"
     path.write_text("query,passage,label\n" + "".join(f"q{n},p{n},{n % 2}\n" for n in range(60)))
@@ -172,7 +172,7 @@ def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: AppPro
     assert len(stored(shared_app)) == 61
 
 
-def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page, shared_app: AppProcess) -> None:
+def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page, shared_app: App) -> None:
     label(shared_app.client, ("how long", "teh {bridge}", 1), ("how wide", "teh {bridge}", 0), ("how long", "rain", 0))
     rows = data.locator("#latest-labels tbody tr:not(.history-row)")
     editor = data.locator(".edit-row")
@@ -206,7 +206,7 @@ def test_texts_are_corrected_with_their_labels_or_to_be_judged_again(data: Page,
     assert len(stored(shared_app)) == 1
 
 
-def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: Page, shared_app: AppProcess) -> None:
+def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: Page, shared_app: App) -> None:
     label(shared_app.client, ("how long", "teh bridge", 1), ("how long", "rain", 0))
     rows = data.locator("#latest-labels tbody tr:not(.history-row)")
     bridge, rain = (rows.filter(has_text=text) for text in ("teh bridge", "rain"))
@@ -253,7 +253,7 @@ def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: P
 
 
 def test_who_presses_by_keyboard_in_the_list_stays_in_it_and_hears_what_was_done(
-    data: Page, shared_app: AppProcess
+    data: Page, shared_app: App
 ) -> None:
     label(shared_app.client, ("how long", "rain", 0), ("how long", "snow", 0), ("how long", "hail", 0))
     say_name(data, "ed")
@@ -274,7 +274,7 @@ def test_who_presses_by_keyboard_in_the_list_stays_in_it_and_hears_what_was_done
     expect(shown.locator(".found-bar")).to_be_focused()
 
 
-def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shared_app: AppProcess) -> None:
+def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shared_app: App) -> None:
     pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(30)]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
     rows = data.locator("#latest-labels tbody tr")

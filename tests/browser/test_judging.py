@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name, settle
-from tests.serving import AppProcess, eventually
+from tests.serving import App, eventually
 from tests.serving import label as store_labels
 
 pytestmark = pytest.mark.browser
@@ -21,7 +21,7 @@ people = (f"person {number}" for number in itertools.count())
 
 
 @pytest.fixture
-def queue(page: Page, shared_app: AppProcess) -> None:
+def queue(page: Page, shared_app: App) -> None:
     """One query with four passages, and nothing else, in the queue."""
     empty_queue(shared_app)
     pairs = [{"query": QUERY, "passage": passage} for passage in PASSAGES]
@@ -44,18 +44,18 @@ def rows(page: Page) -> Locator:
     return page.locator("#query-view [data-row]")
 
 
-def stored(app: AppProcess, annotator: str) -> dict[str, int]:
+def stored(app: App, annotator: str) -> dict[str, int]:
     labels = [json.loads(line) for line in app.client.get("/v1/labels").text.split("\n") if line]
     return {row["passage"]: row["label"] for row in labels if row["annotator"] == annotator}
 
 
-def held_by(app: AppProcess, annotator: str) -> dict[str, int]:
+def held_by(app: App, annotator: str) -> dict[str, int]:
     """How many pairs of each query this annotator holds."""
     sql = """
         SELECT q.text, count(*) FROM leases l JOIN queries q ON q.id = l.query_id
         WHERE l.annotator = ? GROUP BY q.text
     """
-    with sqlite3.connect(app.log.parent / "workbench.db", timeout=30) as db:
+    with sqlite3.connect(app.data_dir / "workbench.db", timeout=30) as db:
         held = dict(db.execute(sql, [annotator]).fetchall())
     db.close()
     return held
@@ -65,7 +65,7 @@ def order(page: Page) -> list[str]:
     return rows(page).locator(".passage").all_text_contents()
 
 
-def on_to_another_query(page: Page, app: AppProcess) -> None:
+def on_to_another_query(page: Page, app: App) -> None:
     """Say that all of this query is not relevant, and go on to the next one."""
     pairs = [{"query": "another query", "passage": "another passage"}]
     app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
@@ -74,7 +74,7 @@ def on_to_another_query(page: Page, app: AppProcess) -> None:
     expect(page.locator("#query-view .query")).to_have_text("another query")
 
 
-def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, shared_app: App) -> None:
     shown = order(page)
     assert sorted(shown) == sorted(PASSAGES)
     page.keyboard.press("1")
@@ -96,7 +96,7 @@ def test_keys_judge_the_selected_passage_and_go_on(page: Page, judge: str, share
     assert order(page) == shown
 
 
-def test_arrows_move_and_a_judgment_can_be_changed(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_arrows_move_and_a_judgment_can_be_changed(page: Page, judge: str, shared_app: App) -> None:
     shown = order(page)
     page.keyboard.press("1")
     page.keyboard.press("ArrowUp")
@@ -109,7 +109,7 @@ def test_arrows_move_and_a_judgment_can_be_changed(page: Page, judge: str, share
     expect(page.locator("#query-view .flagged:visible")).to_have_count(1)
 
 
-def test_the_rest_is_not_relevant_and_undone_in_one_step(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_the_rest_is_not_relevant_and_undone_in_one_step(page: Page, judge: str, shared_app: App) -> None:
     shown = order(page)
     page.keyboard.press("1")
     page.keyboard.press("r")
@@ -132,7 +132,7 @@ def test_words_of_the_query_are_marked_and_nothing_becomes_html(page: Page, judg
     assert row.locator(".passage b").count() == 0
 
 
-def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("n")
     page.keyboard.type("10 reasons, see page 1")
     page.keyboard.press("Enter")
@@ -142,7 +142,7 @@ def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: AppPr
     assert '"note": "10 reasons, see page 1"' in shared_app.client.get("/v1/labels").text
 
 
-def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: App) -> None:
     on_to_another_query(page, shared_app)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
@@ -152,7 +152,7 @@ def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app:
 
 
 def test_the_next_query_is_there_before_it_is_wanted(
-    page: Page, judge: str, shared_app: AppProcess, expected_errors: list[str]
+    page: Page, judge: str, shared_app: App, expected_errors: list[str]
 ) -> None:
     expected_errors.append("Failed to load resource")
     pairs = [{"query": f"query {number}", "passage": "its passage"} for number in (1, 2)]
@@ -178,7 +178,7 @@ def test_the_next_query_is_there_before_it_is_wanted(
     assert len(stored(shared_app, judge)) == 5
 
 
-def test_whoever_leaves_the_list_gives_the_next_query_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_whoever_leaves_the_list_gives_the_next_query_back(page: Page, judge: str, shared_app: App) -> None:
     pairs = [{"query": "another query", "passage": "another passage"}]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
     page.get_by_role("tab", name="Mine").click()
@@ -193,14 +193,14 @@ def test_whoever_leaves_the_list_gives_the_next_query_back(page: Page, judge: st
     expect(page.locator("#query-view .query")).to_have_text(QUERY)
 
 
-def test_a_query_that_is_left_unfinished_comes_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_query_that_is_left_unfinished_comes_again(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("1")
     page.keyboard.press("ArrowDown")
     page.get_by_role("button", name="Next query").click()
     expect(page.locator("[data-count]")).to_have_text("1 of 4 judged")
 
 
-def test_what_the_server_refuses_goes_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_what_the_server_refuses_goes_back(page: Page, judge: str, shared_app: App) -> None:
     box(page, "annotator").fill("")
     # At once: when the server has heard that nobody judges any more, the list is gone.
     rows(page).nth(0).get_by_role("button", name="✓ Relevant").click()
@@ -209,7 +209,7 @@ def test_what_the_server_refuses_goes_back(page: Page, judge: str, shared_app: A
     assert stored(shared_app, judge) == {}
 
 
-def test_the_rest_pressed_twice_is_one_step(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_the_rest_pressed_twice_is_one_step(page: Page, judge: str, shared_app: App) -> None:
     page.evaluate("[1, 2].forEach(() => document.querySelector('#query-view [data-say=rest]').click())")
     page.keyboard.press("r")
     eventually(lambda: len(stored(shared_app, judge)) == 4, "all are stored")
@@ -221,7 +221,7 @@ def test_the_rest_pressed_twice_is_one_step(page: Page, judge: str, shared_app: 
     expect(page.locator("#query-view .list-status")).to_contain_text("nothing to undo")
 
 
-def test_a_press_on_somebody_elses_list_counts_for_nobody(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_press_on_somebody_elses_list_counts_for_nobody(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("1")
     expect(page.locator("#mine")).to_have_text("1")
     name = next(people)
@@ -236,7 +236,7 @@ def test_a_press_on_somebody_elses_list_counts_for_nobody(page: Page, judge: str
     assert len(stored(shared_app, judge)) == 1
 
 
-def test_undo_opens_the_query_that_it_is_about(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_undo_opens_the_query_that_it_is_about(page: Page, judge: str, shared_app: App) -> None:
     on_to_another_query(page, shared_app)
     page.keyboard.press("u")
     expect(page.locator("#query-view .query")).to_have_text(QUERY)
@@ -246,7 +246,7 @@ def test_undo_opens_the_query_that_it_is_about(page: Page, judge: str, shared_ap
 
 
 def test_two_annotators_at_once_do_not_see_each_other(
-    page: Page, judge: str, browser: Browser, context: BrowserContext, shared_app: AppProcess
+    page: Page, judge: str, browser: Browser, context: BrowserContext, shared_app: App
 ) -> None:
     second = browser.new_context()
     try:
@@ -269,7 +269,7 @@ def test_two_annotators_at_once_do_not_see_each_other(
 
 
 def test_my_judgments_are_listed_corrected_and_undone_in_any_order(
-    page: Page, queue: None, shared_app: AppProcess
+    page: Page, queue: None, shared_app: App
 ) -> None:
     name = next(people)
     store_labels(shared_app.client, *((QUERY, passage, 1) for passage in PASSAGES[:3]), annotator=name)
@@ -288,7 +288,7 @@ def test_my_judgments_are_listed_corrected_and_undone_in_any_order(
 
 
 def test_undoing_a_correction_brings_back_what_was_said_before(
-    page: Page, queue: None, shared_app: AppProcess
+    page: Page, queue: None, shared_app: App
 ) -> None:
     name = next(people)
     store_labels(shared_app.client, (QUERY, PASSAGES[0], 1), annotator=name)
@@ -308,7 +308,7 @@ def test_undoing_a_correction_brings_back_what_was_said_before(
     assert stored(shared_app, name) == {}
 
 
-def test_a_note_on_a_pair(page: Page, queue: None, shared_app: AppProcess) -> None:
+def test_a_note_on_a_pair(page: Page, queue: None, shared_app: App) -> None:
     name = next(people)
     say_name(page, name)
     choose_strategy(page, "oldest")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import box, choose_strategy, empty_queue, open_tab, rerank, say_name, settle
-from tests.serving import AppProcess
+from tests.serving import App
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,7 @@ people = (f"judge {number}" for number in itertools.count())
 
 
 @pytest.fixture
-def judge(page: Page, shared_app: AppProcess) -> str:
+def judge(page: Page, shared_app: App) -> str:
     """Somebody new with three pairs to judge, and nothing else in the queue, on the Label tab."""
     empty_queue(shared_app)
     passages = ["First passage", "Second passage", "Third passage"]
@@ -30,13 +30,13 @@ def judge(page: Page, shared_app: AppProcess) -> str:
     return name
 
 
-def labels_of(app: AppProcess, annotator: str) -> dict[str, int]:
+def labels_of(app: App, annotator: str) -> dict[str, int]:
     lines = [line for line in app.client.get("/v1/labels", params={"format": "csv"}).text.splitlines()[1:] if line]
     rows = [line.split(",") for line in lines]
     return {row[3]: int(row[4]) for row in rows if row[5] == annotator}
 
 
-def test_after_the_name_the_keys_judge(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_after_the_name_the_keys_judge(page: Page, judge: str, shared_app: App) -> None:
     name = next(people)
     box(page, "annotator").fill(name)
     box(page, "annotator").press("Enter")
@@ -52,7 +52,7 @@ def test_after_the_name_the_keys_judge(page: Page, judge: str, shared_app: AppPr
     expect(page.locator("#annotator :focus")).to_have_count(0)
 
 
-def test_keys_judge_and_go_on_to_the_next(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_keys_judge_and_go_on_to_the_next(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("Second passage")
     page.keyboard.press("0")
@@ -64,7 +64,7 @@ def test_keys_judge_and_go_on_to_the_next(page: Page, judge: str, shared_app: Ap
     assert labels_of(shared_app, judge) == {"First passage": 1, "Second passage": 0, "Third passage": 1}
 
 
-def test_the_buttons_do_what_the_keys_do_and_carry_them(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_the_buttons_do_what_the_keys_do_and_carry_them(page: Page, judge: str, shared_app: App) -> None:
     page.get_by_role("button", name="✗ Not relevant 0").click()
     expect(page.locator("#task")).to_contain_text("Second passage")
     # The button that was pressed with the mouse must not take the space bar.
@@ -74,7 +74,7 @@ def test_the_buttons_do_what_the_keys_do_and_carry_them(page: Page, judge: str, 
     assert labels_of(shared_app, judge) == {"First passage": 0}
 
 
-def test_cannot_tell_is_no_label_and_never_comes_back(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_cannot_tell_is_no_label_and_never_comes_back(page: Page, judge: str, shared_app: App) -> None:
     for passage in ("Second passage", "Third passage", "Nothing is left"):
         page.keyboard.press(" ")
         expect(page.locator("#task")).to_contain_text(passage)
@@ -93,7 +93,7 @@ def test_later_comes_back_when_nothing_else_is_left(page: Page, judge: str) -> N
 
 
 @pytest.mark.parametrize("key", ["u", "Control+z"])
-def test_undo_shows_the_pair_again_without_its_label(page: Page, judge: str, shared_app: AppProcess, key: str) -> None:
+def test_undo_shows_the_pair_again_without_its_label(page: Page, judge: str, shared_app: App, key: str) -> None:
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("Second passage")
     page.keyboard.press(key)
@@ -103,7 +103,7 @@ def test_undo_shows_the_pair_again_without_its_label(page: Page, judge: str, sha
     assert labels_of(shared_app, judge) == {}
 
 
-def test_arrows_go_back_to_change_a_label_and_forward_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_arrows_go_back_to_change_a_label_and_forward_again(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("Second passage")
     page.keyboard.press("ArrowLeft")
@@ -126,7 +126,7 @@ def test_a_flag_is_set_and_taken_away(page: Page, judge: str) -> None:
     expect(page.locator("#task .flagged")).to_be_hidden()
 
 
-def test_keys_do_nothing_while_someone_types(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_keys_do_nothing_while_someone_types(page: Page, judge: str, shared_app: App) -> None:
     box(page, "annotator").press_sequentially("10 ul")
     expect(box(page, "annotator")).to_have_value(f"{judge}10 ul")
     expect(page.locator("#task")).to_contain_text("First passage")
@@ -140,7 +140,7 @@ def test_the_question_mark_shows_the_keys(page: Page, judge: str) -> None:
     expect(page.locator("#keys-help dl")).to_be_visible()
 
 
-def test_the_tab_key_reaches_every_button_and_presses_it(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_the_tab_key_reaches_every_button_and_presses_it(page: Page, judge: str, shared_app: App) -> None:
     page.locator("#judge-relevant").focus()
     for button in ("not-relevant", "cannot-tell", "later", "back", "forward", "undo", "flag"):
         page.keyboard.press("Tab")
@@ -180,7 +180,7 @@ def test_a_long_passage_is_read_to_its_end_by_keys(page: Page, judge: str) -> No
     assert page.evaluate(read) == 0
 
 
-def test_nobody_judges_without_a_name(page: Page, shared_app: AppProcess) -> None:
+def test_nobody_judges_without_a_name(page: Page, shared_app: App) -> None:
     empty_queue(shared_app)
     pairs = [{"query": "q", "passage": passage} for passage in ("one", "two")]
     shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
@@ -194,7 +194,7 @@ def test_nobody_judges_without_a_name(page: Page, shared_app: AppProcess) -> Non
 
 
 def test_a_press_counts_for_the_pair_on_the_screen_or_for_nothing(
-    page: Page, judge: str, shared_app: AppProcess
+    page: Page, judge: str, shared_app: App
 ) -> None:
     """Two keys of which the second was pressed before the next pair came up, as when a slip is corrected."""
     page.evaluate("""
@@ -220,7 +220,7 @@ def test_what_i_said_on_one_tab_stands_on_the_other(page: Page, judge: str) -> N
     expect(page.locator('.judge button[aria-pressed="true"]')).to_have_count(1)
 
 
-def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: str, shared_app: App) -> None:
     label = {"query": "the query", "passage": "First passage", "label": 0, "annotator": judge}
     shared_app.client.post("/v1/labels", json=label).raise_for_status()
     open_tab(page, "Rerank")
@@ -243,7 +243,7 @@ def test_which_pair_comes_next_outlives_a_reload(page: Page, judge: str) -> None
 
 
 def test_what_one_judges_with_stays_on_a_phones_screen(
-    page: Page, judge: str, shared_app: AppProcess, expected_errors: list[str]
+    page: Page, judge: str, shared_app: App, expected_errors: list[str]
 ) -> None:
     expected_errors.append("Failed to load resource")
     page.set_viewport_size({"width": 390, "height": 760})

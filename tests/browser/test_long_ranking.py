@@ -8,7 +8,7 @@ import time
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.conftest import box, open_page
-from tests.serving import AppProcess
+from tests.serving import App
 
 # So long that it is not over on a quick processor before it is looked at.
 MANY = "\n".join(
@@ -16,7 +16,7 @@ MANY = "\n".join(
 )
 
 
-def test_a_long_ranking_is_watched_and_stopped(starter_app: AppProcess, context: BrowserContext) -> None:
+def test_a_long_ranking_is_watched_and_stopped(starter_app: App, context: BrowserContext) -> None:
     page = open_page(context, starter_app)
     box(page, "query").fill("how is fresh water made")
     box(page, "passages").fill(MANY)

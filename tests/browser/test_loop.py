@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import box, choose_strategy, more_settings, open_page, open_tab, say_name
-from tests.serving import AppProcess, eventually
+from tests.serving import App, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ def shown_scores(page: Page) -> dict[str, str]:
     }
 
 
-def wait_for_best_engine(app: AppProcess) -> None:
+def wait_for_best_engine(app: App) -> None:
     """Wait until the engine answers that will answer again later: in bfloat16, scores differ a little from before."""
 
     def is_ready() -> bool:
@@ -39,7 +39,7 @@ def wait_for_best_engine(app: AppProcess) -> None:
     eventually(is_ready, "the model is converted for this machine")
 
 
-def test_the_whole_loop(starter_app: AppProcess, context: BrowserContext, tmp_path: Path) -> None:
+def test_the_whole_loop(starter_app: App, context: BrowserContext, tmp_path: Path) -> None:
     page = open_page(context, starter_app)
     active = page.locator("#active-version")
     expect(active).to_have_text("starter")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name, settle
-from tests.serving import AppProcess, eventually
+from tests.serving import App, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +21,7 @@ people = (f"lost {number}" for number in itertools.count())
 
 
 @pytest.fixture
-def judge(page: Page, shared_app: AppProcess, expected_errors: list[str]) -> str:
+def judge(page: Page, shared_app: App, expected_errors: list[str]) -> str:
     """Somebody new with four pairs to judge, on the Label tab."""
     expected_errors.append(CUT_OFF)
     empty_queue(shared_app)
@@ -34,13 +34,13 @@ def judge(page: Page, shared_app: AppProcess, expected_errors: list[str]) -> str
     return name
 
 
-def events_of(app: AppProcess, annotator: str) -> list[tuple[str, str, int | None]]:
+def events_of(app: App, annotator: str) -> list[tuple[str, str, int | None]]:
     """Everything that is stored of what an annotator pressed: (action, passage, label), the first first."""
     sql = """
         SELECT e.action, p.text, e.label FROM label_events e JOIN passages p ON p.id = e.passage_id
         WHERE e.annotator = ? ORDER BY e.id
     """
-    with sqlite3.connect(app.log.parent / "workbench.db", timeout=30) as db:
+    with sqlite3.connect(app.data_dir / "workbench.db", timeout=30) as db:
         rows = db.execute(sql, [annotator]).fetchall()
     db.close()
     return rows
@@ -50,7 +50,7 @@ def cut_off(page: Page) -> None:
     page.route("**/judging/*", lambda route: route.abort("connectionfailed"))
 
 
-def test_a_press_that_got_lost_on_the_way_is_sent_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_press_that_got_lost_on_the_way_is_sent_again(page: Page, judge: str, shared_app: App) -> None:
     page.route("**/judging/judge", lambda route: route.abort("connectionreset"), times=1)
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text(PASSAGES[1])
@@ -62,7 +62,7 @@ def test_a_press_that_got_lost_on_the_way_is_sent_again(page: Page, judge: str, 
 
 
 @pytest.mark.parametrize("key", ["1", " ", "f"])
-def test_a_press_whose_answer_got_lost_counts_once(page: Page, judge: str, shared_app: AppProcess, key: str) -> None:
+def test_a_press_whose_answer_got_lost_counts_once(page: Page, judge: str, shared_app: App, key: str) -> None:
     lost: list[str] = []
 
     def lose_each_answer_once(route: Route) -> None:
@@ -89,7 +89,7 @@ def test_a_press_whose_answer_got_lost_counts_once(page: Page, judge: str, share
     assert len(lost) == 2
 
 
-def test_a_server_that_fails_is_asked_again(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_server_that_fails_is_asked_again(page: Page, judge: str, shared_app: App) -> None:
     broken = {"status": 500, "json": {"error": {"code": "internal_error", "message": "Something went wrong here."}}}
     page.route("**/judging/judge", lambda route: route.fulfill(**broken), times=2)
     page.keyboard.press("1")
@@ -99,7 +99,7 @@ def test_a_server_that_fails_is_asked_again(page: Page, judge: str, shared_app: 
 
 
 def test_without_a_connection_the_page_goes_on_and_says_what_is_not_stored(
-    page: Page, judge: str, shared_app: AppProcess
+    page: Page, judge: str, shared_app: App
 ) -> None:
     cut_off(page)
     page.keyboard.press("1")
@@ -115,7 +115,7 @@ def test_without_a_connection_the_page_goes_on_and_says_what_is_not_stored(
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("label", PASSAGES[1], 0)]
 
 
-def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_app: App) -> None:
     cut_off(page)
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text(PASSAGES[1])
@@ -131,7 +131,7 @@ def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_ap
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("skip", PASSAGES[1], None)]
 
 
-def test_slow_answers_overtake_nothing(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_slow_answers_overtake_nothing(page: Page, judge: str, shared_app: App) -> None:
     """Each answer takes longer than the key after it, the first one longest."""
     delays = iter([1.5, 0.1, 0.6, 0.0])
 
@@ -149,7 +149,7 @@ def test_slow_answers_overtake_nothing(page: Page, judge: str, shared_app: AppPr
     assert [event[1:] for event in events_of(shared_app, judge)] == [*zip(PASSAGES, [1, 0, 1, 0], strict=True)]
 
 
-def test_what_the_server_refuses_comes_back_with_its_note(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_what_the_server_refuses_comes_back_with_its_note(page: Page, judge: str, shared_app: App) -> None:
     refused = {"status": 422, "json": {"error": {"code": "invalid_input", "message": "The note is no text."}}}
     page.route("**/judging/judge", lambda route: route.fulfill(**refused), times=1)
     box(page, "note").fill("a note")
@@ -164,8 +164,8 @@ def test_what_the_server_refuses_comes_back_with_its_note(page: Page, judge: str
     expect(page.locator("#mine")).to_have_text("1")
 
 
-def test_a_pair_that_was_deleted_is_left_out(page: Page, judge: str, shared_app: AppProcess) -> None:
-    with sqlite3.connect(shared_app.log.parent / "workbench.db", timeout=30) as db:
+def test_a_pair_that_was_deleted_is_left_out(page: Page, judge: str, shared_app: App) -> None:
+    with sqlite3.connect(shared_app.data_dir / "workbench.db", timeout=30) as db:
         db.execute("DELETE FROM leases")
         db.execute("DELETE FROM candidates")
     db.close()
@@ -181,7 +181,7 @@ def test_a_pair_that_was_deleted_is_left_out(page: Page, judge: str, shared_app:
 
 
 def test_two_tabs_of_one_annotator_do_not_ask_twice(
-    page: Page, judge: str, context: BrowserContext, shared_app: AppProcess
+    page: Page, judge: str, context: BrowserContext, shared_app: App
 ) -> None:
     other = open_page(context, shared_app)
     expect(box(other, "annotator")).to_have_value(judge)
@@ -197,7 +197,7 @@ def test_two_tabs_of_one_annotator_do_not_ask_twice(
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("label", PASSAGES[1], 0)]
 
 
-def test_a_list_is_sent_again_too(page: Page, judge: str, shared_app: AppProcess) -> None:
+def test_a_list_is_sent_again_too(page: Page, judge: str, shared_app: App) -> None:
     open_tab(page, "Query")
     rows = page.locator("#query-view [data-row]")
     expect(rows).to_have_count(4)

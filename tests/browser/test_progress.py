@@ -6,12 +6,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import empty_queue, open_tab, say_name
-from tests.serving import AppProcess, label
+from tests.serving import App, label
 
 pytestmark = pytest.mark.browser
 
 
-def test_progress_tells_of_the_team_of_me_and_of_the_balance(page: Page, shared_app: AppProcess) -> None:
+def test_progress_tells_of_the_team_of_me_and_of_the_balance(page: Page, shared_app: App) -> None:
     empty_queue(shared_app)
     open_tab(page, "Label")
     open_tab(page, "Progress")

@@ -16,7 +16,7 @@ from reranker.figures import METRICS, SETS
 from reranker.recipe import TrainingConfig
 from storage.records import TrainingRun
 from tests.browser.conftest import expect_error, open_page, open_tab, say_name
-from tests.serving import AppProcess, app_running, ended
+from tests.serving import App, app_in_thread, ended
 
 pytestmark = pytest.mark.browser
 
@@ -29,9 +29,9 @@ WRONG = ("what is bridge number 3 for", "what is bridge number 3 for it answers 
 
 
 @pytest.fixture(scope="module")
-def finished_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[AppProcess]:
+def finished_app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[App]:
     """An app with labels of 40 queries, one of them wrong, and the run that made v1 of them."""
-    with app_running(tmp_path_factory.mktemp("finished") / "app", model_dir) as app:
+    with app_in_thread(tmp_path_factory.mktemp("finished") / "app", model_dir) as app:
         labels = []
         for number in range(40):
             query = f"what is bridge number {number} for"
@@ -55,7 +55,7 @@ def choose(page: Page, elem_id: str, option: str) -> None:
     page.locator(f"#{elem_id}").get_by_role("option", name=option, exact=True).click()
 
 
-def test_each_held_out_query_is_shown_before_and_after(finished_app: AppProcess, context: BrowserContext) -> None:
+def test_each_held_out_query_is_shown_before_and_after(finished_app: App, context: BrowserContext) -> None:
     page = open_page(context, finished_app)
     open_tab(page, "Train")
     expect(page.locator(".figures-table")).to_contain_text("Held-out queries")
@@ -84,7 +84,7 @@ def test_each_held_out_query_is_shown_before_and_after(finished_app: AppProcess,
     expect(page.locator("#general-changes .change")).to_have_count(24)
 
 
-def test_a_doubtful_label_is_judged_again(finished_app: AppProcess, context: BrowserContext) -> None:
+def test_a_doubtful_label_is_judged_again(finished_app: App, context: BrowserContext) -> None:
     page = open_page(context, finished_app)
     open_tab(page, "Train")
     open_box(page, "Labels to look at again")
@@ -114,7 +114,7 @@ def test_a_doubtful_label_is_judged_again(finished_app: AppProcess, context: Bro
     assert WRONG[1] in line and '"label": 1' in line
 
 
-def test_versions_are_made_again_compared_and_deleted(finished_app: AppProcess, context: BrowserContext) -> None:
+def test_versions_are_made_again_compared_and_deleted(finished_app: App, context: BrowserContext) -> None:
     page = open_page(context, finished_app)
     base = page.locator("#active-version").inner_text()
     open_tab(page, "Models")
@@ -166,7 +166,7 @@ def test_versions_are_made_again_compared_and_deleted(finished_app: AppProcess, 
     expect(page.locator(".outcome")).to_contain_text("v1")
 
 
-def test_a_push_without_a_token_says_so(finished_app: AppProcess, context: BrowserContext) -> None:
+def test_a_push_without_a_token_says_so(finished_app: App, context: BrowserContext) -> None:
     page = open_page(context, finished_app)
     open_tab(page, "Models")
     open_box(page, "Push a version")

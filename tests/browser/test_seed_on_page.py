@@ -7,12 +7,12 @@ from playwright.sync_api import BrowserContext, expect
 
 from reranker.recipe import DEFAULT
 from tests.browser.conftest import box, more_settings, open_page, open_tab, say_name
-from tests.serving import AppProcess
+from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_two_labels_change_the_scores(starter_app: AppProcess, context: BrowserContext) -> None:
+def test_two_labels_change_the_scores(starter_app: App, context: BrowserContext) -> None:
     page = open_page(context, starter_app)
     say_name(page, "Ada")
     page.get_by_role("button", name="10-K filing").click()

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
-from tests.serving import AppProcess, app_running, ended, eventually, label
+from tests.serving import App, app_in_thread, ended, eventually, label
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +22,7 @@ LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number %
 
 
 @pytest.fixture
-def empty_app(shared_app: AppProcess) -> Iterator[AppProcess]:
+def empty_app(shared_app: App) -> Iterator[App]:
     """The app that the tests share, with no labels in it and no run under way; what was trained before is there."""
     empty_queue(shared_app)
     yield shared_app
@@ -32,21 +32,21 @@ def empty_app(shared_app: AppProcess) -> Iterator[AppProcess]:
 
 
 @pytest.fixture
-def labelled_app(empty_app: AppProcess) -> AppProcess:
+def labelled_app(empty_app: App) -> App:
     """That app with enough labels that a long run can be asked for."""
     empty_app.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
     return empty_app
 
 
 @pytest.fixture
-def labelled_page(page: Page, labelled_app: AppProcess) -> Page:
+def labelled_page(page: Page, labelled_app: App) -> Page:
     """The page of that app."""
     return page
 
 
-def store_of(app: AppProcess) -> ModelStore:
+def store_of(app: App) -> ModelStore:
     """The runs and versions of a running app."""
-    return ModelStore(app.log.parent / "workbench.db")
+    return ModelStore(app.data_dir / "workbench.db")
 
 
 def start_long_run(page: Page) -> None:
@@ -60,7 +60,7 @@ def start_long_run(page: Page) -> None:
 
 
 def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
-    labelled_app: AppProcess, context: BrowserContext
+    labelled_app: App, context: BrowserContext
 ) -> None:
     page = open_page(context, labelled_app)
     start_long_run(page)
@@ -80,7 +80,7 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
 
 
 def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
-    empty_app: AppProcess, context: BrowserContext
+    empty_app: App, context: BrowserContext
 ) -> None:
     page = open_page(context, empty_app)
     open_tab(page, "Train")
@@ -108,7 +108,7 @@ def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(
 
 
 def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
-    labelled_app: AppProcess, context: BrowserContext
+    labelled_app: App, context: BrowserContext
 ) -> None:
     store = store_of(labelled_app)
     before = len(store.runs())
@@ -137,7 +137,7 @@ def test_the_loss_that_is_chosen_is_the_one_that_is_trained_with(
 
 
 def test_a_run_that_was_killed_is_resumed_on_the_page(
-    labelled_app: AppProcess, context: BrowserContext
+    labelled_app: App, context: BrowserContext
 ) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
@@ -159,7 +159,7 @@ def test_a_run_that_was_killed_is_resumed_on_the_page(
     expect(page.locator(".run-status")).to_contain_text("Cancelled")
 
 
-def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, context: BrowserContext) -> None:
+def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: App, context: BrowserContext) -> None:
     second = open_page(context, labelled_app)
     open_tab(second, "Train")
     expect(second.locator("#start-training")).to_be_enabled()
@@ -171,7 +171,7 @@ def test_a_second_person_sees_the_run_and_cancels_it(labelled_app: AppProcess, c
     expect(second.locator(".run-status")).to_contain_text("Cancelled")
 
 
-def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: AppProcess, context: BrowserContext) -> None:
+def test_who_cannot_start_a_run_sees_which_one_is_in_the_way(labelled_app: App, context: BrowserContext) -> None:
     page = open_page(context, labelled_app)
     open_tab(page, "Train")
     expect(page.locator("#start-training")).to_be_enabled()
@@ -248,7 +248,7 @@ def choose(page: Page, elem_id: str, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
 
 
-def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: BrowserContext) -> None:
+def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContext) -> None:
     run = labelled_app.client.post("/v1/training-runs", json={"epochs": 1, "promote": "never", "recipe": "classic"})
     version = ended(labelled_app.client, run.json()["id"])["model_version"]
     label(labelled_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
@@ -296,7 +296,7 @@ def test_the_settings_outlive_a_reload(labelled_app: AppProcess, context: Browse
     expect(head).to_contain_text(changed)
 
 
-def test_the_page_says_why_a_query_is_in_its_set(empty_app: AppProcess, context: BrowserContext) -> None:
+def test_the_page_says_why_a_query_is_in_its_set(empty_app: App, context: BrowserContext) -> None:
     shared = "The bridge was closed for repairs in spring and opened again when summer began, as had been promised."
     labels = [{"query": f"query {number}", "passage": f"about {number}", "label": number % 2} for number in range(30)]
     labels += [{"query": query, "passage": shared, "label": 1} for query in ("when did it open", "why was it closed")]
@@ -319,13 +319,13 @@ def test_the_page_says_why_a_query_is_in_its_set(empty_app: AppProcess, context:
 
 
 @pytest.fixture
-def guarded_app(tmp_path: Path, model_dir: Path) -> Iterator[AppProcess]:
+def guarded_app(tmp_path: Path, model_dir: Path) -> Iterator[App]:
     """An app whose owner has set an API token."""
-    with app_running(tmp_path / "app", model_dir, API_TOKEN="s3cret") as app:
+    with app_in_thread(tmp_path / "app", model_dir, API_TOKEN="s3cret") as app:
         yield app
 
 
-def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, context: BrowserContext) -> None:
+def test_with_a_token_set_training_and_labels_need_it(guarded_app: App, context: BrowserContext) -> None:
     page = open_page(context, guarded_app)
     open_tab(page, "Data")
     expect(page.locator("#latest-labels")).to_contain_text("Labels are not shown to everyone")
@@ -345,7 +345,7 @@ def test_with_a_token_set_training_and_labels_need_it(guarded_app: AppProcess, c
 
 
 def test_where_nothing_is_held_back_a_version_shows_its_cross_checked_figures(
-    empty_app: AppProcess, context: BrowserContext
+    empty_app: App, context: BrowserContext
 ) -> None:
     for number in range(8):
         query = f"query {number} bridge"

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, now
 from tests.browser.conftest import box, expect_error, open_page, open_tab
-from tests.serving import AppProcess, loaded_version
+from tests.serving import App, loaded_version
 
 pytestmark = pytest.mark.browser
 
@@ -24,11 +24,11 @@ NAMES = (f"v{number}" for number in itertools.count(1))
 
 
 @pytest.fixture
-def add_versions(other_model_dir: Path) -> Callable[[AppProcess, int], list[str]]:
+def add_versions(other_model_dir: Path) -> Callable[[App, int], list[str]]:
     """Adds so many versions to a running app, and says their names."""
 
-    def add(app: AppProcess, count: int) -> list[str]:
-        base, data_dir = loaded_version(app.client), app.log.parent
+    def add(app: App, count: int) -> list[str]:
+        base, data_dir = loaded_version(app.client), app.data_dir
         names = list(itertools.islice(NAMES, count))
         for name in names:
             shutil.copytree(other_model_dir, data_dir / "models" / name)
@@ -40,12 +40,12 @@ def add_versions(other_model_dir: Path) -> Callable[[AppProcess, int], list[str]
     return add
 
 
-def promote(app: AppProcess, name: str) -> None:
+def promote(app: App, name: str) -> None:
     app.client.post(f"/v1/models/{name}/promote").raise_for_status()
 
 
 def test_rolling_back_does_what_the_button_says_or_nothing(
-    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
+    shared_app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]]
 ) -> None:
     v1, v2, v3 = add_versions(shared_app, 3)
     promote(shared_app, v1)
@@ -69,10 +69,10 @@ def test_rolling_back_does_what_the_button_says_or_nothing(
 
 
 def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
-    app_process: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
+    app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]]
 ) -> None:
-    v1, v2 = add_versions(app_process, 2)
-    page = open_page(context, app_process)
+    v1, v2 = add_versions(app, 2)
+    page = open_page(context, app)
     open_tab(page, "Train")
     choose(page, "base", v1)
     open_tab(page, "Models")
@@ -97,9 +97,9 @@ def test_a_deleted_version_is_no_longer_chosen_and_another_stays(
 
 
 def test_the_active_version_and_the_one_before_are_there_to_be_compared(
-    app_process: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
+    app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]]
 ) -> None:
-    page = open_page(context, app_process)
+    page = open_page(context, app)
     open_tab(page, "Models")
     page.get_by_role("button", name="Compare two versions").click()
     # The only version is offered by now, and not chosen.
@@ -108,9 +108,9 @@ def test_the_active_version_and_the_one_before_are_there_to_be_compared(
     expect(page.get_by_role("option")).to_have_count(1)
     expect(box(page, "compare-second")).to_have_value("")
     box(page, "compare-second").press("Escape")
-    v1, v2, v3 = add_versions(app_process, 3)
-    promote(app_process, v1)
-    promote(app_process, v2)
+    v1, v2, v3 = add_versions(app, 3)
+    promote(app, v1)
+    promote(app, v2)
     open_tab(page, "Train")
     open_tab(page, "Models")
     expect(box(page, "compare-first")).to_have_value(v1)
@@ -118,7 +118,7 @@ def test_the_active_version_and_the_one_before_are_there_to_be_compared(
 
 
 def test_the_focus_stays_at_the_version_whose_button_was_pressed(
-    shared_app: AppProcess, context: BrowserContext, add_versions: Callable[[AppProcess, int], list[str]]
+    shared_app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]]
 ) -> None:
     v1, v2 = add_versions(shared_app, 2)
     page = open_page(context, shared_app)

@@ -25,7 +25,7 @@ from storage.records import Judgment, ModelVersion, now
 from tests.conftest import make_settings
 from tests.integration.hub_files import Dataset
 from tests.integration.hub_server import Behaviour, HubServer, serve, unused_endpoint
-from tests.serving import app_running, eventually, label, loaded_version, serving
+from tests.serving import app_in_process, eventually, label, loaded_version, serving
 
 REPO = "acme/labels"
 BRIDGE = Judgment("how long is the bridge", "two miles", 1, "anna")
@@ -441,11 +441,11 @@ def test_stopping_does_not_wait_long_for_a_hub_that_is_silent(
 @pytest.mark.slow
 def test_a_space_that_restarts_has_its_labels_back(hub: HubServer, tmp_path: Path, model_dir: Path) -> None:
     data_dir, online = tmp_path / "data", {"BACKUP_REPO": REPO, "HF_HUB_OFFLINE": "0"}
-    with app_running(data_dir, model_dir, **online) as app:
+    with app_in_process(data_dir, model_dir, **online) as app:
         label(app.client, (BRIDGE.query, BRIDGE.passage, 1))
     assert on_hub(hub, tmp_path) == {BRIDGE.query: 1}
     shutil.rmtree(data_dir)
-    with app_running(data_dir, model_dir, **online) as app:
+    with app_in_process(data_dir, model_dir, **online) as app:
         (line,) = app.client.get("/v1/labels").raise_for_status().text.splitlines()
         assert json.loads(line)["query"] == BRIDGE.query
 

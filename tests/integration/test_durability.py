@@ -19,7 +19,7 @@ from services import Services
 from storage.model_store import ModelStore
 from storage.records import TrainingRun
 from tests.conftest import make_settings
-from tests.serving import AppProcess, app_running, ended, eventually, label, serving
+from tests.serving import App, AppProcess, app_in_process, ended, eventually, label, serving
 
 QUERY, TEXTS = "how long is the old bridge", ["the bridge is long", "music in the city", "rain and sun"]
 
@@ -42,13 +42,13 @@ def test_answered_labels_survive_a_kill(tmp_path: Path, model_dir: Path) -> None
     data_dir = tmp_path / "data"
     answered: set[str] = set()
 
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         for number in range(20):
             label(app.client, (f"one by one {number}", "passage", number % 2))
             answered.add(f"one by one {number}")
         app.kill()
 
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         assert stored(app.client) == answered
         # Once more, and it is killed while labels are on their way.
         enough = threading.Event()
@@ -73,7 +73,7 @@ def test_answered_labels_survive_a_kill(tmp_path: Path, model_dir: Path) -> None
             for poster in posting:
                 poster.result()
 
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         found = stored(app.client)
         assert found >= answered
         # Each thread may have had one label stored whose answer never came.
@@ -91,7 +91,7 @@ def training_child(app: AppProcess) -> psutil.Process:
 
 def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Path) -> None:
     data_dir = tmp_path / "data"
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         label_queries(app.client)
         # Of classic, since the default would train models beside its own, each as long.
         run_id = start(app.client, recipe="classic", epochs=40, batch_size=1, learning_rate=1e-3, promote="always")
@@ -101,7 +101,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         child.suspend()
         app.kill()
 
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         child.resume()
         run = ended(app.client, run_id)
         assert (run["status"], run["error"], run["promoted"]) == ("succeeded", None, True)
@@ -116,7 +116,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         app.kill()
         child.kill()
 
-    with app_running(data_dir, model_dir) as app:
+    with app_in_process(data_dir, model_dir) as app:
         failed = ended(app.client, run_id)
         assert (failed["status"], failed["model_version"], failed["promoted"]) == ("failed", None, False)
         assert "The app was stopped while this run was under way" in failed["error"]
@@ -188,8 +188,8 @@ def test_damaged_files_of_a_run_do_not_keep_the_app_from_starting(services: Serv
         assert eventually(lambda: client.get("/health").json()["status"] == "ok", "the model is loaded")
 
 
-def test_no_request_fails_while_models_change(app_process: AppProcess) -> None:
-    client = app_process.client
+def test_no_request_fails_while_models_change(app: App) -> None:
+    client = app.client
     label_queries(client)
     base = client.get("/health").json()["model"]["version"]
     run = ended(client, start(client, epochs=5, learning_rate=1e-2, promote="never"))

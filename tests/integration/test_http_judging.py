@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from tests.serving import AppProcess, assert_error
+from tests.serving import App, assert_error
 
 
-def test_the_pages_own_calls(app_process: AppProcess) -> None:
-    client = app_process.client
+def test_the_pages_own_calls(app: App) -> None:
+    client = app.client
     client.post("/v1/candidates", json={"pairs": [{"query": "q", "passage": "p"}]}).raise_for_status()
     said = {"annotator": " anna ", "strategy": "oldest", "want": 2}
     answer = client.post("/judging/pairs", json=said).raise_for_status().json()

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from server import error_answers
-from tests.serving import AppProcess
+from tests.serving import App
 
 EVENT, UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
 JSON = {"Content-Type": "application/json"}
@@ -38,9 +38,9 @@ def test_an_upload_does_not_take_the_last_room(client: httpx.Client, monkeypatch
     assert client.get(UPLOAD).status_code != 507
 
 
-def test_the_page_knows_how_large_a_file_may_be(app_process: AppProcess) -> None:
-    assert app_process.client.get("/config").json()["max_file_size"] == 2_000_000_000
-    uploaded = app_process.client.post(UPLOAD, files={"files": ("a.txt", b"x" * 1_000)})
+def test_the_page_knows_how_large_a_file_may_be(app: App) -> None:
+    assert app.client.get("/config").json()["max_file_size"] == 2_000_000_000
+    uploaded = app.client.post(UPLOAD, files={"files": ("a.txt", b"x" * 1_000)})
     assert len(uploaded.raise_for_status().json()) == 1
     large = b'{"data": ["' + b"x" * error_answers.MAX_EVENT_BYTES + b'"], "fn_index": 1, "session_hash": "a"}'
-    assert app_process.client.post(EVENT, content=large, headers=JSON).status_code == 413
+    assert app.client.post(EVENT, content=large, headers=JSON).status_code == 413

@@ -19,7 +19,7 @@ from reranker.model import Reranker
 from reranker.sources import STARTER_DIR
 from server.training_schemas import TrainingRequest
 from settings import Settings
-from tests.serving import ROOT, AppProcess, assert_error, ended, loaded_version
+from tests.serving import ROOT, App, assert_error, ended, loaded_version
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT_MATTER = yaml.safe_load(README.split("---")[1])
@@ -34,7 +34,7 @@ def http_section() -> str:
     return re.search(r"^## HTTP\n.*?```bash\n(.*?)```", README, re.DOTALL | re.MULTILINE)[1]  # type: ignore[index]
 
 
-def test_every_http_line_runs(shared_app: AppProcess) -> None:
+def test_every_http_line_runs(shared_app: App) -> None:
     url = str(shared_app.client.base_url).rstrip("/")
     script = http_section().replace("http://127.0.0.1:7860", url).replace("curl -s", "curl -sS --fail-with-body")
     before, _, roll_back = script.strip().rpartition("\n")
@@ -59,14 +59,14 @@ def test_the_starter_ranks_the_example_as_a_reader_would() -> None:
 
 @pytest.mark.parametrize("method", ["QUERY", "PROPFIND", "ANY"])
 def test_whatever_the_method_it_is_a_call_that_answers_and_not_the_page_behind(
-    shared_app: AppProcess, method: str
+    shared_app: App, method: str
 ) -> None:
     assert_error(shared_app.client.request(method, "/v1/rerank"), 405, "method_not_allowed")
     assert_error(shared_app.client.request(method, "/health"), 405, "method_not_allowed")
     assert_error(shared_app.client.request(method, "/v2/nothing"), 404, "not_found")
 
 
-def test_gradios_own_client_sees_the_same_things(shared_app: AppProcess) -> None:
+def test_gradios_own_client_sees_the_same_things(shared_app: App) -> None:
     before = loaded_version(shared_app.client)
     client = Client(str(shared_app.client.base_url), verbose=False)
     ranked = client.predict("a query", ["one passage", "another one"], api_name="/rerank")
@@ -85,7 +85,7 @@ def test_gradios_own_client_sees_the_same_things(shared_app: AppProcess) -> None
     assert client.predict(over_http["model_version"], api_name="/promote")["active"]
 
 
-def test_gradios_own_client_finds_every_call_by_its_name(shared_app: AppProcess) -> None:
+def test_gradios_own_client_finds_every_call_by_its_name(shared_app: App) -> None:
     info = shared_app.client.get("/gradio_api/info").raise_for_status().json()
     assert set(info["named_endpoints"]) == {
         "/rerank", "/label", "/next_task", "/agreement", "/train", "/training_run", "/cancel_training",
@@ -95,7 +95,7 @@ def test_gradios_own_client_finds_every_call_by_its_name(shared_app: AppProcess)
     assert asked == {*TrainingRequest.model_fields, "token"}
 
 
-def test_gradios_own_client_is_told_what_is_wrong(shared_app: AppProcess) -> None:
+def test_gradios_own_client_is_told_what_is_wrong(shared_app: App) -> None:
     client = Client(str(shared_app.client.base_url), verbose=False)
     ranked = client.predict("a query", [{"text": "one passage"}, "another one"], api_name="/rerank")
     assert sorted(result["index"] for result in ranked) == [0, 1]

@@ -21,7 +21,7 @@ from services import Services
 from storage.model_store import ModelStore
 from storage.records import TrainingRun
 from tests.conftest import make_settings
-from tests.serving import PATIENCE, app_running, assert_error, ended, eventually, label, loaded_version, serving
+from tests.serving import PATIENCE, app_in_process, assert_error, ended, eventually, label, loaded_version, serving
 
 PASSAGES = ["the bridge is old and long", "music in the city", "rain in winter", "the best garden of the south"]
 QUESTION = {"query": "query 1 about a bridge", "documents": PASSAGES}
@@ -147,7 +147,7 @@ def test_ten_kills(tmp_path: Path, model_dir: Path, recipe: str) -> None:
 def kill_everything(app_dir: Path, model_dir: Path, kills: int) -> None:
     """The app is killed together with its run, and started again each time."""
     with contextlib.ExitStack() as apps:
-        app = apps.enter_context(app_running(app_dir, model_dir, **SAVING))
+        app = apps.enter_context(app_in_process(app_dir, model_dir, **SAVING))
         label_queries(app.client)
         expected, seconds, _ = undisturbed(app.client, app_dir, "default")
         store = ModelStore(app_dir / "workbench.db")
@@ -156,7 +156,7 @@ def kill_everything(app_dir: Path, model_dir: Path, kills: int) -> None:
             time.sleep(random.uniform(0.3, 0.9) * seconds)
             app.kill()
             killed = kill(store, run_id)
-            app = apps.enter_context(app_running(app_dir, model_dir, **SAVING))
+            app = apps.enter_context(app_in_process(app_dir, model_dir, **SAVING))
             run = ended(app.client, run_id)
             if not killed or run["status"] == "succeeded":
                 break
