@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,17 +206,26 @@ def test_a_store_that_is_there_is_never_replaced(hub: HubServer, tmp_path: Path)
     assert hub.requests == []
 
 
-def test_apps_that_start_at_once_share_what_is_restored(hub: HubServer, tmp_path: Path) -> None:
+def test_apps_that_start_at_once_share_what_is_restored(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(hub, **{MAIN_COPY: store_with(tmp_path / "other", RAIN)})
     path = tmp_path / "one" / "workbench.db"
     first, second = Backup(REPO, path), Backup(REPO, path)
+    fetched, overtaken, put_in_place = threading.Event(), threading.Event(), second._put_in_place
+
+    def put_in_place_late(*answer: Any) -> None:
+        fetched.set()
+        overtaken.wait()
+        put_in_place(*answer)
+
+    monkeypatch.setattr(second, "_put_in_place", put_in_place_late)
     slow = threading.Thread(target=second.restore)
-    hub.behaviour = "silent"
     slow.start()
-    eventually(lambda: hub.requests, "the second has asked")
-    hub.behaviour = "found"
+    eventually(fetched.is_set, "the second has fetched the copy")
     first.restore()
     LabelStore(path).save([BRIDGE])
+    overtaken.set()
     slow.join()
     assert labels(path) == {RAIN.query: 0, BRIDGE.query: 1}
 
