@@ -94,8 +94,8 @@ def build_page(services: Services) -> gr.Blocks:
                 if services.settings.sign_in:
                     gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
-            with gr.Tab("Rerank", id="rerank"):
-                typed = build_rerank_tab(services, annotator, token)
+            with gr.Tab("Rerank", id="rerank") as rerank_tab:
+                typed, connect_rerank = build_rerank_tab(services, annotator, token)
             with gr.Tab("Label", id="label") as label_tab:
                 judging = JudgingTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
@@ -135,6 +135,8 @@ def build_page(services: Services) -> gr.Blocks:
             return (gr.skip(), gr.skip()) if html == shown else (html, html)
 
         shown_status = gr.State("")
+        for news in (rerank_tab.select, shown_status.change):
+            connect_rerank(news)
         connect_train(train_tab.select, shown_status.change, page.load)
         for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
             news(show_status, shown_status, [shown_status, status], **quiet)

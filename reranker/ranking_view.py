@@ -14,7 +14,8 @@ class RankingView:
     """A ranking on the page, and the labels of its passages, by their index in the input.
 
     `seconds` is how long it took; None where all scores were remembered. `closed` says why it is not to be labelled by
-    whoever sees it, and what to do; it is empty for those who may.
+    whoever sees it, and what to do; it is empty for those who may. `other` is the version that has ranked the same
+    passages beside it, and `by_other` where, by the passages' index in the input; both are empty where there is none.
     """
 
     query: str
@@ -24,6 +25,8 @@ class RankingView:
     seconds: float | None
     labels: dict[int, int] = field(default_factory=dict)
     closed: str = ""
+    other: str = ""
+    by_other: dict[int, RankedPassage] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def passage(self, index: int) -> RankedPassage:
@@ -32,6 +35,17 @@ class RankingView:
             if passage.index == index:
                 return passage
         raise InvalidInput(f"There is no passage {index + 1} in this ranking. Rerank, and judge again.")
+
+    def with_other(self, version: str, ranked: list[RankedPassage]) -> RankingView:
+        """The same ranking with that of another version beside it; it stays as it is where that is the same one."""
+        if version == self.version:
+            return self
+        return replace(self, other=version, by_other={passage.index: passage for passage in ranked})
+
+    @property
+    def moved_by_other(self) -> int:
+        """How many passages the other version puts in another place."""
+        return sum(self.by_other[passage.index].rank != passage.rank for passage in self.ranked if self.other)
 
     def with_labels(self, given: dict[str, int]) -> RankingView:
         """The same ranking with the labels that were given to these texts before."""

@@ -197,6 +197,10 @@ class ModelRegistry:
                     before.reranker.give_up_preparing()
             return self._other
 
+    def is_loaded(self, version: str) -> bool:
+        """Whether `get` has the model of this version at hand."""
+        return any(loaded and loaded.version.version == version for loaded in (self._active, self._other))
+
     def _version_or_none(self, name: str) -> ModelVersion | None:
         try:
             return self.store.version(name)

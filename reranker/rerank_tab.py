@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +12,14 @@ from typing import Any, Literal
 import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
+from page.choices import offer
 from page.events import Press
 from page.render import duration, render
 from page.rights import annotator_of, labels_as
-from reranker.model import Ranking
+from reranker.model import RankedPassage, Ranking
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
 from reranker.ranking_view import RankingView
+from reranker.registry import ActiveModel
 from reranker.scoring_queue import Cancelled
 from services import Services
 from storage.records import Candidate, Judgment
@@ -27,6 +29,8 @@ EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text(encodi
 
 # A ranking that takes longer than this shows how far it has come, and is asked again as often.
 SECONDS_BETWEEN_LOOKS = 0.3
+
+NO_OTHER = "no other version"
 
 # Sends a press of a label button to the server. The list is drawn anew after each label, so the focus and the passages
 # that were opened are put back.
@@ -86,10 +90,13 @@ class RankingPress(Press):
     label: Literal[0, 1]
 
 
-def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> list[gr.Textbox]:
+def build_rerank_tab(
+    services: Services, annotator: gr.Textbox, token: gr.Textbox
+) -> tuple[list[gr.Textbox], Callable[[Callable], None]]:
     """Build the tab; `annotator` is the box that holds the name of whoever judges, `token` that for the API token.
 
-    Returns the boxes whose text outlives a reload of the page: `typed.js` knows them by their ids.
+    Returns the boxes whose text outlives a reload of the page, which `typed.js` knows by their ids, and a function that
+    makes an event bring up to date which versions there are.
     """
     state = gr.State(None)
     # The ranking that is being worked out, for the button that stops it.
@@ -112,6 +119,13 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
                 upload = gr.UploadButton(
                     "Open a file", file_types=list(FILE_TYPES), elem_id="open-passages", size="md", scale=1
                 )
+            beside = gr.Dropdown(
+                [NO_OTHER],
+                label="Compare with",
+                info="Another version ranks the same passages beside it.",
+                visible=False,
+                elem_id="beside",
+            )
             gr.Markdown("Or try an example:", elem_classes="hint")
             with gr.Row(elem_classes="examples"):
                 buttons = [
@@ -125,6 +139,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
     def rank(
         query: str,
         passages: str,
+        beside: str,
         name: str,
         token: str,
         shown: RankingView | None,
@@ -135,13 +150,16 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
         texts = check_passages(split_pasted(passages))
         try:
             if services.registry.status().loading:
-                waiting = render("scoring.html", what="Waiting for the model", done=0, total=0, left="")
-                yield {results: waiting, queue: gr.update(visible=False)}
+                yield _waiting_for("the model")
             active = services.registry.active()
-            started = time.perf_counter()
-            ranking = active.reranker.start(query, texts)
-            yield from _watch(ranking, started)
-            ranked = ranking.finish()
+            ranked, seconds = yield from _ranked_by(active, query, texts)
+            view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
+            if beside != NO_OTHER:
+                if not services.registry.is_loaded(beside):
+                    yield _waiting_for(beside)
+                other = services.registry.get(beside)
+                ranked, _ = yield from _ranked_by(other, query, texts)
+                view = view.with_other(other.version.version, ranked)
         except (WorkbenchError, Cancelled) as error:
             # What was shown before comes back in place of the progress.
             yield {
@@ -154,8 +172,6 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
                 gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
                 return
             raise
-        seconds = None if ranking.remembered else time.perf_counter() - started
-        view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
         try:
             name = labels_as(services, name, token, request, profile.username if profile else None)
             view = view.with_labels(services.labeling.labels_of(query, name))
@@ -169,8 +185,19 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
             stop: gr.update(visible=False),
         }
 
-    def _watch(ranking: Ranking, started: float) -> Iterator[dict]:
-        """Show how far a ranking has come until it is done. A page that is left meanwhile gives it up."""
+    def _waiting_for(what: str) -> dict:
+        waiting = render("scoring.html", what=f"Waiting for {what}", done=0, total=0, left="")
+        return {results: waiting, queue: gr.update(visible=False)}
+
+    def _ranked_by(
+        model: ActiveModel, query: str, texts: list[str]
+    ) -> Generator[dict, None, tuple[list[RankedPassage], float | None]]:
+        """The passages as a version ranks them, and how many seconds that took; None where it was all remembered.
+
+        Shows how far it has come meanwhile. A page that is left gives it up.
+        """
+        started = time.perf_counter()
+        ranking = model.reranker.start(query, texts)
         try:
             while not ranking.wait(SECONDS_BETWEEN_LOOKS):
                 elapsed = time.perf_counter() - started
@@ -178,7 +205,7 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
                 yield {
                     results: render(
                         "scoring.html",
-                        what="Scoring",
+                        what=f"Scoring by {model.version.version}",
                         done=ranking.done,
                         total=ranking.total,
                         left=duration(left),
@@ -189,6 +216,28 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
                 }
         finally:
             ranking.cancel()
+        ranked = ranking.finish()
+        return ranked, None if ranking.remembered else time.perf_counter() - started
+
+    def rank_again(
+        query: str,
+        passages: str,
+        beside: str,
+        name: str,
+        token: str,
+        shown: RankingView | None,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> Iterator[dict]:
+        if shown is not None:
+            yield from rank(query, passages, beside, name, token, shown, request, profile)
+
+    def offer_versions(chosen: str) -> dict[str, Any]:
+        active = services.registry.status().version
+        names = [version.version for version in services.model_store.versions()]
+        if active and active.version in names:
+            names.remove(active.version)
+        return {**offer([NO_OTHER, *names], chosen, NO_OTHER), "visible": bool(names)}
 
     def stop_ranking(ranking: Ranking | None) -> None:
         if ranking is not None:
@@ -240,12 +289,13 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
 
     ranks: dict[str, Any] = {
         "fn": rank,
-        "inputs": [query, passages, annotator, token, state],
+        "inputs": [query, passages, beside, annotator, token, state],
         "outputs": [state, results, queue, under_way, stop],
         "show_progress": "hidden",
         "api_visibility": "private",
     }
     gr.on([rerank.click, query.submit], **ranks)
+    beside.input(**{**ranks, "fn": rank_again})
     stop.click(stop_ranking, under_way, None, show_progress="hidden", api_visibility="private")
     results.judge(
         judge,
@@ -266,7 +316,11 @@ def build_rerank_tab(services: Services, annotator: gr.Textbox, token: gr.Textbo
             show_progress="hidden",
             api_visibility="private",
         ).then(**ranks)
-    return [query, passages]
+
+    def connect(opened: Callable) -> None:
+        opened(offer_versions, beside, beside, preprocess=False, show_progress="hidden", api_visibility="private")
+
+    return [query, passages], connect
 
 
 def _empty() -> str:

@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, now
-from tests.browser.conftest import box, expect_error, open_page, open_tab
+from tests.browser.conftest import box, expect_error, open_page, open_tab, rerank, say_name
 from tests.serving import App, loaded_version
 
 pytestmark = pytest.mark.browser
@@ -142,3 +142,50 @@ def choose(page: Page, elem_id: str, name: str) -> None:
     box(page, elem_id).click()
     box(page, elem_id).fill(name)
     box(page, elem_id).press("Enter")
+
+
+QUERY = "how long is the bridge"
+PASSAGES = ["It opened in May.", "The bridge is two miles long.", "Cows eat grass.", "Two."]
+
+
+def order_by(app: App, version: str) -> list[int]:
+    """The places in the input as this version ranks them, asked for by HTTP."""
+    asked = {"query": QUERY, "documents": PASSAGES, "model": version}
+    return [found["index"] for found in app.client.post("/v1/rerank", json=asked).json()["results"]]
+
+
+def test_another_version_ranks_the_same_passages_beside_the_active_one(
+    app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]]
+) -> None:
+    first = loaded_version(app.client)
+    page = open_page(context, app)
+    say_name(page, "ada")
+    rerank(page, QUERY, "\n".join(PASSAGES))
+    expect(page.locator(".result")).to_have_count(len(PASSAGES))
+    expect(page.locator("#beside")).to_have_count(0)
+    v1, v2 = add_versions(app, 2)
+    promote(app, v1)
+    expect(page.locator("#active-version")).to_have_text(v1)
+    choose(page, "beside", first)
+    # What is shown is ranked anew by itself, now with both.
+    expect(page.locator(".ranked-by-other")).to_have_text(first)
+    expect(page.locator(".ranked-by")).to_have_text(v1)
+    assert [int(row.get_attribute("data-index") or "") for row in page.locator(".result").all()] == order_by(app, v1)
+    by_place = sorted(page.locator(".result").all(), key=lambda row: int(row.locator(".rank-by-other").inner_text()))
+    assert [int(row.get_attribute("data-index") or "") for row in by_place] == order_by(app, first)
+    page.locator(".result .yes").first.click()
+    expect(page.locator(".result .yes[aria-pressed=true]")).to_have_count(1)
+    expect(page.locator(".rank-by-other")).to_have_count(len(PASSAGES))
+    # One that is deleted meanwhile is named, and what was shown comes back.
+    choose(page, "beside", v2)
+    expect(page.locator(".ranked-by-other")).to_have_text(v2)
+    app.client.delete(f"/v1/models/{v2}").raise_for_status()
+    page.locator("#rerank").click()
+    expect_error(page, v2)
+    expect(page.locator(".ranked-by-other")).to_have_text(v2)
+    open_tab(page, "Models")
+    open_tab(page, "Rerank")
+    expect(box(page, "beside")).to_have_value("no other version")
+    page.locator("#rerank").click()
+    expect(page.locator(".ranked-by-other")).to_have_count(0)
+    expect(page.locator(".result")).to_have_count(len(PASSAGES))

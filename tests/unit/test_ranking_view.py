@@ -40,3 +40,14 @@ def test_what_was_remembered_is_not_said_to_have_taken_any_time() -> None:
     assert "in 0.10 s" in render("ranking.html", view=view)
     shown = render("ranking.html", view=replace(view, seconds=None))
     assert "scored before" in shown and " ms" not in shown
+
+
+def test_another_version_is_beside_it_by_the_place_in_the_input_and_never_the_same_one() -> None:
+    view = ranking(("one", 9, 3), ("two", 9, 3), ("three", 9, 5))
+    one, two, three = view.ranked
+    beside = view.with_other("v2", [replace(two, rank=0), replace(one, rank=1), three])
+    assert [beside.by_other[index].rank for index in range(3)] == [1, 0, 2]
+    assert beside.moved_by_other == 2 and view.moved_by_other == 0
+    assert "2 passages in another place" in render("ranking.html", view=beside)
+    assert "the same order" in render("ranking.html", view=view.with_other("v2", view.ranked))
+    assert view.with_other("v1", view.ranked) is view
