@@ -135,8 +135,7 @@ def build_page(services: Services) -> gr.Blocks:
             return (gr.skip(), gr.skip()) if html == shown else (html, html)
 
         shown_status = gr.State("")
-        for news in (rerank_tab.select, shown_status.change):
-            connect_rerank(news)
+        connect_rerank(page.load, rerank_tab.select, shown_status.change)
         connect_train(train_tab.select, shown_status.change, page.load)
         for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
             news(show_status, shown_status, [shown_status, status], **quiet)

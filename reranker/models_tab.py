@@ -71,7 +71,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     """Build the tab. Returns a function that makes an event bring it up to date, and what makes an event of its own
     follow once another version may answer."""
     gr.Markdown(
-        "The active version answers every request. A promoted one is loaded and tried out first: nothing fails."
+        "The active version answers every request. A promoted one is loaded and tried out first: nothing fails. To see "
+        "how another ranks passages of yours, choose it under *Compare with* on the Rerank tab."
     )
     table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)

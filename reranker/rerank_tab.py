@@ -92,11 +92,11 @@ class RankingPress(Press):
 
 def build_rerank_tab(
     services: Services, annotator: gr.Textbox, token: gr.Textbox
-) -> tuple[list[gr.Textbox], Callable[[Callable], None]]:
+) -> tuple[list[gr.Textbox], Callable[..., None]]:
     """Build the tab; `annotator` is the box that holds the name of whoever judges, `token` that for the API token.
 
     Returns the boxes whose text outlives a reload of the page, which `typed.js` knows by their ids, and a function that
-    makes an event bring up to date which versions there are.
+    makes events bring up to date which versions there are: that of the page being loaded, and any others.
     """
     state = gr.State(None)
     # The ranking that is being worked out, for the button that stops it.
@@ -287,24 +287,24 @@ def build_rerank_tab(
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))
 
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ranks: dict[str, Any] = {
         "fn": rank,
         "inputs": [query, passages, beside, annotator, token, state],
         "outputs": [state, results, queue, under_way, stop],
-        "show_progress": "hidden",
-        "api_visibility": "private",
+        **quiet,
     }
     gr.on([rerank.click, query.submit], **ranks)
     beside.input(**{**ranks, "fn": rank_again})
-    stop.click(stop_ranking, under_way, None, show_progress="hidden", api_visibility="private")
+    beside.input(None, beside, None, js="(chosen) => workbench.keep('beside', chosen)", **quiet)
+    stop.click(stop_ranking, under_way, None, **quiet)
     results.judge(
         judge,
         [state, annotator, token],
         [state, results],
-        show_progress="hidden",
         trigger_mode="multiple",
         concurrency_limit=1,
-        api_visibility="private",
+        **quiet,
     )
     queue.click(add_to_queue, [state, annotator, token], None, api_visibility="private")
     upload.upload(open_file, upload, passages, api_visibility="private")
@@ -313,12 +313,13 @@ def build_rerank_tab(
             lambda example=example: (example["query"], join_passages(example["passages"])),
             None,
             [query, passages],
-            show_progress="hidden",
-            api_visibility="private",
+            **quiet,
         ).then(**ranks)
 
-    def connect(opened: Callable) -> None:
-        opened(offer_versions, beside, beside, preprocess=False, show_progress="hidden", api_visibility="private")
+    def connect(loaded: Callable, *news: Callable) -> None:
+        kept = loaded(None, None, beside, js="() => workbench.kept('beside', 1)[0]", **quiet)
+        for event in (kept.then, *news):
+            event(offer_versions, beside, beside, preprocess=False, **quiet)
 
     return [query, passages], connect
 
