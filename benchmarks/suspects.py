@@ -1,6 +1,7 @@
 """Whether wrong labels are found: a tenth of the labels is turned on purpose, and the most doubtful tenth looked at.
 
-usage: python -m benchmarks.suspects --data DIR [--model DIR] [--sets ...] [--labels N] [--seeds N]
+usage: python -m benchmarks.suspects --data DIR [--model DIR] [--sets ...] [--labels N] [--depth N] [--draw N]
+    [--seeds N]
 
 Beside it, what comes of going by the model's score alone: relevant passages with the least, others with the greatest.
 """
@@ -59,13 +60,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=STARTER_DIR)
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--labels", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--depth", type=int, default=DEPTH, help="passages of a query that are judged before the next")
+    parser.add_argument("--draw", type=int, default=0, help="which queries are judged: another number, others")
+    parser.add_argument("--seeds", type=int, default=10, help="how often other labels are turned")
     given = parser.parse_args()
     reranker = Reranker(given.model)
     print("| set | labels | relevant | wrong labels found in the first tenth | by the score alone |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in given.sets:
-        pairs = read_set(given.data / name, 0, 1, WORDS).label(given.labels, seed=0, depth=DEPTH)
+        pairs = read_set(given.data / name, 0, 1, WORDS).label(given.labels, given.draw, given.depth)
         logits = reranker.scores([(pair.query, pair.passage) for pair in pairs])
         shares = []
         for seed in range(given.seeds):
