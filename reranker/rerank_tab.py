@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -219,18 +220,11 @@ def build_rerank_tab(
         ranked = ranking.finish()
         return ranked, None if ranking.remembered else time.perf_counter() - started
 
-    def rank_again(
-        query: str,
-        passages: str,
-        beside: str,
-        name: str,
-        token: str,
-        shown: RankingView | None,
-        request: gr.Request,
-        profile: gr.OAuthProfile | None,
-    ) -> Iterator[dict]:
+    @functools.wraps(rank)
+    def rank_again(*given: Any) -> Iterator[dict]:
+        *_, shown, _request, _profile = given
         if shown is not None:
-            yield from rank(query, passages, beside, name, token, shown, request, profile)
+            yield from rank(*given)
 
     def offer_versions(chosen: str) -> dict[str, Any]:
         active = services.registry.status().version
