@@ -18,6 +18,7 @@ import pytest
 from fastapi import Request
 
 from page.page import build_page
+from reranker.rerank_tab import NO_OTHER
 from services import Services
 from tests.conftest import make_settings
 from tests.serving import eventually
@@ -160,7 +161,8 @@ def test_labelling_for_the_signed_in_is_under_their_own_name(tmp_path: Path, mod
             told = app.refused(name, data, pressed, **VISITOR)
             assert "Sign in with the button" in told or "only from the machine" in told
         rank = next(fn for fn in app.page.fns.values() if getattr(fn.fn, "__qualname__", "").endswith(".rank"))
-        ranked = [str(app.send(rank, ["q", "one\ntwo", "", "", None], **VISITOR, account=who)) for who in (None, "bo")]
+        typed = ["q", "one\ntwo", NO_OTHER, "", "", None]
+        ranked = [str(app.send(rank, typed, **VISITOR, account=who)) for who in (None, "bo")]
         assert "Sign in with the button" in ranked[0] and "✓ Relevant" not in ranked[0]
         assert "Sign in with the button" not in ranked[1] and "✓ Relevant" in ranked[1]
         name, data, pressed = LABELLING[0]
