@@ -188,7 +188,8 @@ def build_rerank_tab(
 
     def _waiting_for(what: str) -> dict:
         waiting = render("scoring.html", what=f"Waiting for {what}", done=0, total=0, left="")
-        return {results: waiting, queue: gr.update(visible=False)}
+        # Loading a model cannot be stopped.
+        return {results: waiting, queue: gr.update(visible=False), stop: gr.update(visible=False)}
 
     def _ranked_by(
         model: ActiveModel, query: str, texts: list[str]

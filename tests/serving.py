@@ -195,6 +195,7 @@ def _shared_conversions() -> Path:
 
 
 def _share_conversions(data_dir: Path) -> None:
+    """Make this DATA_DIR, and have an app keep its converted models where the others do."""
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / "engines").exists():
         (data_dir / "engines").symlink_to(_shared_conversions())

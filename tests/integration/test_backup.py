@@ -220,7 +220,7 @@ def test_apps_that_start_at_once_share_what_is_restored(
         put_in_place(*answer)
 
     monkeypatch.setattr(second, "_put_in_place", put_in_place_late)
-    slow = threading.Thread(target=second.restore)
+    slow = threading.Thread(target=second.restore, daemon=True)
     slow.start()
     eventually(fetched.is_set, "the second has fetched the copy")
     first.restore()
