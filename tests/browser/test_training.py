@@ -224,6 +224,7 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -
     page.get_by_role("option", name="classic").click()
     expect(head).to_have_text(re.compile(r"^More settings: loss MSELoss\s*▼"))
     head.click()
+    expect(page.locator("#epochs")).to_be_visible()
     assert [box(page, name).input_value() for name in ("epochs", "batch-size", "learning-rate", "seed")] == [
         "3", "16", "5e-05", "42",
     ]  # fmt: skip
