@@ -303,7 +303,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
-    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **quiet}
+    # One at a time, in the order they are asked for in: an answer that came late would undo a newer one.
+    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more}
+    describe |= {"concurrency_limit": 1, **quiet}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**keep).then(**describe)
     # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
     # comes while what was kept is put back, when some of the fields are still as they were.

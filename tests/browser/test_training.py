@@ -8,10 +8,14 @@ import signal
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from reranker import train_tab
+from reranker.recipe import Recipe
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
 from tests.serving import App, app_in_thread, ended, eventually, label
@@ -231,6 +235,32 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -
     box(page, "learning-rate").fill("fast")
     box(page, "learning-rate").press("Tab")
     expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
+
+
+def test_a_late_answer_does_not_undo_what_a_newer_one_says(
+    labelled_app: App, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    answered: list[int] = []
+
+    def slow_at_first(recipe: Recipe, *, seed: int, **others: Any) -> str:  # noqa: ANN401
+        asked.append(seed)
+        if seed == recipe.seed:
+            sleep(1)
+        answered.append(seed)
+        return describe(recipe, seed=seed, **others)
+
+    describe = train_tab.more_settings
+    monkeypatch.setattr(train_tab, "more_settings", slow_at_first)
+    page = open_page(context, labelled_app)
+    eventually(lambda: answered == [42], "it is told as the page is loaded")
+    open_tab(page, "Train")
+    head = more_settings(page)
+    eventually(lambda: asked == [42, 42], "and as the tab is opened")
+    box(page, "seed").fill("7")
+    eventually(lambda: sorted(answered) == [7, 42, 42], "both are told")
+    page.wait_for_timeout(500)
+    expect(head).to_contain_text("seed 7")
 
 
 def test_the_choice_of_what_to_promote_stays(labelled_page: Page) -> None:
