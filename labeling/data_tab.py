@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,12 @@ ABOUT = (
 
 @dataclass
 class Checked:
-    """A file that was checked, and the directory in which its rows are staged."""
+    """A file that was checked, and the directory in which its rows are staged; `columns` is what holds what in it, as
+    the drop-downs say."""
 
     file: CheckedFile
     directory: Path
+    columns: dict[str, str] | None = None
 
     @property
     def staging(self) -> Staging:
@@ -145,14 +147,15 @@ class ImportForm:
             shown = (gr.update(visible=bool(names), open=is_open), html, *columns)
         except WorkbenchError as error:
             return *self._refused(Path(path).name, checked, error), *shown
-        return *self._checked(path, annotator, None, checked, progress), *shown
+        found, *report = self._checked(path, annotator, None, checked, progress)
+        return found and replace(found, columns=guessed), *report, *shown
 
     def check_again(
         self, path: str | None, annotator: str, token: str, checked: Checked | None, query: str, passage: str,
         label: str, judged_by: str, source: str, rank: str, note: str, positive: str, negative: str,
         request: gr.Request, profile: gr.OAuthProfile | None, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple:  # fmt: skip
-        """Somebody said that another column holds something."""
+        """Somebody said that another column holds something, or has only left one of the drop-downs."""
         columns = (query, passage, label, judged_by, source, rank, note, positive, negative)
         if path is None:
             return gr.skip(), gr.skip(), gr.skip()
@@ -162,7 +165,10 @@ class ImportForm:
             return self._refused(Path(path).name, checked, error)
         chosen = dict(zip(COLUMNS, columns, strict=True))
         mapping = {name: column for name, column in chosen.items() if column != NO_COLUMN}
-        return self._checked(path, annotator, mapping, checked, progress)
+        if checked and checked.columns == mapping:
+            return gr.skip(), gr.skip(), gr.skip()
+        found, *report = self._checked(path, annotator, mapping, checked, progress)
+        return found and replace(found, columns=mapping), *report
 
     def _checked(
         self, path: str, annotator: str, mapping: dict[str, str] | None, before: Checked | None, progress: gr.Progress

@@ -39,6 +39,8 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
                 get = gr.Button("Fetch and check", variant="primary", size="sm", elem_id="hub-fetch")
                 stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="hub-stop")
         status = gr.Markdown(elem_id="hub-status")
+    # The subset whose splits are offered.
+    shown_subset = gr.State(None)
     fetched = gr.State(None)
 
     def show_choices(
@@ -51,8 +53,18 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
             gr.update(visible=True),
             gr.update(choices=found.subsets, value=found.subset),
             gr.update(choices=found.splits, value=found.splits[0] if found.splits else None),
+            found.subset,
             "",
         )
+
+    def show_splits(
+        typed: str, subset: str | None, shown: str | None, token: str, request: gr.Request,
+        profile: gr.OAuthProfile | None,
+    ) -> tuple:  # fmt: skip
+        # A drop-down that is left says that something was chosen, too.
+        if subset == shown:
+            return (gr.skip(),) * len(looked_up)
+        return show_choices(typed, subset, token, request, profile)
 
     def run_fetch(
         typed: str, subset: str, split: str, limit: float | None, token: str, request: gr.Request,
@@ -84,10 +96,13 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
         return "", gr.update(visible=False)
 
     private: dict[str, Any] = {"api_visibility": "private"}
-    looked_up = [name, choices, subset, split, status]
+    looked_up = [name, choices, subset, split, shown_subset, status]
     asked: dict[str, Any] = {"inputs": [name, gr.State(None), token], "outputs": looked_up}
     gr.on([ask.click, name.submit], show_choices, **asked, show_progress_on=status, **private)
-    subset.input(show_choices, [name, subset, token], looked_up, show_progress_on=status, **private)
+    subset.input(
+        show_splits, [name, subset, shown_subset, token], looked_up,
+        trigger_mode="always_last", show_progress_on=status, **private,
+    )  # fmt: skip
     fetching = get.click(
         run_fetch, [name, subset, split, limit, token], [file, status, stop, fetched], show_progress="hidden",
         concurrency_limit=2, **private,

@@ -170,7 +170,9 @@ window.workbench = (() => {
       document.dispatchEvent(new CustomEvent('judge-named'));
     },
     team,
-    choose(chosen) {
+    // Gradio says that something was chosen when a drop-down is left, too.
+    choose(chosen, byItself) {
+      if (chosen === (workbench.strategy() || byItself)) return;
       strategy = chosen;
       workbench.keep('strategy', chosen);
       document.dispatchEvent(new CustomEvent('strategy-chosen'));

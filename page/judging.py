@@ -49,7 +49,8 @@ class JudgingTab:
                 with gr.Tab("Progress", id="progress") as progress_tab:
                     show_progress = build_progress_tab(services, annotator)
         self.read_guidelines = connect_guidelines
-        self.strategy.input(None, self.strategy, None, js="(strategy) => workbench.choose(strategy)", **IN_THE_PAGE)
+        choose = f"(strategy) => workbench.choose(strategy, '{self.strategy.value}')"
+        self.strategy.input(None, self.strategy, None, js=choose, **IN_THE_PAGE)
         show_disputes(disputed_tab.select)
         show_agreement(agreement_tab.select)
         show_progress(progress_tab.select)

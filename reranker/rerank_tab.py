@@ -223,9 +223,12 @@ def build_rerank_tab(
 
     @functools.wraps(rank)
     def rank_again(*given: Any) -> Iterator[dict]:
-        *_, shown, _request, _profile = given
-        if shown is not None:
+        _, _, beside, *_, shown, _request, _profile = given
+        # A drop-down that is left says that something was chosen, too.
+        if shown is not None and beside != (shown.other or NO_OTHER):
             yield from rank(*given)
+        else:
+            yield {results: gr.skip()}  # of nothing at all, gradio would make an empty page
 
     def offer_versions(chosen: str) -> dict[str, Any]:
         active = services.registry.status().version
@@ -290,7 +293,8 @@ def build_rerank_tab(
         **quiet,
     }
     gr.on([rerank.click, query.submit], **ranks)
-    beside.input(**{**ranks, "fn": rank_again})
+    # One that is chosen while another is loaded takes its turn after it.
+    beside.input(**{**ranks, "fn": rank_again, "trigger_mode": "always_last"})
     beside.input(None, beside, None, js="(chosen) => workbench.keep('beside', chosen)", **quiet)
     stop.click(stop_ranking, under_way, None, **quiet)
     results.judge(

@@ -72,7 +72,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(scale=2, min_width=320):
             with gr.Row():
-                recipe = gr.Dropdown(
+                # A drop-down that is left says that something was chosen, and what was typed below would be reset.
+                recipe = gr.Radio(
                     list(RECIPES), value=DEFAULT.name, label="Recipe", info=DEFAULT.description, elem_id="recipe"
                 )
                 base = gr.Dropdown(
@@ -302,24 +303,26 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         return offer([ACTIVE, *versions], base, ACTIVE)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # What is chosen while an answer is awaited is answered, too.
+    newest: dict[str, Any] = {"trigger_mode": "always_last", **quiet}
     keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
     # One at a time, in the order they are asked for in: an answer that came late would undo a newer one.
-    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more}
-    describe |= {"concurrency_limit": 1, **quiet}
-    recipe.input(reset, recipe, [recipe, *hyperparameters], **quiet).then(**keep).then(**describe)
+    in_turn: dict[str, Any] = {"concurrency_limit": 1, **newest}
+    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **in_turn}
+    recipe.input(reset, recipe, [recipe, *hyperparameters], **newest).then(**keep).then(**describe)
     # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
     # comes while what was kept is put back, when some of the fields are still as they were.
     edited = [*(field.input for field in settings), learning_rate.blur]
     gr.on(edited, **keep)
-    gr.on(edited, trigger_mode="always_last", **describe)
+    gr.on(edited, **describe)
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
-    picked.input(look, [shown, picked], run_outputs, **quiet).then(None, None, None, js=SCROLL_LOG, **quiet)
+    picked.input(look, [shown, picked], run_outputs, **newest).then(None, None, None, js=SCROLL_LOG, **quiet)
     # Text that comes while the box is closed does not scroll it.
     log_box.expand(None, None, None, js=SCROLL_LOG, **quiet)
-    assume.input(describe_sets, assume, sets, **quiet)
+    assume.input(describe_sets, assume, sets, **newest)
     set_queries_box.expand(lambda: True, None, set_queries_open, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)

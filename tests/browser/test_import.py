@@ -80,6 +80,20 @@ def test_columns_of_other_names_are_said(data: Page, tmp_path: Path, shared_app:
     assert len(stored(shared_app)) == 1
 
 
+def test_to_leave_the_list_of_columns_reads_nothing_anew(data: Page, tmp_path: Path) -> None:
+    # Lines of JSON say by themselves what they hold; once a column is chosen, it is that of all of them.
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"query": "q", "passage": "one", "label": 1}\n{"question": "q", "text": "two", "label": 0}\n')
+    give(data, path)
+    report = data.locator("#import-report")
+    expect(report).to_contain_text("holds 2 labels.")
+    data.get_by_role("button", name="Which column holds what").click()
+    box(data, "column-note").focus()
+    data.keyboard.press("Tab")
+    data.wait_for_timeout(500)
+    expect(report).to_contain_text("holds 2 labels.")
+
+
 def test_parquet_comes_in(data: Page, tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"query": ["q", "q"], "passage": ["one", "two"], "label": [1, None]}), path)

@@ -229,6 +229,11 @@ def test_a_pair_that_was_judged_elsewhere_is_not_asked_again(page: Page, judge: 
 
 
 def test_which_pair_comes_next_outlives_a_reload(page: Page, judge: str) -> None:
+    page.evaluate("document.addEventListener('strategy-chosen', () => { window.chosen = workbench.strategy(); })")
+    box(page, "strategy").focus()
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.chosen") is None  # to leave the drop-down is not to choose in it
     page.reload()
     expect(box(page, "strategy")).to_have_value(re.compile("^oldest:"))
     expect(page.locator("#task")).to_contain_text("First passage")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from page import events
 from reranker import train_tab
-from reranker.recipe import Recipe
+from reranker.recipe import DEFAULT, Recipe
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
 from tests.serving import App, app_in_thread, ended, eventually, label
@@ -224,8 +226,7 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -
     expect(page.locator("#epochs")).to_be_hidden()
     expect(head).to_contain_text("More settings: epochs 2, seed 4294967295, loss MSELoss")
     # A recipe sets its own numbers.
-    box(page, "recipe").click()
-    page.get_by_role("option", name="classic").click()
+    page.get_by_label("classic").check()
     expect(head).to_have_text(re.compile(r"^More settings: loss MSELoss\s*▼"))
     head.click()
     expect(page.locator("#epochs")).to_be_visible()
@@ -263,6 +264,32 @@ def test_a_late_answer_does_not_undo_what_a_newer_one_says(
     expect(head).to_contain_text("seed 7")
 
 
+def test_the_recipe_that_was_chosen_last_sets_the_numbers(
+    labelled_app: App, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awaited: list[str] = []
+
+    async def slow(page: events.Page, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if block_fn.name == "reset":
+            awaited.extend(inputs)
+            await asyncio.sleep(1)
+        return await answer(page, block_fn, inputs, *args, **kwargs)
+
+    answer = events.Page.process_api
+    monkeypatch.setattr(events.Page, "process_api", slow)
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    head = more_settings(page)
+    box(page, "epochs").fill("9")
+    expect(head).to_contain_text("epochs 9")
+    page.get_by_label("classic").check()
+    eventually(lambda: awaited == ["classic"], "the numbers of classic are asked for")
+    page.get_by_label("default").check()
+    expect(head).not_to_contain_text("epochs")
+    expect(page.locator("#recipe")).to_contain_text(DEFAULT.description)
+    assert [box(page, name).input_value() for name in ("epochs", "batch-size")] == ["4", "8"]
+
+
 def test_the_choice_of_what_to_promote_stays(labelled_page: Page) -> None:
     page = labelled_page
     open_tab(page, "Train")
@@ -289,7 +316,7 @@ def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContex
     box(page, "seed").fill("7")
     expect(head).to_contain_text("seed 7")
     # A recipe sets its own numbers, and what is changed after it stays.
-    choose(page, "recipe", "classic")
+    page.get_by_label("classic").check()
     expect(head).not_to_contain_text("seed")
     expect(box(page, "seed")).to_have_value("42")
     choose(page, "base", version)
@@ -307,7 +334,7 @@ def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContex
     page.reload()
     expect(head).to_contain_text(changed)
     expect(page.locator("#assumed")).to_be_visible()
-    expect(box(page, "recipe")).to_have_value("classic")
+    expect(page.get_by_label("classic")).to_be_checked()
     expect(page.locator("#recipe")).to_contain_text("the plain trainer")
     expect(box(page, "base")).to_have_value(version)
     expect(page.get_by_label("No, only keep it")).to_be_checked()
@@ -323,7 +350,7 @@ def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContex
     page.reload()
     open_tab(page, "Train")
     expect(box(page, "base")).to_have_value("the active model")
-    expect(box(page, "recipe")).to_have_value("classic")
+    expect(page.get_by_label("classic")).to_be_checked()
     expect(head).to_contain_text(changed)
 
 

@@ -114,6 +114,17 @@ def test_events_answer_in_words_whatever_is_sent(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_what_is_chosen_while_an_answer_is_awaited_is_answered_too(app: App) -> None:
+    dropped = [
+        f"{app.page.blocks[target].elem_id}: {fn.name}"
+        for fn in app.page.fns.values()
+        for target, event in fn.targets
+        # What runs in the browser alone is answered at once.
+        if event in ("input", "change") and fn.fn and fn.trigger_mode == "once"
+    ]
+    assert dropped == []
+
+
 TRAINING = ["default", "the active model", "auto", 1, "1e-5", 8, 1, "the recipe's own", 0, False, False, ""]
 VISITOR = {"host": "203.0.113.5"}
 ON_SPACE = {"SPACE_ID": "acme/workbench", "OAUTH_CLIENT_ID": "id"}
