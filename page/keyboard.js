@@ -7,6 +7,15 @@
     if (isLeft && event.target.matches?.('input[role="combobox"]')) event.stopPropagation();
   }, true);
 
+  // The radio buttons of one question belong together: one stop of the tab key, between which the arrows move. Gradio gives
+  // each a name of its own, and their group none.
+  document.addEventListener('keydown', () => {
+    for (const group of document.querySelectorAll('fieldset:has(input[type="radio"])')) {
+      group.setAttribute('aria-label', group.querySelector('[data-testid="block-info"]').textContent);
+      for (const radio of group.querySelectorAll('input[type="radio"]')) radio.name = group.id;
+    }
+  }, true);
+
   // The arrows move along a row of tabs; enter opens the one that is focused.
   document.addEventListener('keydown', (event) => {
     const tab = event.target.closest?.('[role="tab"]');

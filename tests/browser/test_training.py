@@ -17,7 +17,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from page import events
 from reranker import train_tab
-from reranker.recipe import DEFAULT, Recipe
+from reranker.recipe import CLASSIC, DEFAULT, Recipe
 from storage.model_store import ModelStore
 from tests.browser.conftest import box, empty_queue, expect_error, more_settings, open_page, open_tab
 from tests.serving import App, app_in_thread, ended, eventually, label
@@ -236,6 +236,22 @@ def test_the_closed_box_says_what_differs_from_the_recipe(labelled_page: Page) -
     box(page, "learning-rate").fill("fast")
     box(page, "learning-rate").press("Tab")
     expect(head).to_contain_text("More settings: learning rate fast, loss MSELoss")
+
+
+def test_the_recipe_is_one_stop_of_the_keyboard_and_the_arrows_choose(labelled_page: Page) -> None:
+    page = labelled_page
+    open_tab(page, "Train")
+    page.locator("#set-queries-box > button").focus()
+    page.keyboard.press("Tab")
+    recipe = page.get_by_role("group", name="Recipe", exact=True)
+    expect(recipe.get_by_label("default")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(recipe.get_by_label("classic")).to_be_checked()
+    expect(page.locator("#recipe")).to_contain_text(CLASSIC.description)
+    page.keyboard.press("Tab")
+    expect(box(page, "base")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(recipe.get_by_label("classic")).to_be_focused()
 
 
 def test_a_late_answer_does_not_undo_what_a_newer_one_says(
