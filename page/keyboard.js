@@ -10,7 +10,7 @@
   // The radio buttons of one question belong together: one stop of the tab key, between which the arrows move. Gradio gives
   // each a name of its own, and their group none.
   document.addEventListener('keydown', () => {
-    for (const group of document.querySelectorAll('fieldset:has(input[type="radio"])')) {
+    for (const group of document.querySelectorAll('fieldset[id]:has(input[type="radio"])')) {
       group.setAttribute('aria-label', group.querySelector('[data-testid="block-info"]').textContent);
       for (const radio of group.querySelectorAll('input[type="radio"]')) radio.name = group.id;
     }
