@@ -7,8 +7,8 @@
     if (isLeft && event.target.matches?.('input[role="combobox"]')) event.stopPropagation();
   }, true);
 
-  // The radio buttons of one question belong together: one stop of the tab key, between which the arrows move. Gradio gives
-  // each a name of its own, and their group none.
+  // The radio buttons of one question belong together: one stop of the tab key, between which the arrows move. Gradio
+  // gives each a name of its own, and their group none.
   document.addEventListener('keydown', () => {
     for (const group of document.querySelectorAll('fieldset[id]:has(input[type="radio"])')) {
       group.setAttribute('aria-label', group.querySelector('[data-testid="block-info"]').textContent);

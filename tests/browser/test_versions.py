@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from reranker.registry import ActiveModel, ModelRegistry
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, now
 from tests.browser.conftest import box, expect_error, open_page, open_tab, rerank, say_name
@@ -201,3 +203,28 @@ def test_another_version_ranks_the_same_passages_beside_the_active_one(
     page.locator("#rerank").click()
     expect(page.locator(".ranked-by-other")).to_have_count(0)
     expect(page.locator(".result")).to_have_count(len(PASSAGES))
+
+
+def test_the_version_that_was_chosen_last_is_compared_with(
+    app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v1, v2 = add_versions(app, 2)
+    page = open_page(context, app)
+    rerank(page, QUERY, "\n".join(PASSAGES))
+    expect(page.locator(".result")).to_have_count(len(PASSAGES))
+    is_loaded = threading.Event()
+
+    def slow(registry: ModelRegistry, name: str | None) -> ActiveModel:
+        if name == v1:
+            is_loaded.wait(60)
+        return get(registry, name)
+
+    get = ModelRegistry.get
+    monkeypatch.setattr(ModelRegistry, "get", slow)
+    choose(page, "beside", v1)
+    expect(page.locator("#ranking")).to_contain_text(f"Waiting for {v1}")
+    # Loading cannot be stopped.
+    expect(page.locator("#stop-rerank")).to_be_hidden()
+    choose(page, "beside", v2)
+    is_loaded.set()
+    expect(page.locator(".ranked-by-other")).to_have_text(v2)
