@@ -307,8 +307,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     newest: dict[str, Any] = {"trigger_mode": "always_last", **quiet}
     keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
     # One at a time, in the order they are asked for in: an answer that came late would undo a newer one.
-    in_turn: dict[str, Any] = {"concurrency_limit": 1, **newest}
-    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more, **in_turn}
+    describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more}
+    describe |= {"concurrency_limit": 1, **newest}
+    in_turn: dict[str, Any] = {"concurrency_id": "training-sets", "concurrency_limit": 1}
     recipe.input(reset, recipe, [recipe, *hyperparameters], **newest).then(**keep).then(**describe)
     # What is pasted into a text box is no input to gradio: it is seen when the box is left. Nor would `change` do. It
     # comes while what was kept is put back, when some of the fields are still as they were.
@@ -322,20 +323,22 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     picked.input(look, [shown, picked], run_outputs, **newest).then(None, None, None, js=SCROLL_LOG, **quiet)
     # Text that comes while the box is closed does not scroll it.
     log_box.expand(None, None, None, js=SCROLL_LOG, **quiet)
-    assume.input(describe_sets, assume, sets, **newest)
+    assume.input(describe_sets, assume, sets, **in_turn, **newest)
     set_queries_box.expand(lambda: True, None, set_queries_open, **quiet)
     set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
     def connect(opened: Callable, news: Callable, loaded: Callable) -> None:
-        opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **quiet).then(**describe)
+        seen = opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **in_turn, **quiet)
+        seen.then(**describe)
         opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
         news(look_if_open, [shown, picked], run_outputs, **quiet)
         back = loaded(None, None, settings, js=f"() => workbench.kept('training', {len(settings)})", **quiet)
         kept = [recipe, base, assume]
-        back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **quiet).then(**describe)
+        back = back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **in_turn, **quiet)
+        back.then(**describe)
 
     return connect, shown
 

@@ -280,6 +280,32 @@ def test_a_late_answer_does_not_undo_what_a_newer_one_says(
     expect(head).to_contain_text("seed 7")
 
 
+def test_what_is_assumed_is_still_counted_where_the_tab_is_slow_after_a_reload(
+    empty_app: App, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+
+    async def slow(page: events.Page, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        found = await answer(page, block_fn, inputs, *args, **kwargs)
+        if block_fn.name == "open_tab" and inputs[1] is False:
+            await asyncio.sleep(2)
+        answered.append(block_fn.name)
+        return found
+
+    label(empty_app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))
+    page = open_page(context, empty_app)
+    open_tab(page, "Train")
+    more_settings(page)
+    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    expect(page.locator("#assumed")).to_be_visible()
+    answer = events.Page.process_api
+    monkeypatch.setattr(events.Page, "process_api", slow)
+    page.reload()
+    eventually(lambda: {"open_tab", "check_kept"} <= set(answered), "the sets are there")
+    page.wait_for_timeout(500)
+    expect(page.locator("#assumed")).to_be_visible()
+
+
 def test_the_recipe_that_was_chosen_last_sets_the_numbers(
     labelled_app: App, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
