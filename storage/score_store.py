@@ -42,8 +42,9 @@ class ScoreStore:
         """
         last = "SELECT max(id) FROM (SELECT id FROM candidates WHERE id > ? ORDER BY id LIMIT ?)"
         with database.read(self.path) as db:
-            rows = db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall()
-            return rows, db.conn.execute(last, (after, limit)).fetchone()[0] or after
+            # First how far this goes: a candidate that is added in between would be passed over for good.
+            go_on_after = db.conn.execute(last, (after, limit)).fetchone()[0] or after
+            return db.conn.execute(NOT_SCORED, (after, limit, version)).fetchall(), go_on_after
 
     def numbers_given_anew(self) -> tuple[str | None, str | None]:
         """Something else each time that candidates were taken out, whose numbers at the end are given out again."""

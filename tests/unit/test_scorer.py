@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sqlite_utils import Database
 
 from labeling import scorer as scorer_module
 from labeling.scorer import Scorer
 from reranker.model import Reranker
-from storage import database
+from storage import database, score_store
 from storage.browse_store import BrowseStore
 from storage.label_store import LabelStore
 from storage.queue_store import QueueStore
@@ -127,6 +131,31 @@ def test_it_runs_behind_everything_until_it_is_stopped(store: ScoreStore) -> Non
     add(store, "b")
     eventually(lambda: scores(store, "v1").get("b") == 2.0, "the next one is scored too")
     scorer.stop()
+
+
+def test_candidates_that_are_added_while_it_looks_are_scored(
+    store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[str] = []
+
+    def add_one(sql: str) -> None:
+        if "FROM candidates" in sql and len(added) < 2:
+            added.append(f"passage {len(added)}")
+            add(store, added[-1])
+
+    @contextmanager
+    def watched(path: Path) -> Iterator[Database]:
+        with database.read(path) as db:
+            db.conn.set_trace_callback(add_one)  # before each question
+            yield db
+            db.conn.set_trace_callback(None)
+
+    monkeypatch.setattr(score_store, "database", SimpleNamespace(read=watched, write=database.write))
+    scorer = Scorer(store, lambda: ("v1", lambda pairs: [2.0] * len(pairs)))
+    scorer.step()
+    assert len(added) == 2
+    finish(scorer)
+    assert scores(store, "v1") == dict.fromkeys(added, 2.0)
 
 
 def test_an_error_does_not_end_it(store: ScoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
