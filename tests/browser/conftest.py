@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, expect, sync_playwright
 
-from tests.serving import App, app_in_process
+from storage.model_store import ModelStore
+from tests.serving import App, app_in_process, ended, label
 
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium-headless-shell") or shutil.which("chromium") or "chromium"
@@ -174,3 +175,45 @@ def expect_error(page: Page, text: str) -> None:
     notice = page.get_by_test_id("toast-body").filter(has_text=text)
     expect(notice.first).to_be_visible()
     notice.first.get_by_test_id("toast-close").click()
+
+
+LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number % 2} for number in range(40)]
+
+
+@pytest.fixture
+def empty_app(shared_app: App) -> Iterator[App]:
+    """The app that the tests share, with no labels in it and no run under way; what was trained before is there."""
+    empty_queue(shared_app)
+    yield shared_app
+    for run in store_of(shared_app).runs(under_way=True):
+        shared_app.client.delete(f"/v1/training-runs/{run.id}").raise_for_status()
+        ended(shared_app.client, run.id)
+
+
+@pytest.fixture
+def labelled_app(empty_app: App) -> App:
+    """That app with enough labels that a long run can be asked for."""
+    empty_app.client.post("/v1/labels", json={"labels": LABELS}).raise_for_status()
+    return empty_app
+
+
+@pytest.fixture
+def labelled_page(page: Page, labelled_app: App) -> Page:
+    """The page of that app."""
+    return page
+
+
+def store_of(app: App) -> ModelStore:
+    """The runs and versions of a running app."""
+    return ModelStore(app.data_dir / "workbench.db")
+
+
+def choose(page: Page, elem_id: str, name: str) -> None:
+    """Choose in a drop-down."""
+    box(page, elem_id).click()
+    page.locator(f"#{elem_id}").get_by_role("option", name=name, exact=True).click()
+
+
+def know_only_relevant(app: App) -> None:
+    """Add six queries of which only a relevant passage is known."""
+    label(app.client, *((f"who built bridge {n}", f"Bridge {n} was built by {n} men.", 1) for n in range(6)))

@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from reranker.registry import ActiveModel, ModelRegistry
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, now
-from tests.browser.conftest import box, expect_error, open_page, open_tab, rerank, say_name
+from tests.browser.conftest import box, choose, expect_error, open_page, open_tab, rerank, say_name
 from tests.serving import App, loaded_version
 
 pytestmark = pytest.mark.browser
@@ -138,12 +138,6 @@ def test_the_focus_stays_at_the_version_whose_button_was_pressed(
 def test_it_says_how_is_scored(page: Page) -> None:
     open_tab(page, "Models")
     expect(page.locator("#engine")).to_contain_text(re.compile(r"Scored by (OpenVINO|torch) in (float32|bfloat16)"))
-
-
-def choose(page: Page, elem_id: str, name: str) -> None:
-    box(page, elem_id).click()
-    box(page, elem_id).fill(name)
-    box(page, elem_id).press("Enter")
 
 
 QUERY = "how long is the bridge"
