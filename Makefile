@@ -28,6 +28,7 @@ bench: .venv/tests-installed .venv-peers/installed
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scoring_speed --teacher $(TEACHER) --data $(DATA)
 	$(BIN)/python -m benchmarks.training_speed --data $(DATA)
+	$(BIN)/python -m benchmarks.training_time --data $(DATA)
 
 # Makes the built-in model again. TEACHER is a directory with the cross-encoder to learn from, DATA one with the sets.
 starter: .venv/tests-installed

@@ -1,9 +1,9 @@
 """Keeps a model where it was on pairs that nobody judged.
 
 A few dozen labels say little, and binary cross-entropy takes them at their word: where most of the passages that were
-judged are relevant, all scores go up, whatever they are for. So each step also looks at as many pairs that have no
-label, a query with a passage that was judged for another, and holds the model to the scores that it gave them before
-it was trained. The penalty is that of learning without forgetting (Li and Hoiem, 2016, "Learning without forgetting"),
+judged are relevant, all scores go up, whatever they are for. So each step also looks at pairs that have no label, a
+query with a passage that was judged for another, and holds the model to the scores that it gave them before it was
+trained. The penalty is that of learning without forgetting (Li and Hoiem, 2016, "Learning without forgetting"),
 with the squared error of the scores, as in knowledge distillation for rerankers.
 
 Where many labels say something that the model did not know, it is in their way: then it is left out (cross_check.py).
@@ -11,6 +11,7 @@ Where many labels say something that the model did not know, it is in their way:
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,21 @@ MOST_PAIRS = 200
 LABELS_OF_FULL_WEIGHT = 70
 
 
+def share_of(labels: int) -> float:
+    """What the anchor counts with so many labels to train on, as a share of what it does by its recipe; and how many
+    pairs of it a step looks at, as a share of those with labels: what counts less need not be known as well."""
+    return min(1.0, LABELS_OF_FULL_WEIGHT / max(labels, 1))
+
+
 @dataclass(frozen=True)
 class Anchor:
-    """(query, passage) pairs without a label, the (N,) scores that they had, and what holding to these counts."""
+    """(query, passage) pairs without a label, the (N,) scores that they had, what holding to these counts, and how many
+    of them go with a batch, as a share of it."""
 
     pairs: list[tuple[str, str]]
     scores: np.ndarray
     weight: float
+    share: float
     seed: int
 
     @classmethod
@@ -49,14 +58,16 @@ class Anchor:
         if not drawn:
             return None
         scores = logits(model, drawn)
-        weight *= min(1.0, LABELS_OF_FULL_WEIGHT / len(pairs))
-        return cls(drawn, scores.astype(np.float32), weight, seed)
+        share = share_of(len(pairs))
+        return cls(drawn, scores.astype(np.float32), weight * share, share, seed)
 
     def batch(self, step: int, size: int) -> dict[str, Any]:
-        """So many pairs for a step, the same ones each time that it is made, with the columns of a batch of labels."""
+        """The pairs that go with a batch of `size` labels in a step, the same ones each time that it is made, with the
+        columns of such a batch."""
         import torch
 
-        places = np.random.default_rng([self.seed, step]).integers(len(self.pairs), size=size)
+        count = math.ceil(self.share * size)
+        places = np.random.default_rng([self.seed, step]).integers(len(self.pairs), size=count)
         return {
             "sentence_0": [self.pairs[place][0] for place in places],
             "sentence_1": [self.pairs[place][1] for place in places],

@@ -33,6 +33,7 @@ from reranker.measuring import Stopped, load, measure
 from reranker.recipe import DEFAULT, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
+from reranker.side_by_side import Part
 from reranker.training import is_anchored, part_work, train_part
 
 FREE = "free"
@@ -114,9 +115,9 @@ def work(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: lis
 def work_done(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """How much of that is done already."""
     again = sum(_again_work(way, pairs, dev) for way in ways[1:] if way.files.is_whole())
-    return again + sum(
-        _fold_work(way, fold, dev) for way in ways for fold in folds if _files(way, fold).manifest.is_file()
-    )
+    trained = sum(part.work for part in parts_of(ways, folds, dev) if part.is_done)
+    measured = (fold for way in ways for fold in folds if _files(way, fold).manifest.is_file())
+    return again + trained + sum(count_passages(fold.held_out) for fold in measured)
 
 
 def _again_work(way: Way, pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
@@ -124,7 +125,17 @@ def _again_work(way: Way, pairs: list[LabelledPair], dev: list[JudgedQuery]) -> 
 
 
 def _fold_work(way: Way, fold: Fold, dev: list[JudgedQuery]) -> float:
-    return part_work(way.config, fold.train, dev) + count_passages(fold.held_out)
+    return _part(way, fold, dev).work + count_passages(fold.held_out)
+
+
+def parts_of(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery]) -> list[Part]:
+    """The trainings of each fold's model in each way."""
+    return [_part(way, fold, dev) for way in ways for fold in folds]
+
+
+def _part(way: Way, fold: Fold, dev: list[JudgedQuery]) -> Part:
+    seed = (way.config["seed"] + fold.number + 1) % 2**32
+    return Part({**way.config, "seed": seed}, fold.train, _files(way, fold), dev)
 
 
 def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], reporter: Reporter) -> None:
@@ -134,18 +145,25 @@ def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], repo
     """
     trainings = [(way, fold) for way in ways for fold in folds]
     for number, (way, fold) in enumerate(trainings, start=1):
-        own = _files(way, fold)
-        anchor = "" if way is ways[0] else ", not holding on to what it knew"
-        words = f"Cross-checking: training {number} of {len(trainings)}, without a part of the queries{anchor}"
-        quiet = PhaseReporter(reporter, words)
-        if not own.manifest.is_file():
-            seed = (way.config["seed"] + fold.number + 1) % 2**32
-            train_part({**way.config, "seed": seed}, fold.train, own, quiet, dev)
-            if way.files.stop.is_file():
-                raise Stopped
-            found = measure(load(own.model), {"fold": fold.held_out}, quiet, "", way.files)
-            write_json(own.manifest, asdict(found["fold"]) if found else {"per_query": {}})
+        part = _part(way, fold, dev)
+        quiet = PhaseReporter(reporter, f"Cross-checking: measuring model {number} of {len(trainings)}")
+        if not part.is_done:
+            _check(way.files)
+            anchor = "" if way is ways[0] else ", not holding on to what it knew"
+            words = f"Cross-checking: training {number} of {len(trainings)}, without a part of the queries{anchor}"
+            quiet = PhaseReporter(reporter, words)
+            part.train(quiet)
+            _check(way.files)
+        if not part.files.manifest.is_file():
+            found = measure(load(part.files.model), {"fold": fold.held_out}, quiet, "", way.files)
+            write_json(part.files.manifest, asdict(found["fold"]) if found else {"per_query": {}})
         reporter.finish_phase(_fold_work(way, fold, dev))
+
+
+def _check(files: RunFiles) -> None:
+    """Raise Stopped where the run is asked to stop."""
+    if files.stop.is_file():
+        raise Stopped
 
 
 def choose(ways: Sequence[Way], folds: Sequence[Fold]) -> Way:
@@ -176,8 +194,7 @@ def train_chosen(
         elif not way.files.is_whole():
             quiet = PhaseReporter(reporter, "Training on all labels again, not holding on to what it knew", AGAIN)
             train_part(way.config, pairs, way.files, quiet, dev)
-            if way.files.stop.is_file():
-                raise Stopped
+            _check(way.files)
         reporter.finish_phase(cost)
 
 

@@ -28,7 +28,7 @@ PROJECT_DIR = Path(__file__).parent.parent
 MODULES = ("errors.py", "texts.py")
 LIBRARIES = (
     "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "tokenizers", "numpy", "cachetools",
-    "scipy", "scikit-learn",
+    "scipy", "scikit-learn", "joblib", "psutil",
 )  # fmt: skip
 # What only a run that goes on needs.
 UNFINISHED = re.compile(r"(checkpoints/|curve/|folds/|best-)")

@@ -27,7 +27,8 @@ from reranker.measuring import load, measure
 from reranker.recipe import DEFAULT
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
-from reranker.training import loss_of, part_work, train_part
+from reranker.side_by_side import Part
+from reranker.training import loss_of
 
 PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 MORE = 50
@@ -95,19 +96,27 @@ class PlannedCurve:
         """How much of it is done already."""
         return sum(self._work(part) for part in self.trained if self._files(part).manifest.is_file())
 
-    def _work(self, part: list[LabelledPair]) -> float:
-        return part_work(self.config, part, self.dev) + count_passages(self.dev)
+    def _work(self, pairs: list[LabelledPair]) -> float:
+        return self._part(pairs).work + count_passages(self.dev)
+
+    def to_train(self) -> list[Part]:
+        """The trainings on growing parts of the labels."""
+        return [self._part(pairs) for pairs in self.trained]
+
+    def _part(self, pairs: list[LabelledPair]) -> Part:
+        return Part(self.config, pairs, self._files(pairs), self.dev)
 
     def draw(self, reporter: Reporter) -> None:
         """Train on the growing parts and measure each, as far as it is not done and nobody asks to stop."""
-        for part in self.trained:
-            own = self._files(part)
-            quiet = PhaseReporter(reporter, f"Learning curve: training on {len(part)} of {len(self.pairs)} labels")
-            if not own.manifest.is_file() and not self._is_to_stop():
-                train_part(self.config, part, own, quiet, self.dev)
+        for pairs in self.trained:
+            part = self._part(pairs)
+            quiet = PhaseReporter(reporter, f"Learning curve: training on {len(pairs)} of {len(self.pairs)} labels")
+            if not part.files.manifest.is_file() and not self._is_to_stop():
+                if not part.is_done:
+                    part.train(quiet)
                 if not self._is_to_stop():
-                    self._keep(part, own.model, quiet)
-            reporter.finish_phase(self._work(part))
+                    self._keep(pairs, part.files.model, quiet)
+            reporter.finish_phase(self._work(pairs))
         alone = self.files.alone
         if alone.is_dir() and self.is_untaught and not self._is_to_stop():
             # The parts were trained once each, so what is at the end of the curve is the model that was, too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, TextIO
 
 # The phase in which a run trains its own model. Steps and losses are told of no other.
@@ -21,13 +22,16 @@ def write_event(stream: TextIO, kind: str, **values: Any) -> None:
 
 
 class Reporter:
-    """Writes events for the parent, and knows how much of the whole work is done: `done_before` by a child before."""
+    """Writes events for the parent, and knows how much of the whole work is done: `done_before` by a child before, and
+    as much as `beside` returns by other processes that work at the same time."""
 
     def __init__(self, stream: TextIO, total_work: float, done_before: float = 0) -> None:
         self.stream = stream
         self.total_work = max(total_work, 1)
         self.finished_work = 0.0
         self.skipped_work = done_before
+        self.beside: Callable[[], float] = lambda: 0
+        self.most_done = 0.0
         self.started: float | None = None
         self.recent: deque[tuple[float, float]] = deque()
         self.last_news: tuple[str, float] = ("", 0.0)
@@ -46,7 +50,8 @@ class Reporter:
         """Report that `work` of this phase is done; the time left assumes the speed since half-time. What comes with
         `values`, such as a loss, is told each time, and the end of it all; the rest of a phase every
         SECONDS_BETWEEN_NEWS."""
-        done = min(max(self.finished_work + work, self.skipped_work), self.total_work)
+        done = max(self.finished_work + work + self.beside(), self.skipped_work, self.most_done)
+        done = self.most_done = min(done, self.total_work)
         left, (last_phase, last_time), now = self._seconds_left(done), self.last_news, time.monotonic()
         is_end = done > self.total_work * 0.9999
         if not (values or is_end) and phase == last_phase and now - last_time < SECONDS_BETWEEN_NEWS:

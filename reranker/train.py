@@ -39,6 +39,7 @@ from reranker.measuring import Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import Reporter, write_event
 from reranker.run_files import RunFiles, read_json, write_json
+from reranker.side_by_side import Part, side_by_side
 from reranker.training import is_main_process, loss_of, processes, train, training_work
 
 MEASURED = ("dev", "test")
@@ -89,6 +90,13 @@ class Plan:
         return {"cross": found} if (found := cross_check.judged_queries(self.folds)) else {}
 
     @property
+    def parts(self) -> list[Part]:
+        """The trainings that may go on beside the run's own, which has the longest."""
+        if not self.folds:
+            return []
+        return cross_check.parts_of(self.ways, self.folds, self.dev) + (self.curve.to_train() if self.curve else [])
+
+    @property
     def work(self) -> float:
         """The cost of it all, in pairs that are scored."""
         beside = cross_check.work(self.ways, self.folds, self.train, self.dev) + (self.curve.work if self.curve else 0)
@@ -126,12 +134,12 @@ def run(run_dir: Path, stream: TextIO) -> None:
     files, reporter = plan.files, Reporter(stream, plan.work, plan.work_done)
     try:
         before = look_before(plan, reporter) if is_main_process() else {}
-        train_alone(plan, reporter)
+        train_all(plan, reporter)
         if not is_main_process():
             return
         trained = read_json(files.trained)
         if plan.folds and trained["stopped"] in (None, "early"):
-            train_beside(plan, trained, reporter)
+            average_with_folds(plan, trained, reporter)
         challenger = look_after(plan, trained, reporter)
         if plan.curve and trained["stopped"] != "cancelled":
             plan.curve.draw(reporter)
@@ -182,16 +190,21 @@ def known_before(plan: Plan) -> dict[str, Any] | None:
     return known if known["champion"].keys() >= {name for name in sets if sets[name]} else None
 
 
-def train_alone(plan: Plan, reporter: Reporter) -> None:
-    """Train the run's own model, where that is not done yet."""
-    if plan.files.is_trained():
-        reporter.finish_phase(plan.work_alone)
-    else:
-        train(plan.config, plan.train, plan.files, reporter, plan.dev)
+def train_all(plan: Plan, reporter: Reporter) -> None:
+    """Train the run's own model, where that is not done yet; where there are cores for it, the others beside it."""
+    with side_by_side(plan.parts, Path(plan.config["base_path"])) as crew:
+        reporter.beside = crew.work_done
+        if plan.files.is_trained():
+            reporter.finish_phase(plan.work_alone)
+        else:
+            train(plan.config, plan.train, plan.files, reporter, plan.dev)
+        if plan.folds and read_json(plan.files.trained)["stopped"] in (None, "early"):
+            crew.work_through(reporter, "Cross-checking")
+    reporter.beside = lambda: 0
 
 
-def train_beside(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> None:
-    """Train the models of the folds, and put the mean of all in the place of the run's own.
+def average_with_folds(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> None:
+    """Train the models of the folds, where that is not done yet, and put the mean of all in the place of the run's own.
 
     Where somebody cancels meanwhile, what the run has by itself stays.
     """
@@ -329,11 +342,21 @@ def end_with_launcher() -> None:
     os._exit(1)
 
 
+def share_cores() -> None:
+    """Compute with no more threads than this process has cores, of those that its container may use: each thread waits
+    for the others, and where some have to wait for their turn, all do."""
+    import joblib
+    import torch
+
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count() // processes())))
+
+
 if __name__ == "__main__":
     if "RANK" in os.environ:
         threading.Thread(target=end_with_launcher, daemon=True).start()
     # Answering people comes first: training takes the processor time that is left.
     os.nice(10)
+    share_cores()
     directory = Path(sys.argv[1])
     with (RunFiles(directory).events if is_main_process() else Path(os.devnull)).open("a", encoding="utf-8") as events:
         status = guarded(run, directory, events)

@@ -105,8 +105,9 @@ class MicroBatchTrainer(SharingTrainer):
     ) -> torch.Tensor:
         loss = self._step_in_parts(model, inputs, 1.0, num_items)
         if self._anchor:
-            self.loss, self._weight = self._anchor_loss, 1.0
-            self._step_in_parts(model, self._own_of_anchor(), self._anchor.weight, num_items)
+            held, self._weight = self._own_of_anchor()
+            self.loss = self._anchor_loss
+            self._step_in_parts(model, held, self._anchor.weight, num_items)
             self.loss = self._label_loss
         # What is reported is the loss of the labels.
         return loss
@@ -120,11 +121,14 @@ class MicroBatchTrainer(SharingTrainer):
             losses.append(super()._step(model, part, num_items))
         return torch.stack(losses).sum()
 
-    def _own_of_anchor(self) -> dict[str, Any]:
-        """This process's share of the anchor's pairs for this step."""
-        size, place = self.args.per_device_train_batch_size, self.args.process_index
-        inputs = self._anchor.batch(self.state.global_step, size * self.args.world_size)
-        return take(inputs, range(place * size, (place + 1) * size))
+    def _own_of_anchor(self) -> tuple[dict[str, Any], float]:
+        """This process's share of the anchor's pairs for this step, and what their mean counts in that over all."""
+        processes, place = self.args.world_size, self.args.process_index
+        inputs = self._anchor.batch(self.state.global_step, self.args.per_device_train_batch_size * processes)
+        count = len(inputs["label"])
+        own = range(place, count, processes)
+        # One that has none goes through the motions, as with a batch.
+        return take(inputs, own or range(1)), len(own) * processes / count
 
     def _parts(self, inputs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
         """The batch in parts of similar length, each with its share of the pairs."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reranker.anchor import Anchor
+from reranker.anchor import Anchor, share_of
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages
 from reranker.first_token import shorten
 from reranker.loading import MODEL_KWARGS, cpu_precision, tokenizer_of
@@ -49,8 +49,8 @@ def evaluations_of(config: dict[str, Any], train: list[LabelledPair], dev: list[
 def training_work(config: dict[str, Any], train: list[LabelledPair], dev: list[JudgedQuery]) -> float:
     """The cost of a training, in pairs that are scored."""
     to_score = count_passages(dev)
-    # The anchor brings as many pairs to each step as the labels do.
-    passes = config["epochs"] * (2 if is_anchored(config) else 1)
+    # The anchor brings pairs of its own to each step.
+    passes = config["epochs"] * (1 + share_of(len(train)) if is_anchored(config) else 1)
     return STEP_COST * passes * len(train) + evaluations_of(config, train, dev) * to_score
 
 

@@ -43,17 +43,22 @@ def new_run(directory: Path, model_dir: Path, **values: Any) -> RunFiles:
     return files
 
 
-def go(files: RunFiles) -> None:
-    """Begin a run or go on with it, to its end."""
-    with files.events.open("a") as events:
-        run(files.directory, events)
+def go(files: RunFiles, cores: int = 1) -> None:
+    """Begin a run or go on with it, to its end; with several cores, with processes beside this one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        with files.events.open("a") as events:
+            run(files.directory, events)
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Killed(BaseException):
     """Stands for kill -9."""
 
 
-def break_off(files: RunFiles, moment: str, first: Callable[..., Any] | None = None) -> None:
+def break_off(files: RunFiles, moment: str, first: Callable[..., Any] | None = None, cores: int = 1) -> None:
     """Run until it comes to this function of cross_check.py; `first(function, *arguments)` is still done."""
     whole = getattr(cross_check, moment)
 
@@ -65,7 +70,7 @@ def break_off(files: RunFiles, moment: str, first: Callable[..., Any] | None = N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cross_check, moment, broken)
         with pytest.raises(Killed):
-            go(files)
+            go(files, cores)
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:

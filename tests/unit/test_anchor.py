@@ -68,22 +68,24 @@ def test_its_scores_are_those_of_the_model(kind: str, model_dir: Path) -> None:
 
 
 def test_each_step_has_its_own_pairs_and_the_same_ones_when_it_is_done_again() -> None:
-    anchor = Anchor([(str(number), "p") for number in range(50)], np.zeros(50, np.float32), 0.1, 1)
+    anchor = Anchor([(str(number), "p") for number in range(50)], np.zeros(50, np.float32), 0.1, 1.0, 1)
     assert anchor.batch(3, 8)["sentence_0"] == anchor.batch(3, 8)["sentence_0"]
     assert anchor.batch(3, 8)["sentence_0"] != anchor.batch(4, 8)["sentence_0"]
     assert anchor.batch(3, 8)["sentence_0"] != replace(anchor, seed=2).batch(3, 8)["sentence_0"]
 
 
-def test_with_many_labels_it_counts_less(model_dir: Path) -> None:
+def test_with_many_labels_it_counts_less_and_takes_less_time(model_dir: Path) -> None:
     model = CrossEncoder(str(model_dir))
 
-    def weight(count: int) -> float:
+    def weight_and_pairs(count: int) -> tuple[float, int]:
         pairs = [LabelledPair(f"q{n}", f"query {n}", f"passage {n}", 1) for n in range(count)]
         anchor = Anchor.of(pairs, model, 0.1, 1)
-        return anchor.weight if anchor else 0
+        assert anchor
+        return anchor.weight, len(anchor.batch(0, 8)["label"])
 
-    assert weight(2) == weight(LABELS_OF_FULL_WEIGHT) == 0.1
-    assert weight(2 * LABELS_OF_FULL_WEIGHT) == pytest.approx(0.05)
+    assert weight_and_pairs(2) == weight_and_pairs(LABELS_OF_FULL_WEIGHT) == (0.1, 8)
+    assert weight_and_pairs(2 * LABELS_OF_FULL_WEIGHT) == (pytest.approx(0.05), 4)
+    assert weight_and_pairs(20 * LABELS_OF_FULL_WEIGHT) == (pytest.approx(0.005), 1)
 
 
 def drift(recipe: str, base: Path, directory: Path) -> tuple[float, list[float]]:

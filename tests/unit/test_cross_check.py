@@ -22,6 +22,7 @@ from reranker.dataset import SPLITS, LabelledPair, queries_that_tell, write_pair
 from reranker.measuring import Stopped, load
 from reranker.recipe import INNER, MOST_CROSS_CHECKED
 from reranker.run_files import RunFiles, read_json, write_json
+from reranker.side_by_side import Part
 from reranker.train import folds_of
 from tests.cross_checked_run import (
     PAIRS,
@@ -226,13 +227,13 @@ def test_a_run_that_is_cancelled_when_it_has_its_mean_says_how_good_that_is(
 
 
 def test_it_stops_in_the_middle_of_a_fold(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = cross_check.train_part
+    training = Part.train
 
     def stopped_meanwhile(*given: Any) -> None:
         files.stop.touch()
         training(*given)
 
-    monkeypatch.setattr(cross_check, "train_part", stopped_meanwhile)
+    monkeypatch.setattr(Part, "train", stopped_meanwhile)
     go(files)
     assert read_json(files.manifest)["training"]["stopped"] == "cancelled"
     assert set(path.name for path in files.directory.iterdir() if path.is_dir()) >= {"model"}
