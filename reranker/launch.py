@@ -49,7 +49,8 @@ class Launch:
 
     def environment(self) -> dict[str, str]:
         """The environment variables that the process is started with."""
-        own = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        # A thread that waits for the others leaves its core to the app instead of turning on the spot.
+        own = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "TOKENIZERS_PARALLELISM": "false"}
         if self.on_hub:
             return own
         if self.processes > 1:

@@ -31,6 +31,8 @@ from reranker.run_files import RunFiles
 from reranker.training import part_work, processes, train_part
 
 SECONDS_BETWEEN_LOOKS = 0.2
+# To take a part is to count up by one.
+SECONDS_TO_TAKE = 10
 # What a training takes beside the weights, their gradients and AdamW's two moments, in bytes: the libraries, and what a
 # step keeps for its way back.
 BESIDE_WEIGHTS = 1.5e9
@@ -71,7 +73,7 @@ def how_many(trainings: int, model: Path) -> int:
     """
     import torch
 
-    if torch.cuda.is_available() or processes() > 1:
+    if torch.accelerator.is_available() or processes() > 1:
         return 1
     weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     by_memory = MEMORY_SHARE * memory_limit() / (4 * weights + BESIDE_WEIGHTS)
@@ -176,9 +178,16 @@ class Queue:
             self.parts[number].train(PartReporter(self, number, tell))
 
     def _take(self) -> int:
-        with self.taken.get_lock():
+        """The number of the next part; that of none where a process was killed while it took one, and holds the lock:
+        what nobody can take any more is left for the end."""
+        lock = self.taken.get_lock()
+        if not lock.acquire(timeout=SECONDS_TO_TAKE):
+            return len(self.parts)
+        try:
             self.taken.value += 1
             return self.taken.value - 1
+        finally:
+            lock.release()
 
 
 @dataclass

@@ -199,7 +199,7 @@ def train_all(plan: Plan, reporter: Reporter) -> None:
         else:
             train(plan.config, plan.train, plan.files, reporter, plan.dev)
         if plan.folds and read_json(plan.files.trained)["stopped"] in (None, "early"):
-            crew.work_through(reporter, "Cross-checking")
+            crew.work_through(reporter, "Cross-checking, and the learning curve" if plan.curve else "Cross-checking")
     reporter.beside = lambda: 0
 
 

@@ -63,6 +63,8 @@ class Fork(psutil.Popen):
 def _train(directory: str, environment: dict[str, str], log: str) -> None:
     """In the fork: become what `Popen` would have made, and run the module."""
     os.setsid()
+    # What ends with the tests may not start processes of its own; a run does.
+    multiprocessing.current_process()._config["daemon"] = False
     os.chdir(PROJECT_DIR)
     os.environ.clear()
     os.environ.update(environment)

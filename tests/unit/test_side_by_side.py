@@ -110,6 +110,27 @@ def test_what_a_process_that_was_killed_leaves_is_trained_all_the_same(
     assert sorted(here) == parts_of(files)
 
 
+def test_a_process_that_is_killed_while_it_takes_a_part_holds_nobody_up(
+    files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Crew.start
+
+    def start(crew: Crew) -> None:
+        begun(crew)
+        crew.workers[0].kill()
+        crew.workers[0].join()
+        assert crew.queue
+        # As that process would have left it: the thread that took the lock is gone.
+        gone = threading.Thread(target=crew.queue.taken.get_lock().acquire)
+        gone.start()
+        gone.join()
+
+    monkeypatch.setattr(Crew, "start", start)
+    monkeypatch.setattr(side_by_side, "SECONDS_TO_TAKE", 0.1)
+    go(files, cores=2)
+    assert_as_one_by_one(files, one_by_one)
+
+
 def test_a_run_that_was_broken_off_goes_on_with_what_was_trained_beside_it(
     files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +200,7 @@ def test_so_many_go_on_at_once_as_there_are_cores_and_memory_for(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert on(2, 64) == 1
     monkeypatch.delenv("WORLD_SIZE")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert on(2, 64) == 1
 
 
