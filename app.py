@@ -16,7 +16,10 @@ from settings import Settings
 
 log = logging.getLogger("workbench")
 
-SECONDS_TO_FINISH_REQUESTS = 5
+# How it is served, in uvicorn's words and seconds. A connection that nobody uses is kept for longer than clients and
+# load balancers (60 s) keep it: who asks again in the moment that the server closes it gets no answer. uvicorn's own 5
+# are what httpx waits, too.
+SERVING = {"log_level": "warning", "timeout_graceful_shutdown": 5, "timeout_keep_alive": 75}
 # What gradio needs for people to sign in. A Space has it; requirements.txt does without.
 TO_SIGN_IN = ("authlib", "itsdangerous")
 
@@ -87,13 +90,7 @@ def main() -> None:
     log.info("Settings: %s", settings.describe())
     import uvicorn
 
-    uvicorn.run(
-        build_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        timeout_graceful_shutdown=SECONDS_TO_FINISH_REQUESTS,
-    )
+    uvicorn.run(build_app(settings), host=settings.host, port=settings.port, **SERVING)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from app import SECONDS_TO_FINISH_REQUESTS, build_app
+from app import SERVING, build_app
 from server.api import build_api
 from services import Services
 from settings import Settings
@@ -96,14 +96,7 @@ def serving(services: Services, **client_options: Any) -> Iterator[httpx.Client]
 @contextmanager
 def _served(app: FastAPI, **client_options: Any) -> Iterator[httpx.Client]:
     """A client of this application, which a thread of this process serves on a free port."""
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        log_level="warning",
-        timeout_graceful_shutdown=SECONDS_TO_FINISH_REQUESTS,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **SERVING))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -144,3 +145,16 @@ def test_without_any_model_the_answer_says_why(tmp_path: Path, monkeypatch: pyte
         assert "no starter" in assert_error(response, 503, "model_not_ready")
         assert response.headers["retry-after"].isdigit()
         assert client.get("/health").json()["status"] == "loading"
+
+
+def test_a_connection_that_rested_is_used_again(client: httpx.Client) -> None:
+    """Many clients keep one for five seconds or more, and do not ask again where it was closed as they did."""
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port or 0, timeout=PATIENCE)
+    connection.auto_open = 0
+    connection.connect()
+    for seconds in (0, 7):
+        time.sleep(seconds)
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        assert response.status == 200 and response.read()
+    connection.close()

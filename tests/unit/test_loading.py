@@ -166,7 +166,7 @@ print(json.dumps([scores, heavy, reranker.loaded.reason, reranker.max_tokens]))
     process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]
     scores, heavy, reason, max_tokens = json.loads(process.stdout)
-    assert heavy == []
+    assert heavy == [], process.stderr[-2000:]
     assert scores == pytest.approx(first.scores(PAIRS), abs=1e-5)
     assert (reason, max_tokens) == (first.loaded.reason, first.max_tokens)
 
