@@ -166,7 +166,8 @@ print(json.dumps([scores, heavy, reranker.loaded.reason, reranker.max_tokens]))
     process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]
     scores, heavy, reason, max_tokens = json.loads(process.stdout)
-    assert heavy == [], process.stderr[-2000:]
+    kept = [path.read_text() for path in (tmp_path / "engines").glob("*/engine.json")]
+    assert heavy == [], (first.loaded.reason, kept, process.stderr[-2000:])
     assert scores == pytest.approx(first.scores(PAIRS), abs=1e-5)
     assert (reason, max_tokens) == (first.loaded.reason, first.max_tokens)
 
