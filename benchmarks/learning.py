@@ -25,10 +25,9 @@ import torch
 from scipy.stats import norm, sem
 
 from benchmarks.annotator import DEPTH, JudgedSet, read_set
-from benchmarks.training_run import train_as_the_app
+from benchmarks.training_run import split, train_as_the_app
 from distillation.evaluate import ndcg
 from reranker.assumed import with_assumed
-from reranker.dataset import SPLITS, assign_splits, groups_of, make_sets
 from reranker.gate import decide
 from reranker.measuring import load
 from reranker.model import Reranker
@@ -87,16 +86,14 @@ class Bench:
             pairs, not_judged = judged.label_relevant(count, seed)
         else:
             pairs, not_judged = judged.label(count, seed), {}
-        splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
-        sets = make_sets(pairs, splits)
+        sets = split(pairs)
         if relevant_only:
             sets = with_assumed(sets, lambda _: not_judged)
         if sets.why_not_trainable():
             return None
         with tempfile.TemporaryDirectory() as scratch:
             config = TrainingConfig.of(recipe, seed=seed)
-            by_name = {split: getattr(sets, split) for split in SPLITS}
-            files = train_as_the_app(Path(scratch) / "run", config, by_name, self.model)
+            files = train_as_the_app(Path(scratch) / "run", config, sets, self.model)
             promoted, why = decide("auto", read_json(files.manifest)["comparison"])
             after = ndcg_of(load(files.model), judged)
         before = self.before(judged)

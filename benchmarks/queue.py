@@ -32,7 +32,7 @@ import numpy as np
 import labeling.queue
 from distillation.judged import LIST_LENGTH, read_judged
 from labeling.queue import Queue
-from reranker.dataset import LabelledPair, queries_that_tell
+from reranker.dataset import LabelledPair, TrainingSets, queries_that_tell
 from reranker.evaluation import evaluate
 from reranker.model import Reranker
 from reranker.recipe import DEFAULT_RECIPE, RECIPES, TrainingConfig
@@ -129,7 +129,7 @@ class Simulation:
         pairs = self.labelled()
         if len({pair.label for pair in pairs}) < 2:
             return None
-        files = train_as_the_app(out, self.config, {"train": pairs, "dev": [], "test": []}, STARTER_DIR)
+        files = train_as_the_app(out, self.config, TrainingSets(train=pairs), STARTER_DIR)
         return Reranker(files.model, engine="torch")
 
     def labelled(self) -> list[LabelledPair]:

@@ -19,8 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.annotator import read_set
-from benchmarks.training_run import files_of
-from reranker.dataset import SPLITS, LabelledPair, assign_splits, groups_of, make_sets
+from benchmarks.training_run import files_of, split
 from reranker.process import PROJECT_DIR, memory
 from reranker.recipe import TrainingConfig
 from reranker.run_files import RunFiles
@@ -32,14 +31,6 @@ WAYS = {
     "one after the other": ("default", "from reranker import side_by_side; side_by_side.how_many = lambda *_: 1; "),
     "side by side": ("default", ""),
 }
-
-
-def prepare(directory: Path, recipe: str, pairs: list[LabelledPair], model: Path) -> RunFiles:
-    """The files of a run on these labels, split as the app does."""
-    splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
-    sets = make_sets(pairs, splits)
-    by_name = {split: getattr(sets, split) for split in SPLITS}
-    return files_of(directory, TrainingConfig.of(recipe), by_name, model)
 
 
 def take(files: RunFiles, before: str) -> tuple[float, float]:
@@ -71,11 +62,12 @@ def main() -> None:
     print(f"\n### A run on labels of {given.set}: median seconds and most memory in {given.rounds} rounds\n")
     print("| labels | " + " | ".join(WAYS) + " | side by side, times as fast |\n| ---: |" + " ---: |" * (len(WAYS) + 1))
     for count in given.labels:
+        sets = split(judged.label(count, seed=0))
         found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for _ in range(given.rounds):
             for way, (recipe, before) in WAYS.items():
                 with tempfile.TemporaryDirectory() as scratch:
-                    files = prepare(Path(scratch) / "run", recipe, judged.label(count, seed=0), given.model.absolute())
+                    files = files_of(Path(scratch) / "run", TrainingConfig.of(recipe), sets, given.model.absolute())
                     found[way].append(take(files, before))
         cells = [_cell(taken) for taken in found.values()]
         pairs = zip(found["one after the other"], found["side by side"], strict=True)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -70,18 +71,31 @@ def trained_here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_what_is_trained_side_by_side_is_what_would_be_trained_one_by_one(
-    files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # This process waits with its own training until the other one has begun.
+def after_start(monkeypatch: pytest.MonkeyPatch, then: Callable[[Crew], None]) -> None:
+    """Have this done whenever the processes beside a run were started, before it trains its own model."""
     begun = Crew.start
 
     def start(crew: Crew) -> None:
         begun(crew)
         assert crew.queue and len(crew.workers) == 1
-        eventually(lambda: crew.work_done() > 0, "the other process trains")
+        then(crew)
 
     monkeypatch.setattr(Crew, "start", start)
+
+
+def wait_until_it_trains(crew: Crew) -> None:
+    eventually(lambda: crew.work_done() > 0, "the other process trains")
+
+
+def kill_the_other(crew: Crew) -> None:
+    crew.workers[0].kill()
+    crew.workers[0].join()
+
+
+def test_what_is_trained_side_by_side_is_what_would_be_trained_one_by_one(
+    files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_start(monkeypatch, wait_until_it_trains)
     here = trained_here(monkeypatch)
     go(files, cores=2)
     assert_as_one_by_one(files, one_by_one)
@@ -95,15 +109,11 @@ def test_what_is_trained_side_by_side_is_what_would_be_trained_one_by_one(
 def test_what_a_process_that_was_killed_leaves_is_trained_all_the_same(
     files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = Crew.start
+    def kill_it_as_it_trains(crew: Crew) -> None:
+        wait_until_it_trains(crew)
+        kill_the_other(crew)
 
-    def start(crew: Crew) -> None:
-        begun(crew)
-        eventually(lambda: crew.work_done() > 0, "the other process trains")
-        crew.workers[0].kill()
-        crew.workers[0].join()
-
-    monkeypatch.setattr(Crew, "start", start)
+    after_start(monkeypatch, kill_it_as_it_trains)
     here = trained_here(monkeypatch)
     go(files, cores=2)
     assert_as_one_by_one(files, one_by_one)
@@ -113,19 +123,15 @@ def test_what_a_process_that_was_killed_leaves_is_trained_all_the_same(
 def test_a_process_that_is_killed_while_it_takes_a_part_holds_nobody_up(
     files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = Crew.start
-
-    def start(crew: Crew) -> None:
-        begun(crew)
-        crew.workers[0].kill()
-        crew.workers[0].join()
+    def kill_it_as_it_takes(crew: Crew) -> None:
+        kill_the_other(crew)
         assert crew.queue
         # As that process would have left it: the thread that took the lock is gone.
         gone = threading.Thread(target=crew.queue.taken.get_lock().acquire)
         gone.start()
         gone.join()
 
-    monkeypatch.setattr(Crew, "start", start)
+    after_start(monkeypatch, kill_it_as_it_takes)
     monkeypatch.setattr(side_by_side, "SECONDS_TO_TAKE", 0.1)
     go(files, cores=2)
     assert_as_one_by_one(files, one_by_one)
@@ -147,18 +153,17 @@ def test_a_run_that_is_cancelled_ends_what_goes_on_beside_it(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = new_run(tmp_path / "run", model_dir, **LONG)
-    begun, crews = Crew.start, []
+    crews = []
 
-    def start(crew: Crew) -> None:
-        begun(crew)
+    def cancel(crew: Crew) -> None:
+        wait_until_it_trains(crew)
+        files.stop.touch()
+
+    def cancel_meanwhile(crew: Crew) -> None:
         crews.append(crew)
         threading.Thread(target=cancel, args=(crew,)).start()
 
-    def cancel(crew: Crew) -> None:
-        eventually(lambda: crew.work_done() > 0, "the other process trains")
-        files.stop.touch()
-
-    monkeypatch.setattr(Crew, "start", start)
+    after_start(monkeypatch, cancel_meanwhile)
     go(files, cores=2)
     assert read_json(files.manifest)["training"]["stopped"] == "cancelled"
     assert not any(worker.is_alive() for worker in crews[0].workers)
