@@ -17,9 +17,9 @@ from page.choices import offer
 from page.events import Press
 from page.render import duration, render
 from page.rights import annotator_of, labels_as
-from reranker.model import RankedPassage, Ranking
+from reranker.model import RankedPassage
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
-from reranker.ranking_view import RankingView
+from reranker.ranking_view import PageRankings, RankingView
 from reranker.registry import ActiveModel
 from reranker.scoring_queue import Cancelled
 from services import Services
@@ -99,9 +99,7 @@ def build_rerank_tab(
     Returns the boxes whose text outlives a reload of the page, which `typed.js` knows by their ids, and a function that
     makes events bring up to date which versions there are: that of the page being loaded, and any others.
     """
-    state = gr.State(None)
-    # The ranking that is being worked out, for the button that stops it.
-    under_way = gr.State(None)
+    state = gr.State(PageRankings())
     with gr.Row(elem_classes="two-columns"):
         with gr.Column(scale=2, min_width=320):
             query = gr.Textbox(
@@ -143,32 +141,21 @@ def build_rerank_tab(
         beside: str,
         name: str,
         token: str,
-        shown: RankingView | None,
+        rankings: PageRankings,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
     ) -> Iterator[dict]:
         query = check_text(query.strip(), "The query")
         texts = check_passages(split_pasted(passages))
+        asked = rankings.ask("" if beside == NO_OTHER else beside)
         try:
-            if services.registry.status().loading:
-                yield _waiting_for("the model")
-            active = services.registry.active()
-            ranked, seconds = yield from _ranked_by(active, query, texts)
-            view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
-            if beside != NO_OTHER:
-                if not services.registry.is_loaded(beside):
-                    yield _waiting_for(beside)
-                other = services.registry.get(beside)
-                ranked, _ = yield from _ranked_by(other, query, texts)
-                view = view.with_other(other.version.version, ranked)
+            view = yield from _ranked(rankings, asked, query, texts)
         except (WorkbenchError, Cancelled) as error:
-            # What was shown before comes back in place of the progress.
-            yield {
-                results: render("ranking.html", view=shown) if shown else _empty(),
-                queue: gr.update(visible=shown is not None and not shown.closed),
-                under_way: None,
-                stop: gr.update(visible=False),
-            }
+            if rankings.asked is not asked:
+                yield _overtaken(rankings)
+                return
+            rankings.give_up()
+            yield _shown(rankings.view)
             if isinstance(error, Cancelled):
                 gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
                 return
@@ -178,11 +165,21 @@ def build_rerank_tab(
             view = view.with_labels(services.labeling.labels_of(query, name))
         except WorkbenchError as error:
             view = replace(view, closed=str(error))
-        yield {
-            state: view,
-            results: render("ranking.html", view=view),
-            queue: gr.update(visible=not view.closed),
-            under_way: None,
+        if rankings.asked is asked:
+            rankings.show(view)
+            yield _shown(view)
+        else:
+            yield _overtaken(rankings)
+
+    def _overtaken(rankings: PageRankings) -> dict:
+        """What to answer where another ranking was asked for meanwhile: it says itself how it goes, and if it has ended
+        already, what this one said of its own progress may have come later."""
+        return {results: gr.skip()} if rankings.asked else _shown(rankings.view)
+
+    def _shown(view: RankingView | None) -> dict:
+        return {
+            results: render("ranking.html", view=view) if view else _empty(),
+            queue: gr.update(visible=view is not None and not view.closed),
             stop: gr.update(visible=False),
         }
 
@@ -191,17 +188,39 @@ def build_rerank_tab(
         # Loading a model cannot be stopped.
         return {results: waiting, queue: gr.update(visible=False), stop: gr.update(visible=False)}
 
+    def _ranked(
+        rankings: PageRankings, asked: object, query: str, texts: list[str]
+    ) -> Generator[dict, None, RankingView]:
+        """The ranking that was asked for. Raises Cancelled where it is stopped, or another takes its place."""
+        if services.registry.status().loading:
+            yield _waiting_for("the model")
+        active = services.registry.active()
+        ranked, seconds = yield from _ranked_by(active, rankings, asked, query, texts)
+        view = RankingView(query, ranked, active.version.version, active.reranker.max_tokens, seconds)
+        beside = rankings.beside
+        rankings.check(asked)
+        if not beside:
+            return view
+        if not services.registry.is_loaded(beside):
+            yield _waiting_for(beside)
+        other = services.registry.get(beside)
+        ranked, _ = yield from _ranked_by(other, rankings, asked, query, texts)
+        return view.with_other(other.version.version, ranked)
+
     def _ranked_by(
-        model: ActiveModel, query: str, texts: list[str]
+        model: ActiveModel, rankings: PageRankings, asked: object, query: str, texts: list[str]
     ) -> Generator[dict, None, tuple[list[RankedPassage], float | None]]:
         """The passages as a version ranks them, and how many seconds that took; None where it was all remembered.
 
         Shows how far it has come meanwhile. A page that is left gives it up.
         """
+        rankings.check(asked)
         started = time.perf_counter()
         ranking = model.reranker.start(query, texts)
         try:
+            rankings.check(asked, ranking)
             while not ranking.wait(SECONDS_BETWEEN_LOOKS):
+                rankings.check(asked, ranking)
                 elapsed = time.perf_counter() - started
                 left = elapsed / ranking.done * (ranking.total - ranking.done) if ranking.done else None
                 yield {
@@ -213,7 +232,6 @@ def build_rerank_tab(
                         left=duration(left),
                     ),
                     queue: gr.update(visible=False),
-                    under_way: ranking,
                     stop: gr.update(visible=True),
                 }
         finally:
@@ -223,9 +241,10 @@ def build_rerank_tab(
 
     @functools.wraps(rank)
     def rank_again(*given: Any) -> Iterator[dict]:
-        _, _, beside, *_, shown, _request, _profile = given
-        # A drop-down that is left says that something was chosen, too.
-        if shown is not None and beside != (shown.other or NO_OTHER):
+        _, _, beside, *_, rankings, _request, _profile = given
+        # A drop-down says what was chosen twice, and again when it is left.
+        is_new = ("" if beside == NO_OTHER else beside) != rankings.beside
+        if is_new and (rankings.view or rankings.asked):
             yield from rank(*given)
         else:
             yield {results: gr.skip()}  # of nothing at all, gradio would make an empty page
@@ -237,21 +256,19 @@ def build_rerank_tab(
             names.remove(active.version)
         return {**offer([NO_OTHER, *names], chosen, NO_OTHER), "visible": bool(names)}
 
-    def stop_ranking(ranking: Ranking | None) -> None:
-        if ranking is not None:
-            ranking.cancel()
+    def stop_ranking(rankings: PageRankings) -> None:
+        rankings.stop()
 
     def judge(
-        view: RankingView | None,
+        rankings: PageRankings,
         name: str,
         token: str,
         event: RankingPress,
         request: gr.Request,
         profile: gr.OAuthProfile | None,
-    ) -> tuple:
+    ) -> Any:
         name = annotator_of(services, name, token, request, profile)
-        if view is None or event.ranking != view.id:
-            raise InvalidInput("This ranking is not the present one any more. Rerank, and judge again.")
+        view = rankings.find(event.ranking)
         passage = view.passage(event.index)
         services.labeling.judge(
             [
@@ -267,13 +284,15 @@ def build_rerank_tab(
                 )
             ]
         )
-        view = view.with_label(event.index, event.label)
-        return view, render("ranking.html", view=view)
+        rankings.label(view.query, services.labeling.labels_of(view.query, name))
+        # What is being worked out is not hidden behind what was shown before.
+        return gr.skip() if rankings.asked else render("ranking.html", view=rankings.view)
 
     def add_to_queue(
-        view: RankingView | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+        rankings: PageRankings, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> None:
         labels_as(services, name, token, request, profile.username if profile else None)
+        view = rankings.view
         if view is None:
             raise InvalidInput("There is no ranking to add. Rerank first.")
         in_input_order = sorted(view.ranked, key=lambda passage: passage.index)
@@ -289,18 +308,19 @@ def build_rerank_tab(
     ranks: dict[str, Any] = {
         "fn": rank,
         "inputs": [query, passages, beside, annotator, token, state],
-        "outputs": [state, results, queue, under_way, stop],
+        "outputs": [results, queue, stop],
+        # Who presses again, perhaps with another text, does not wait for what was asked before.
+        "trigger_mode": "multiple",
         **quiet,
     }
     gr.on([rerank.click, query.submit], **ranks)
-    # One that is chosen while another is loaded takes its turn after it.
-    beside.input(**{**ranks, "fn": rank_again, "trigger_mode": "always_last"})
+    beside.input(**{**ranks, "fn": rank_again})
     beside.input(None, beside, None, js="(chosen) => workbench.keep('beside', chosen)", **quiet)
-    stop.click(stop_ranking, under_way, None, **quiet)
+    stop.click(stop_ranking, state, None, **quiet)
     results.judge(
         judge,
         [state, annotator, token],
-        [state, results],
+        results,
         trigger_mode="multiple",
         concurrency_limit=1,
         **quiet,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, expect, sync_playwright
 
+from page import events
 from storage.model_store import ModelStore
 from tests.serving import App, app_in_process, ended, label
 
@@ -175,6 +178,29 @@ def expect_error(page: Page, text: str) -> None:
     notice = page.get_by_test_id("toast-body").filter(has_text=text)
     expect(notice.first).to_be_visible()
     notice.first.get_by_test_id("toast-close").click()
+
+
+def answer_late(
+    monkeypatch: pytest.MonkeyPatch, is_late: Callable[[str, list[Any]], bool]
+) -> tuple[list[str], list[str]]:
+    """Have the page wait for answers of which `is_late` says so, by the name of the handler and what it is given.
+
+    Returns the handlers that were asked, and those that have answered, to be filled from now on.
+    """
+    asked: list[str] = []
+    answered: list[str] = []
+
+    async def late(page: events.Page, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        asked.append(block_fn.name)
+        found = await answer(page, block_fn, inputs, *args, **kwargs)
+        if is_late(block_fn.name, inputs):
+            await asyncio.sleep(2)
+        answered.append(block_fn.name)
+        return found
+
+    answer = events.Page.process_api
+    monkeypatch.setattr(events.Page, "process_api", late)
+    return asked, answered
 
 
 LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number % 2} for number in range(40)]

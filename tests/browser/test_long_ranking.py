@@ -50,3 +50,13 @@ def test_a_long_ranking_is_watched_and_stopped(starter_app: App, context: Browse
     page.locator("#stop-rerank").click()
     expect(page.locator(".result")).to_have_count(6)
     expect(page.locator("#queue-ranking")).to_be_visible()
+
+    # Who presses again with other passages does not wait for those of before.
+    page.locator("#rerank").click()
+    expect(page.locator("#ranking .figures").first).to_contain_text("of 900 passages")
+    box(page, "passages").fill("Sea water is boiled.\nBread is baked.")
+    page.locator("#rerank").click()
+    expect(page.locator(".result")).to_have_count(2)
+    expect(page.locator("#stop-rerank")).to_be_hidden()
+    page.wait_for_timeout(1000)
+    expect(page.locator(".result")).to_have_count(2)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
 from time import sleep
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from page import events
 from reranker import train_tab
 from reranker.recipe import CLASSIC, DEFAULT, Recipe
-from tests.browser.conftest import box, choose, expect_error, know_only_relevant, more_settings, open_page, open_tab
+from tests.browser.conftest import (
+    answer_late,
+    box,
+    choose,
+    expect_error,
+    know_only_relevant,
+    more_settings,
+    open_page,
+    open_tab,
+)
 from tests.serving import App, ended, eventually
 
 pytestmark = pytest.mark.browser
@@ -98,29 +104,6 @@ def test_a_late_answer_does_not_undo_what_a_newer_one_says(
     eventually(lambda: sorted(answered) == [7, 42, 42], "both are told")
     page.wait_for_timeout(500)
     expect(head).to_contain_text("seed 7")
-
-
-def answer_late(
-    monkeypatch: pytest.MonkeyPatch, is_late: Callable[[str, list[Any]], bool]
-) -> tuple[list[str], list[str]]:
-    """Have the page wait for answers of which `is_late` says so, by the name of the handler and what it is given.
-
-    Returns the handlers that were asked, and those that have answered, to be filled from now on.
-    """
-    asked: list[str] = []
-    answered: list[str] = []
-
-    async def late(page: events.Page, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        asked.append(block_fn.name)
-        found = await answer(page, block_fn, inputs, *args, **kwargs)
-        if is_late(block_fn.name, inputs):
-            await asyncio.sleep(2)
-        answered.append(block_fn.name)
-        return found
-
-    answer = events.Page.process_api
-    monkeypatch.setattr(events.Page, "process_api", late)
-    return asked, answered
 
 
 def test_what_is_assumed_is_still_counted_where_the_tab_is_slow_after_a_reload(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 from reranker.registry import ActiveModel, ModelRegistry
 from storage.model_store import ModelStore
 from storage.records import ModelVersion, now
-from tests.browser.conftest import box, choose, expect_error, open_page, open_tab, rerank, say_name
-from tests.serving import App, loaded_version
+from tests.browser.conftest import answer_late, box, choose, expect_error, open_page, open_tab, rerank, say_name
+from tests.serving import App, eventually, loaded_version
 
 pytestmark = pytest.mark.browser
 
@@ -204,6 +206,7 @@ def test_the_version_that_was_chosen_last_is_compared_with(
 ) -> None:
     v1, v2 = add_versions(app, 2)
     page = open_page(context, app)
+    say_name(page, "ada")
     rerank(page, QUERY, "\n".join(PASSAGES))
     expect(page.locator(".result")).to_have_count(len(PASSAGES))
     is_loaded = threading.Event()
@@ -220,5 +223,37 @@ def test_the_version_that_was_chosen_last_is_compared_with(
     # Loading cannot be stopped.
     expect(page.locator("#stop-rerank")).to_be_hidden()
     choose(page, "beside", v2)
-    is_loaded.set()
+    # It does not wait for what is not wanted any more, which changes nothing when it comes.
     expect(page.locator(".ranked-by-other")).to_have_text(v2)
+    is_loaded.set()
+    page.wait_for_timeout(500)
+    expect(page.locator(".ranked-by-other")).to_have_text(v2)
+    page.locator(".result .yes").first.click()
+    expect(page.locator(".result .yes[aria-pressed=true]")).to_have_count(1)
+
+
+def test_what_is_pressed_counts_whichever_answer_comes_last(
+    app: App, context: BrowserContext, add_versions: Callable[[App, int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (v1,) = add_versions(app, 1)
+    order_by(app, v1)  # so that it is loaded
+    page = open_page(context, app)
+    say_name(page, "ada")
+    rerank(page, QUERY, "\n".join(PASSAGES))
+    expect(page.locator(".result")).to_have_count(len(PASSAGES))
+    # The drop-down says twice what was chosen, on a busy machine at once. The first is told last.
+    both, calls = threading.Barrier(2), itertools.count(1)
+
+    def together(registry: ModelRegistry, name: str | None) -> ActiveModel:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            time.sleep(both.wait(2) / 2)
+        return get(registry, name)
+
+    get = ModelRegistry.get
+    monkeypatch.setattr(ModelRegistry, "get", together)
+    asked, answered = answer_late(monkeypatch, lambda handler, inputs: "rank" in handler and next(calls) == 1)
+    choose(page, "beside", v1)
+    eventually(lambda: asked.count("rank") >= 4 and answered.count("rank") == asked.count("rank"), "both are told")
+    expect(page.locator(".ranked-by-other")).to_have_text(v1)
+    page.locator(".result .yes").first.click()
+    expect(page.locator(".result .yes[aria-pressed=true]")).to_have_count(1)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from errors import InvalidInput
 from page.render import render
-from reranker.model import RankedPassage
-from reranker.ranking_view import RankingView
+from reranker.model import RankedPassage, Reranker
+from reranker.ranking_view import PageRankings, RankingView
+from reranker.scoring_queue import Cancelled
 
 
 def ranking(*passages: tuple[str, int, int]) -> RankingView:
@@ -17,16 +22,52 @@ def ranking(*passages: tuple[str, int, int]) -> RankingView:
     return RankingView("query", ranked, "v1", 512, 0.1)
 
 
-def test_a_label_is_that_of_every_passage_of_the_same_text() -> None:
-    view = ranking(("same", 9, 4), ("other", 9, 5), ("same", 9, 4))
-    assert view.with_label(0, 1).labels == {0: 1, 2: 1}
-    assert view.with_label(0, 1).with_label(2, 0).labels == {0: 0, 2: 0}
-
-
-def test_labels_given_before_are_found_by_their_text() -> None:
+def test_labels_are_those_of_every_passage_of_the_same_text() -> None:
     view = ranking(("same", 9, 4), ("other", 9, 5), ("same", 9, 4))
     assert view.with_labels({"same": 0, "not here": 1}).labels == {0: 0, 2: 0}
-    assert view.with_labels({"same": 0}).with_label(1, 1).labels == {0: 0, 1: 1, 2: 0}
+    assert view.with_labels({"same": 0}).with_labels({"other": 1}).labels == {1: 1}
+
+
+def test_of_two_rankings_that_a_page_asked_for_the_last_one_counts(model_dir: Path) -> None:
+    rankings, reranker = PageRankings(), Reranker(model_dir)
+    first = rankings.ask("")
+    under_way = reranker.start("river", [f"passage {number}" for number in range(5_000)])
+    rankings.check(first, under_way)
+    second = rankings.ask("v2")
+    with pytest.raises(Cancelled):
+        under_way.finish()
+    with pytest.raises(Cancelled):
+        rankings.check(first)
+    rankings.check(second)
+    assert rankings.beside == "v2"
+
+
+def test_what_was_given_up_leaves_what_was_shown_before() -> None:
+    rankings = PageRankings()
+    rankings.ask("")
+    rankings.give_up()
+    assert rankings.view is None and rankings.asked is None
+    view = ranking(("one", 9, 3))
+    beside_it = view.with_other("v2", view.ranked)
+    rankings.ask("v2")
+    rankings.show(beside_it)
+    rankings.ask("v3")
+    rankings.give_up()
+    assert (rankings.view, rankings.beside, rankings.asked) == (beside_it, "v2", None)
+
+
+def test_the_ranking_before_can_still_be_judged_and_older_ones_cannot() -> None:
+    rankings = PageRankings()
+    views = [replace(ranking(("same", 9, 4), ("other", 9, 5)), id=str(number)) for number in range(3)]
+    for view in views:
+        rankings.show(view)
+    assert [rankings.find(number) for number in "12"] == views[1:]
+    with pytest.raises(InvalidInput, match="Rerank, and judge again"):
+        rankings.find("0")
+    rankings.label("another query", {"same": 1})
+    assert rankings.find("2").labels == {}
+    rankings.label("query", {"same": 1})
+    assert rankings.find("2").labels == {0: 1}
 
 
 def test_a_query_is_cut_where_a_pair_is_too_long_and_its_passage_is_not() -> None:
