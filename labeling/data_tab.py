@@ -113,7 +113,7 @@ class ImportForm:
         gr.on(
             [column.input for column in self.columns],
             self.check_again, [self.file, *self.who, self.checked, *self.columns], outputs,
-            trigger_mode="always_last", show_progress_on=self.report, concurrency_limit=1, **private,
+            trigger_mode="always_last", show_progress_on=self.report, **private,
         )  # fmt: skip
         self.check_trec.click(
             self.check_trec_files, [*self.trec, *self.who, self.checked], outputs,

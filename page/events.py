@@ -1,17 +1,22 @@
 """What is sent to the page's events, checked in one place: whoever sends it may send anything, also without the page.
 
 Gradio hands on whatever arrives, and shows the text of whatever error comes of it. Here each input is held against the
-type that its handler says, and every error becomes words.
+type that its handler says, every error becomes words, and events that change the same take turns.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import inspect
 import logging
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 import gradio as gr
+from gradio.state_holder import SessionState
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from errors import InvalidInput, WorkbenchError
@@ -46,10 +51,32 @@ class Press(gr.EventData):
 class Page(gr.Blocks):
     """Blocks whose events answer in words, whatever is sent to them and whatever happens."""
 
-    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Answer an event. Raises gr.Error and nothing else."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._turns: WeakKeyDictionary[SessionState, dict[int, asyncio.Lock]] = WeakKeyDictionary()
+
+    @contextlib.asynccontextmanager
+    async def _in_turn(self, outputs: list[gr.blocks.Block], session: SessionState | None) -> AsyncIterator[None]:
+        """Wait for the events of the same page that hand on one of these states.
+
+        Gradio answers them side by side. The state could come of the one and what is shown of the other, and the next
+        event would be about what nobody sees.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if session is not None:
+                turns = self._turns.setdefault(session, {})
+                for state in sorted({block._id for block in outputs if block.stateful}):
+                    await stack.enter_async_context(turns.setdefault(state, asyncio.Lock()))
+            yield
+
+    async def process_api(
+        self, block_fn: Any, inputs: list[Any], state: SessionState | None = None, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Answer an event, or go on to what it says next. Raises gr.Error and nothing else."""
+        fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
-            return await super().process_api(*args, **kwargs)
+            async with self._in_turn(fn.outputs, state):
+                return await super().process_api(fn, inputs, state, *args, **kwargs)
         except gr.Error as error:
             # In words already, and no crash to be logged. It may quote what no answer can carry.
             error.print_exception = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import re
 import time
@@ -16,7 +17,9 @@ import gradio as gr
 import gradio.routes
 import pytest
 from fastapi import Request
+from gradio.state_holder import SessionState
 
+from page.events import Page
 from page.page import build_page
 from reranker.rerank_tab import NO_OTHER
 from services import Services
@@ -123,6 +126,30 @@ def test_what_is_chosen_while_an_answer_is_awaited_is_answered_too(app: App) -> 
         if event in ("input", "change") and fn.fn and fn.trigger_mode == "once"
     ]
     assert dropped == []
+
+
+def test_what_is_shown_and_the_state_come_of_the_same_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count(1)
+    with Page() as page:
+        state, html, button = gr.State(0), gr.HTML(), gr.Button()
+        button.click(lambda: (number := next(numbers), f"number {number}"), None, [state, html])
+    (count,) = page.fns.values()
+    session = SessionState(page)
+    shown = []
+
+    def slow_at_first(self: gr.HTML, value: str) -> str:
+        time.sleep(0.5 if value == "number 1" else 0)
+        return value
+
+    async def press() -> None:
+        shown.append((await page.process_api(count, [], session))["data"][1])
+
+    async def press_twice() -> None:
+        await asyncio.gather(press(), press())
+
+    monkeypatch.setattr(gr.HTML, "postprocess", slow_at_first)
+    asyncio.run(press_twice())
+    assert shown[-1] == f"number {session[state._id]}"
 
 
 TRAINING = ["default", "the active model", "auto", 1, "1e-5", 8, 1, "the recipe's own", 0, False, False, ""]
