@@ -47,10 +47,21 @@
   };
 
   // What was chosen before in a form of so many fields; nothing for each where that was in another one.
-  workbench.kept = (form, count) => {
+  function kept(form, count) {
     try {
       const stored = JSON.parse(sessionStorage.getItem(STORED + form));
       return stored?.length === count ? stored : nothing(count);
     } catch { return nothing(count); }
+  }
+  workbench.kept = kept;
+
+  // What the fields at these places of a form are to count as. A tab may be opened before what was kept is back in them:
+  // then it is that, and not what they `show`.
+  const back = new Set();
+  workbench.isBack = (form) => { back.add(form); };
+  workbench.fields = (form, count, places, ...show) => {
+    if (back.has(form)) return show;
+    const stored = kept(form, count);
+    return places.map((place, at) => stored[place] ?? show[at]);
   };
 })();

@@ -329,7 +329,10 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
 
     def connect(opened: Callable, news: Callable, loaded: Callable) -> None:
-        seen = opened(open_tab, [base, assume], [sets, base, assume], preprocess=False, **in_turn, **quiet)
+        places = [settings.index(base), settings.index(assume)]
+        as_kept = f"(...shown) => workbench.fields('training', {len(settings)}, {places}, ...shown)"
+        drawn: dict[str, Any] = {"preprocess": False, **in_turn, **quiet}
+        seen = opened(open_tab, [base, assume], [sets, base, assume], js=as_kept, **drawn)
         seen.then(**describe)
         opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
         opened(look, [shown, picked], run_outputs, **quiet)
@@ -337,8 +340,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         news(look_if_open, [shown, picked], run_outputs, **quiet)
         back = loaded(None, None, settings, js=f"() => workbench.kept('training', {len(settings)})", **quiet)
         kept = [recipe, base, assume]
-        back = back.then(check_kept, kept, [recipe, sets, base, assume], preprocess=False, **in_turn, **quiet)
+        back = back.then(check_kept, kept, [recipe, sets, base, assume], **drawn)
         back.then(**describe)
+        back.then(None, None, None, js="() => workbench.isBack('training')", **quiet)
 
     return connect, shown
 

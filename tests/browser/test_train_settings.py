@@ -7,7 +7,7 @@ from time import sleep
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from reranker import train_tab
 from reranker.recipe import CLASSIC, DEFAULT, Recipe
@@ -118,6 +118,46 @@ def test_what_is_assumed_is_still_counted_where_the_tab_is_slow_after_a_reload(
     _, answered = answer_late(monkeypatch, lambda handler, inputs: handler == "open_tab" and inputs[1] is False)
     page.reload()
     eventually(lambda: {"open_tab", "check_kept"} <= set(answered), "the sets are there")
+    page.wait_for_timeout(500)
+    expect(page.locator("#assumed")).to_be_visible()
+
+
+SLOW_TO_COME_BACK = """
+document.addEventListener('readystatechange', () => {
+  const kept = globalThis.workbench?.kept;
+  if (!kept) return;
+  workbench.kept = async (...asked) => {
+    await new Promise((done) => setTimeout(done, 1000));
+    return kept(...asked);
+  };
+}, { once: true });
+"""
+
+
+def test_what_is_assumed_counts_also_where_the_tab_is_open_before_it_is_back(
+    empty_app: App, context: BrowserContext
+) -> None:
+    know_only_relevant(empty_app)
+    page = open_page(context, empty_app)
+    open_tab(page, "Train")
+    more_settings(page)
+    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    expect(page.locator("#assumed")).to_be_visible()
+    overtaken: list[Route] = []
+
+    def hold_what_opens_the_tab(route: Route) -> None:
+        sent = route.request.post_data_json
+        if (sent.get("event_data") or {}).get("value") == "Train" and sent["data"][1:] == [False]:
+            overtaken.append(route)
+        else:
+            route.continue_()
+
+    page.add_init_script(SLOW_TO_COME_BACK)
+    page.route("**/queue/join*", hold_what_opens_the_tab)
+    page.reload()
+    expect(page.locator("#assumed")).to_be_visible()
+    for route in overtaken:
+        route.continue_()
     page.wait_for_timeout(500)
     expect(page.locator("#assumed")).to_be_visible()
 
