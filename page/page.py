@@ -23,7 +23,7 @@ from services import Services
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-SCRIPTS = ("conversation.js", "keyboard.js", "keys.js", "tabs.js", "typed.js")
+SCRIPTS = ("stream.js", "conversation.js", "keyboard.js", "keys.js", "tabs.js", "typed.js")
 HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 # Fonts that the machine has: the page asks nobody else for anything.
 THEME = gr.themes.Default(
