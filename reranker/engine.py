@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # Converting a model would tell OpenVINO's makers of it, from a forked process, which beside other threads may hang for
 # ever. Without this package OpenVINO keeps it to itself. It has to be out of the way before OpenVINO is imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+# Models are converted one at a time: tracing has functions of Python and of transformers replaced in the whole process.
+_CONVERTING = threading.Lock()
 
 Backend = Literal["openvino", "torch", "sentence-transformers"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -187,7 +191,7 @@ def convert(model: torch.nn.Module, inputs: InputFormat, example: Sequence[Encod
     arrays = inputs.arrays(example)
     tensors = tuple(torch.from_numpy(arrays[name]).to(next(model.parameters()).device) for name in inputs.names)
     any_shape = openvino.PartialShape([-1, -1])
-    with torch.no_grad(), _attention_that_converts(model), warnings.catch_warnings():
+    with _CONVERTING, torch.no_grad(), _attention_that_converts(model), warnings.catch_warnings():
         # That tracing fixes what depends on the shape: whether it does is what the check finds out.
         warnings.simplefilter("ignore")
         converted = openvino.convert_model(

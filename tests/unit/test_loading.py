@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,12 @@ print(json.dumps([scores, heavy, reranker.loaded.reason, reranker.max_tokens]))
     assert heavy == [], (first.loaded.reason, kept, process.stderr[-2000:])
     assert scores == pytest.approx(first.scores(PAIRS), abs=1e-5)
     assert (reason, max_tokens) == (first.loaded.reason, first.max_tokens)
+
+
+def test_models_that_are_loaded_side_by_side_are_all_converted(model_dir: Path) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        loaded = list(threads.map(lambda _: load_model(model_dir, "openvino-float32"), range(6)))
+    assert {str(model.engine.plan) for model in loaded} == {"OpenVINO in float32"}
 
 
 def test_converting_starts_no_process_and_tells_nobody(model_dir: Path) -> None:
