@@ -160,6 +160,10 @@ def build_rerank_tab(
                 gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
                 return
             raise
+        except BaseException:  # a fault, or a page that is left
+            if rankings.asked is asked:
+                rankings.give_up()
+            raise
         try:
             name = labels_as(services, name, token, request, profile.username if profile else None)
             view = view.with_labels(services.labeling.labels_of(query, name))

@@ -21,6 +21,7 @@ from gradio.state_holder import SessionState
 
 from page.events import Page
 from page.page import build_page
+from reranker.ranking_view import PageRankings
 from reranker.rerank_tab import NO_OTHER
 from services import Services
 from tests.conftest import make_settings
@@ -52,7 +53,15 @@ class App:
         # One loop for all: to start one, with its threads, takes longer than an event.
         self.loop = asyncio.Runner()
 
-    def send(self, fn: Any, data: list[Any], pressed: Any = None, account: str | None = None, host: str = "127.0.0.1"):  # noqa: ANN201
+    def send(  # noqa: ANN201
+        self,
+        fn: Any,
+        data: list[Any],
+        pressed: Any = None,
+        account: str | None = None,
+        host: str = "127.0.0.1",
+        state: SessionState | None = None,
+    ):
         """The answers to an event, or the notice that the page shows in place of one."""
         session = {}
         if account:
@@ -60,15 +69,17 @@ class App:
             session = {"oauth_info": {"userinfo": profile, "expires_at": time.time() + 60}}
         scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "session": session,
                  "headers": [(b"host", b"127.0.0.1:7860")], "client": (host, 1)}  # fmt: skip
-        return self.loop.run(self._send(fn, data, gr.Request(Request(scope)), gr.EventData(None, pressed)))
+        return self.loop.run(self._send(fn, data, gr.Request(Request(scope)), gr.EventData(None, pressed), state))
 
-    async def _send(self, fn: Any, data: list[Any], request: gr.Request, pressed: gr.EventData) -> Any:
+    async def _send(
+        self, fn: Any, data: list[Any], request: gr.Request, pressed: gr.EventData, state: SessionState | None
+    ) -> Any:
         answers: list[Any] = []
         iterator = None
         try:
             while not answers or iterator is not None:
                 answer = await self.page.process_api(
-                    fn, list(data), request=request, event_data=pressed, iterator=iterator
+                    fn, list(data), state, request=request, event_data=pressed, iterator=iterator
                 )
                 answers.append(answer["data"])
                 iterator = answer["iterator"]
@@ -76,10 +87,13 @@ class App:
             return error
         return answers
 
+    def handler(self, name: str) -> Any:
+        """The event whose handler has this name."""
+        return next(fn for fn in self.page.fns.values() if getattr(fn.fn, "__qualname__", "").endswith(name))
+
     def refused(self, name: str, data: list[Any], pressed: Any = None, **who: Any) -> str:
         """What is said to a press that the handler of this name does not take."""
-        fn = next(fn for fn in self.page.fns.values() if getattr(fn.fn, "__qualname__", "").endswith(name))
-        refusal = self.send(fn, data, pressed, **who)
+        refusal = self.send(self.handler(name), data, pressed, **who)
         assert isinstance(refusal, gr.Error), refusal
         return refusal.message
 
@@ -126,6 +140,23 @@ def test_what_is_chosen_while_an_answer_is_awaited_is_answered_too(app: App) -> 
         if event in ("input", "change") and fn.fn and fn.trigger_mode == "once"
     ]
     assert dropped == []
+
+
+def test_after_a_fault_the_ranking_before_can_still_be_judged(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    state = SessionState(app.page)
+    asked = ["river", "A bridge.\nA cow.", NO_OTHER, "ada", "", None]
+    rank = app.handler("build_rerank_tab.<locals>.rank")
+    app.send(rank, asked, state=state)
+    [rankings] = [value for value in state.state_data.values() if isinstance(value, PageRankings)]
+    with monkeypatch.context() as broken:
+        broken.setattr(app.services.registry, "active", fail)
+        assert isinstance(app.send(rank, asked, state=state), gr.Error)
+    press = {"ranking": rankings.view.id, "index": 0, "label": 1}
+    [[html]] = app.send(app.handler("build_rerank_tab.<locals>.judge"), [None, "ada", ""], press, state=state)
+    assert 'aria-pressed="true"' in html
 
 
 def test_what_is_shown_and_the_state_come_of_the_same_event(monkeypatch: pytest.MonkeyPatch) -> None:
