@@ -147,7 +147,7 @@ def build_rerank_tab(
     ) -> Iterator[dict]:
         query = check_text(query.strip(), "The query")
         texts = check_passages(split_pasted(passages))
-        asked = rankings.ask("" if beside == NO_OTHER else beside)
+        asked = rankings.ask(_other(beside))
         try:
             view = yield from _ranked(rankings, asked, query, texts)
         except (WorkbenchError, Cancelled) as error:
@@ -247,8 +247,7 @@ def build_rerank_tab(
     def rank_again(*given: Any) -> Iterator[dict]:
         _, _, beside, *_, rankings, _request, _profile = given
         # A drop-down says what was chosen twice, and again when it is left.
-        is_new = ("" if beside == NO_OTHER else beside) != rankings.beside
-        if is_new and (rankings.view or rankings.asked):
+        if _other(beside) != rankings.beside and (rankings.view or rankings.asked):
             yield from rank(*given)
         else:
             yield {results: gr.skip()}  # of nothing at all, gradio would make an empty page
@@ -345,6 +344,11 @@ def build_rerank_tab(
             event(offer_versions, beside, beside, preprocess=False, **quiet)
 
     return [query, passages], connect
+
+
+def _other(chosen: str) -> str:
+    """The version that was chosen to compare with; empty where there is none."""
+    return "" if chosen == NO_OTHER else chosen
 
 
 def _empty() -> str:

@@ -106,16 +106,23 @@ def test_a_late_answer_does_not_undo_what_a_newer_one_says(
     expect(head).to_contain_text("seed 7")
 
 
-def test_what_is_assumed_is_still_counted_where_the_tab_is_slow_after_a_reload(
-    empty_app: App, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def assuming_page(empty_app: App, context: BrowserContext) -> Page:
+    """The Train tab where passages that nobody judged are taken as not relevant, which its sets say."""
     know_only_relevant(empty_app)
     page = open_page(context, empty_app)
     open_tab(page, "Train")
     more_settings(page)
     page.get_by_label("Take passages that nobody judged as not relevant").check()
     expect(page.locator("#assumed")).to_be_visible()
-    _, answered = answer_late(monkeypatch, lambda handler, inputs: handler == "open_tab" and inputs[1] is False)
+    return page
+
+
+def test_what_is_assumed_is_still_counted_where_the_tab_is_slow_after_a_reload(
+    assuming_page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = assuming_page
+    _, answered = answer_late(monkeypatch, lambda handler, inputs: handler == "open_tab")
     page.reload()
     eventually(lambda: {"open_tab", "check_kept"} <= set(answered), "the sets are there")
     page.wait_for_timeout(500)
@@ -134,15 +141,8 @@ document.addEventListener('readystatechange', () => {
 """
 
 
-def test_what_is_assumed_counts_also_where_the_tab_is_open_before_it_is_back(
-    empty_app: App, context: BrowserContext
-) -> None:
-    know_only_relevant(empty_app)
-    page = open_page(context, empty_app)
-    open_tab(page, "Train")
-    more_settings(page)
-    page.get_by_label("Take passages that nobody judged as not relevant").check()
-    expect(page.locator("#assumed")).to_be_visible()
+def test_what_is_assumed_counts_also_where_the_tab_is_open_before_it_is_back(assuming_page: Page) -> None:
+    page = assuming_page
     overtaken: list[Route] = []
 
     def hold_what_opens_the_tab(route: Route) -> None:
