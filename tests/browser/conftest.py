@@ -25,8 +25,16 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 # How long the page may take for what takes a moment on an idle machine, in milliseconds.
 PATIENCE = 180_000
 
-# What gradio says of its own requests when a page that still waits for an answer is loaded anew.
-BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out.", "Unexpected error Connection errored out.")
+# What gradio says of its own requests when a page that still waits for an answer is loaded anew. The page that is left
+# gives its session up, and may yet ask for an answer of it in the moment before it is gone: the last three.
+BROKEN_OFF = (
+    "AbortError: signal is aborted",
+    "Connection errored out.",
+    "Unexpected error Connection errored out.",
+    "Unexpected error 404: Not Found",
+    "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "TypeError: network error",
+)
 
 
 @pytest.fixture(scope="module")
