@@ -29,7 +29,7 @@ from reranker.averaging import average
 from reranker.dataset import JudgedQuery, LabelledPair, count_passages, groups_of, make_sets, queries_that_tell
 from reranker.evaluation import Evaluation, evaluate
 from reranker.losses import can_learn
-from reranker.measuring import Stopped, load, measure
+from reranker.measuring import LOADING, Stopped, load, measure
 from reranker.recipe import DEFAULT, recipe_of
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
@@ -117,7 +117,7 @@ def work_done(ways: list[Way], folds: list[Fold], pairs: list[LabelledPair], dev
     again = sum(_again_work(way, pairs, dev) for way in ways[1:] if way.files.is_whole())
     trained = sum(part.work for part in parts_of(ways, folds, dev) if part.is_done)
     measured = (fold for way in ways for fold in folds if _files(way, fold).manifest.is_file())
-    return again + trained + sum(count_passages(fold.held_out) for fold in measured)
+    return again + trained + sum(LOADING + count_passages(fold.held_out) for fold in measured)
 
 
 def _again_work(way: Way, pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:
@@ -125,7 +125,7 @@ def _again_work(way: Way, pairs: list[LabelledPair], dev: list[JudgedQuery]) -> 
 
 
 def _fold_work(way: Way, fold: Fold, dev: list[JudgedQuery]) -> float:
-    return _part(way, fold, dev).work + count_passages(fold.held_out)
+    return _part(way, fold, dev).work + LOADING + count_passages(fold.held_out)
 
 
 def parts_of(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery]) -> list[Part]:
@@ -155,7 +155,7 @@ def train_folds(ways: list[Way], folds: list[Fold], dev: list[JudgedQuery], repo
             part.train(quiet)
             _check(way.files)
         if not part.files.manifest.is_file():
-            found = measure(load(part.files.model), {"fold": fold.held_out}, quiet, "", way.files)
+            found = measure(load(part.files.model, quiet), {"fold": fold.held_out}, quiet, "", way.files)
             write_json(part.files.manifest, asdict(found["fold"]) if found else {"per_query": {}})
         reporter.finish_phase(_fold_work(way, fold, dev))
 

@@ -23,7 +23,7 @@ from reranker.curve import CurvePoint, Outlook
 from reranker.dataset import MIN_QUERIES_TO_MEASURE, JudgedQuery, LabelledPair, count_given, count_passages
 from reranker.evaluation import bounds_of_mean
 from reranker.losses import can_learn
-from reranker.measuring import load, measure
+from reranker.measuring import LOADING, load, measure
 from reranker.recipe import DEFAULT
 from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles, read_json, write_json
@@ -89,7 +89,8 @@ class PlannedCurve:
     @property
     def work(self) -> float:
         """The cost of it, in pairs that are scored."""
-        return sum(map(self._work, self.trained))
+        whole = self._measuring if self.is_untaught else 0
+        return sum(map(self._work, self.trained)) + whole
 
     @property
     def work_done(self) -> float:
@@ -97,7 +98,11 @@ class PlannedCurve:
         return sum(self._work(part) for part in self.trained if self._files(part).manifest.is_file())
 
     def _work(self, pairs: list[LabelledPair]) -> float:
-        return self._part(pairs).work + count_passages(self.dev)
+        return self._part(pairs).work + self._measuring
+
+    @property
+    def _measuring(self) -> float:
+        return LOADING + count_passages(self.dev)
 
     def to_train(self) -> list[Part]:
         """The trainings on growing parts of the labels."""
@@ -117,11 +122,13 @@ class PlannedCurve:
                 if not self._is_to_stop():
                     self._keep(pairs, part.files.model, quiet)
             reporter.finish_phase(self._work(pairs))
-        alone = self.files.alone
+        alone, whole = self.files.alone, PhaseReporter(reporter, "Learning curve: the model of all labels")
+        whole.progress("", 0)
         if alone.is_dir() and self.is_untaught and not self._is_to_stop():
             # The parts were trained once each, so what is at the end of the curve is the model that was, too.
-            reporter.progress("Learning curve: the model of all labels", 0)
-            self._keep(self.pairs, alone, reporter)
+            self._keep(self.pairs, alone, whole)
+        reporter.finish_phase(self._measuring if self.is_untaught else 0)
+        reporter.progress(whole.phase, 0)
 
     def _is_to_stop(self) -> bool:
         return self.files.stop.is_file()
@@ -130,9 +137,9 @@ class PlannedCurve:
         """Where a part is trained."""
         return self.files.part("curve", str(len(part)))
 
-    def _keep(self, part: list[LabelledPair], model: Path, reporter: Reporter | PhaseReporter) -> None:
+    def _keep(self, part: list[LabelledPair], model: Path, reporter: PhaseReporter) -> None:
         """Measure the model of a part, and note it down."""
-        figures = measure(load(model), {"dev": self.dev}, reporter, "")["dev"]
+        figures = measure(load(model, reporter), {"dev": self.dev}, reporter, "")["dev"]
         own = self._files(part)
         # All pairs are a part that is not trained there.
         own.directory.mkdir(parents=True, exist_ok=True)

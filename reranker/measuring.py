@@ -13,6 +13,9 @@ from reranker.reporter import PhaseReporter, Reporter
 from reranker.run_files import RunFiles
 from reranker.suspects import find_suspects
 
+# What it costs to load a model and to try it out, in pairs that are scored: see STEP_COST in training.py.
+LOADING = 200
+
 
 class Stopped(Exception):
     """Somebody asked the run to stop."""
@@ -22,8 +25,8 @@ class Stopped(Exception):
 _checked: dict[str, Plan] = {}
 
 
-def load(model_dir: Path) -> Reranker:
-    """The model in `model_dir`, tried out.
+def load(model_dir: Path, reporter: Reporter | PhaseReporter | None = None) -> Reranker:
+    """The model in `model_dir`, tried out; a `reporter` counts that as LOADING.
 
     Whether it is scored as sentence-transformers would is checked once for all models of one configuration and
     tokenizer: it does not hang on the weights, and takes longer than to measure some dozen queries.
@@ -33,6 +36,8 @@ def load(model_dir: Path) -> Reranker:
     reranker = Reranker(model_dir, engine="torch", checked=_checked.get(kind))
     reranker.smoke_test()
     _checked[kind] = reranker.loaded.engine.plan
+    if reporter:
+        reporter.finish_phase(LOADING)
     return reranker
 
 

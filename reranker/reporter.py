@@ -13,6 +13,8 @@ TRAINING = "Training"
 # Within a phase it is told so often how far it is. Whoever scores hears of it ten times a second; each event is kept
 # for good, and all of them are read whenever somebody looks at the run.
 SECONDS_BETWEEN_NEWS = 1.0
+# How fast it goes is not told by less: others that take part begin meanwhile, and what they got ready counts at once.
+SECONDS_TO_JUDGE_BY = 5.0
 
 
 def write_event(stream: TextIO, kind: str, **values: Any) -> None:
@@ -67,7 +69,8 @@ class Reporter:
         while len(self.recent) > 1 and self.recent[1][0] < (self.started + now) / 2:
             self.recent.popleft()
         seconds, worked = (last - first for first, last in zip(self.recent[0], self.recent[-1], strict=True))
-        return seconds * (self.total_work - done) / worked if worked > 0 else None
+        told = worked > 0 and now - self.started >= SECONDS_TO_JUDGE_BY
+        return seconds * (self.total_work - done) / worked if told else None
 
     def finish_phase(self, work: float) -> None:
         """Count a phase as done."""

@@ -73,11 +73,20 @@ def how_many(trainings: int, model: Path) -> int:
     """
     import torch
 
-    if torch.accelerator.is_available() or processes() > 1:
+    if torch.accelerator.is_available() or processes() > 1 or not can_share():
         return 1
     weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     by_memory = MEMORY_SHARE * memory_limit() / (4 * weights + BESIDE_WEIGHTS)
     return max(1, min(torch.get_num_threads(), trainings, int(by_memory)))
+
+
+def can_share() -> bool:
+    """Whether processes can share a lock here; some places that run no more than one program do not have them."""
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def memory_limit() -> int:

@@ -35,7 +35,7 @@ from reranker.environment import environment
 from reranker.evaluation import Evaluation, compare, evaluate
 from reranker.general import general_queries
 from reranker.learning_curve import PlannedCurve
-from reranker.measuring import Stopped, load, look_for_suspects, measure
+from reranker.measuring import LOADING, Stopped, load, look_for_suspects, measure
 from reranker.recipe import MOST_CROSS_CHECKED, recipe_of
 from reranker.reporter import Reporter, write_event
 from reranker.run_files import RunFiles, read_json, write_json
@@ -100,7 +100,7 @@ class Plan:
     def work(self) -> float:
         """The cost of it all, in pairs that are scored."""
         beside = cross_check.work(self.ways, self.folds, self.train, self.dev) + (self.curve.work if self.curve else 0)
-        return self.work_before + _count(self.measured) + self.work_alone + beside
+        return self.work_before + self.work_alone + beside + LOADING + _count(self.measured)
 
     @property
     def work_before(self) -> float:
@@ -238,7 +238,7 @@ def measure_new(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict
     reporter.progress("Trying out the new model", 0)
     if trained["stopped"] != "cancelled":
         try:
-            return measure(load(files.model), plan.measured, reporter, "Measuring the new model", files)
+            return measure(load(files.model, reporter), plan.measured, reporter, "Measuring the new model", files)
         except Stopped:
             trained["stopped"] = "cancelled"
             write_json(files.trained, trained)

@@ -85,8 +85,11 @@ def train(
     files: RunFiles,
     reporter: Reporter | PhaseReporter,
     dev: list[JudgedQuery] | None = None,
+    preparing: float = 0,
 ) -> None:
     """Fine-tune the base model on `pairs` with sentence-transformers' own trainer, and save it with its model card.
+
+    `preparing` is the work, of that which the reporter counts, that is done when it can begin.
 
     It is measured on `dev` on its way, and goes on from the last checkpoint where there is one. Asked to stop, it ends
     after the step that it is in.
@@ -106,6 +109,7 @@ def train(
         loss=make_loss(loss, model),
         callbacks=[watch],
     )
+    reporter.finish_phase(preparing)
     last = files.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     reporter.finish_phase(watch.work_done if watch.stopped == "cancelled" else work)
@@ -182,8 +186,7 @@ def train_part(
     """The same training on a part of a run's pairs, from beginning to end; `dev` only says when to stop early."""
     files.directory.mkdir(parents=True, exist_ok=True)
     own = {**config, "stop_after": None, "seconds_between_checkpoints": math.inf}
-    reporter.finish_phase(PREPARING)
-    train(own, pairs, files, reporter, dev if config.get("patience") else [])
+    train(own, pairs, files, reporter, dev if config.get("patience") else [], PREPARING)
 
 
 def part_work(config: dict[str, Any], pairs: list[LabelledPair], dev: list[JudgedQuery]) -> float:

@@ -42,6 +42,16 @@ def test_the_time_left_follows_a_run_that_becomes_slower(monkeypatch: pytest.Mon
     assert left(stream) == pytest.approx(50, abs=2)  # by the mean since the beginning it would be 33
 
 
+def test_no_time_is_told_before_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    reporter = Reporter(stream, 100)
+    reporter.start_clock()
+    for work in range(8):
+        reporter.progress("Training", work)
+        assert left(stream) == (None if work < module.SECONDS_TO_JUDGE_BY else pytest.approx(100 - work))
+        clock.now += 1
+
+
 def test_to_load_programs_and_models_is_not_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
     reporter = Reporter(stream, 100)

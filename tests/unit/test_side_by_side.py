@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import synchronize
 from pathlib import Path
 
 import psutil
@@ -50,6 +52,14 @@ def assert_as_one_by_one(files: RunFiles, one_by_one: RunFiles) -> None:
     assert_same(files.model, one_by_one.model)
     for what in ("comparison", "learning_curve"):
         assert read_json(files.manifest)[what] == read_json(one_by_one.manifest)[what]
+
+
+def assert_all_work_counts_once(files: RunFiles) -> None:
+    """Check that the progress never falls, and comes to its end with the last thing that is done, not before."""
+    progress = progress_of(files)
+    assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
+    told = [event for event in events_of(files) if event["event"] == "progress"]
+    assert {event["phase"] for event in told if event["progress"] > 0.9999} == {told[-1]["phase"]}
 
 
 def parts_of(files: RunFiles) -> list[Path]:
@@ -99,10 +109,10 @@ def test_what_is_trained_side_by_side_is_what_would_be_trained_one_by_one(
     here = trained_here(monkeypatch)
     go(files, cores=2)
     assert_as_one_by_one(files, one_by_one)
+    assert_all_work_counts_once(one_by_one)
     assert len(parts_of(one_by_one)) == 7
     assert len(here) < 7
-    progress = progress_of(files)
-    assert progress == sorted(progress) and progress[-1] == pytest.approx(1)
+    assert_all_work_counts_once(files)
     assert any(event.get("phase", "").startswith("Cross-checking: ") for event in events_of(files))
 
 
@@ -207,6 +217,18 @@ def test_so_many_go_on_at_once_as_there_are_cores_and_memory_for(
     monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert on(2, 64) == 1
+
+
+def test_where_processes_can_share_nothing_a_run_does_all_by_itself(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(synchronize._multiprocessing, "SemLock", missing)
+    here = trained_here(monkeypatch)
+    go(files, cores=2)
+    assert sorted(here) == parts_of(files)
 
 
 def test_a_container_has_as_much_memory_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
