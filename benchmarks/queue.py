@@ -2,7 +2,7 @@
 
     python -m benchmarks.queue --data DIR --work DIR
 
-Of each set some queries are held back to measure on; the candidates of the others wait in a store of their own. A
+Of each set some queries are held out to measure on; the candidates of the others wait in a store of their own. A
 simulated annotator asks the queue for the next pair, as the page does, and labels it as the set's judges did. At each
 number of labels the built-in model is trained on all of them by the app's own training code, and measured. The next
 pairs are then chosen by what the new model thinks, as after a promotion.

@@ -159,7 +159,7 @@ class View:
 def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
     """Build the view of what is stored. Returns a function that makes an event read it anew."""
     store = services.browse_store
-    gr.Markdown("## What is stored")
+    gr.Markdown("## Stored pairs")
     with gr.Row():
         words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
         filter = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)

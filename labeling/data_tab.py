@@ -41,9 +41,9 @@ STAGED = "import-"
 SAMPLE = Path(__file__).parent / "sample_help_centre.csv"
 NO_COLUMN = "(none)"
 ABOUT = (
-    "## Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row; where there are any, also "
-    "the label (1 or 0), annotator, source, rank and note. Rows without a label wait on the Label tab. Triplets, with "
-    "the passages in columns that say their label (positive, negative), are read too."
+    "## Import\nA CSV, TSV, JSONL or Parquet file with a query and a passage in each row and, if you have them, label "
+    "(1 or 0), annotator, source, rank and note. Rows without a label go to the Label tab to be judged. Triplets in "
+    "columns such as query, positive and negative work too."
 )
 
 
@@ -79,8 +79,8 @@ class ImportForm:
         gr.Markdown(ABOUT)
         self.checked = gr.State(None, delete_callback=lambda checked: checked and checked.remove())
         self.file = gr.File(label="File of pairs", file_types=list(IMPORT_TYPES), elem_id="import-file", height=140)
-        self.sample = gr.Button("Or take a sample: the help centre of a bicycle hire", size="sm", elem_id="sample")
-        with gr.Accordion("Which column holds what", open=False, visible=False, elem_id="import-columns") as self.about:
+        self.sample = gr.Button("Or try a sample: the help centre of a bicycle hire", size="sm", elem_id="sample")
+        with gr.Accordion("Columns of the file", open=False, visible=False, elem_id="import-columns") as self.about:
             with gr.Row():
                 self.columns = [
                     gr.Dropdown([NO_COLUMN], value=NO_COLUMN, label=name.capitalize(), min_width=140,
@@ -89,7 +89,7 @@ class ImportForm:
                 ]  # fmt: skip
             self.rows = gr.HTML(elem_id="import-preview")
         build_source(self.file)
-        with gr.Accordion("Or the files of TREC", open=False, elem_id="trec"):
+        with gr.Accordion("Or TREC files", open=False, elem_id="trec"):
             gr.Markdown("Topics and a collection, with qrels, a run, or both.")
             with gr.Row():
                 self.trec = [
@@ -254,8 +254,8 @@ def build_data_tab(
 
 def _build_export(services: Services, token: gr.Textbox) -> None:
     gr.Markdown(
-        "## Export\njsonl, csv and parquet hold every label; the other formats, which know no annotators, what each "
-        "pair counts as."
+        "## Export\njsonl, csv and parquet contain every label of every annotator. The other formats have one label "
+        "for each pair: the one decided on, or else the majority's."
     )
     kind = gr.Dropdown(
         [(f"{name}: {file.meaning}", name) for name, file in EXPORTS.items()],
@@ -263,7 +263,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
         label="Format",
         elem_id="export-format",
     )
-    do_export = gr.Button("Make the file", elem_id="export")
+    do_export = gr.Button("Export", elem_id="export")
     exported = Download("Labels", "exported")
 
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:

@@ -26,13 +26,13 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
     with gr.Accordion("Or a dataset on the Hub", open=False, elem_id="hub"):
         with gr.Row():
             name = gr.Textbox(label="Dataset", placeholder="owner/name", scale=3, min_width=180, elem_id="hub-name")
-            ask = gr.Button("Look it up", size="sm", scale=1, min_width=100, elem_id="hub-ask")
+            ask = gr.Button("Look up", size="sm", scale=1, min_width=100, elem_id="hub-ask")
         with gr.Column(visible=False) as choices:
             with gr.Row():
                 subset = gr.Dropdown(label="Subset", min_width=120, elem_id="hub-subset")
                 split = gr.Dropdown(label="Split", min_width=120, elem_id="hub-split")
                 limit = gr.Number(
-                    DEFAULT_ROWS, label="Rows at most", precision=0, minimum=1, maximum=MAX_ROWS, min_width=120,
+                    DEFAULT_ROWS, label="Maximum rows", precision=0, minimum=1, maximum=MAX_ROWS, min_width=120,
                     elem_id="hub-rows",
                 )  # fmt: skip
             with gr.Row():

@@ -59,7 +59,7 @@ EXAMPLES_OF_CONTRADICTIONS = 5
 STAGED_AT_ONCE = 5_000
 
 Row = Candidate | Judgment | str
-# Which column holds what: a field of COLUMNS -> the column's name, in lower case.
+# Columns of the file: a field of COLUMNS -> the column's name, in lower case.
 Mapping = dict[str, str]
 
 
@@ -158,7 +158,7 @@ def is_enough(mapping: Mapping) -> bool:
 def _check_mapping(path: Path, mapping: Mapping, names: list[str]) -> None:
     if not is_enough(mapping):
         known = PASSAGE_COLUMNS if "query" in mapping else QUERY_COLUMNS
-        raise missing_column(path, known, names, "Say under “Which column holds what” which one it is, or rename one.")
+        raise missing_column(path, known, names, "Say under “Columns of the file” which one it is, or rename one.")
 
 
 def _as_source(path: Path) -> str:

@@ -137,7 +137,7 @@ class LabelingService:
         self.store.skip(*task.key, check_name(annotator), reason, seconds, note, press)
 
     def toggle_flag(self, task: Task, annotator: str, press: str | None = None) -> bool:
-        """Flag a pair for somebody to look at, or take the flag away. Returns whether it is flagged now."""
+        """Flag a pair for someone to look at, or take the flag away. Returns whether it is flagged now."""
         return self.store.toggle_flag(*task.key, check_name(annotator), press)
 
     def undo(self, annotator: str, event_id: int | None = None, press: str | None = None) -> list[Task]:

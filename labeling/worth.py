@@ -1,7 +1,7 @@
 """How many more labels it takes until it can be told whether a model is better. Pure functions.
 
 Whether more labels make a model better is only seen by training on them. What can be told before is how sure a
-measurement is: with more held-back queries, smaller gains stand out from chance.
+measurement is: with more held-out queries, smaller gains stand out from chance.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from statistics import stdev
 Z = 1.645
 # A gain in nDCG@10 that people who search may notice.
 WORTH_SEEING = 0.02
-# Of all queries, about so many are held back to choose by.
-HELD_BACK = 0.2
+# Of all queries, about so many are held out to choose by.
+HELD_OUT = 0.2
 LEAST_QUERIES = 4
 
 
@@ -32,7 +32,7 @@ class Outlook:
 
 
 def outlook(differences: Sequence[float], labels_per_query: float) -> Outlook | None:
-    """The outlook from how much each held-back query changed in the last run; None where these are too few or all the
+    """The outlook from how much each held-out query changed in the last run; None where these are too few or all the
     same, so that nothing can be told from them.
 
     A mean of n independent differences with standard deviation s is known to within z s / sqrt(n), so it takes
@@ -47,5 +47,5 @@ def outlook(differences: Sequence[float], labels_per_query: float) -> Outlook | 
         queries=len(differences),
         visible_gain=spread / math.sqrt(len(differences)),
         queries_needed=needed,
-        more_labels=math.ceil(missing / HELD_BACK * labels_per_query),
+        more_labels=math.ceil(missing / HELD_OUT * labels_per_query),
     )

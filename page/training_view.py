@@ -23,9 +23,9 @@ from reranker.reporter import TRAINING
 from storage.records import TrainingRun
 
 PURPOSES = {
-    "train": "learned from, and cross-checked",
-    "dev": "held back: says which model is better",
-    "test": "held back: decides nothing",
+    "train": "trained on, and cross-checked",
+    "dev": "held out: decides which model is better",
+    "test": "held out: decides nothing",
 }
 # The box on the Train tab that holds what few people change.
 MORE = "More settings"
@@ -42,28 +42,28 @@ def render_sets(sets: TrainingSets) -> str:
     ]
     if sets.measurable():
         measuring = (
-            "The new model is measured beside the active one on queries that neither was trained on here. The default "
-            "recipe also trains models that some of the queries are kept from, and measures those on them."
+            "The new model and the active one are measured on held-out queries, which neither was trained on here. The "
+            "default recipe also cross-checks: it ranks each training query with a model trained without it."
         )
     elif sets.measurable_by_folds():
         measuring = (
-            f"Too few queries are held back to measure on. That begins with {MIN_QUERIES_TO_SPLIT} labelled ones, and "
-            f"{MIN_QUERIES_TO_MEASURE} held back ones need both relevant and not relevant passages. The default "
-            "recipe trains models that some of the other queries are kept from, and measures those on them; "
-            "the classic recipe cannot say yet whether the new model is better."
+            f"Too few queries are held out to measure on: it takes {MIN_QUERIES_TO_SPLIT} labelled queries, and "
+            f"{MIN_QUERIES_TO_MEASURE} of the held-out ones need both relevant and not relevant passages. The default "
+            "recipe cross-checks instead: it ranks each training query with a model trained without it. The classic "
+            "recipe cannot say yet whether the new model is better."
         )
     elif len(queries_that_tell([*sets.train, *sets.dev])) >= MIN_QUERIES_TO_MEASURE:
         measuring = (
-            "Nothing can be measured: all labelled queries belong together, since they have most of their relevant "
-            "passages in common, so none can be held back that was not learned from in another guise. A run does not "
-            "put its model in place by itself: look for yourself, and promote it on the Models tab or choose Always; "
-            "or label queries about something else."
+            "Nothing can be measured: the labelled queries share most of their relevant passages, so none of them can "
+            "be held out that training would not see in another guise. A run will not promote its model automatically: "
+            "look for yourself and promote it on the Models tab, or choose Always; or label queries about something "
+            "else."
         )
     else:
         measuring = (
             f"Nothing can be measured yet: at least {MIN_QUERIES_TO_MEASURE} labelled queries need both relevant and "
-            "not relevant passages. Until then a run cannot say whether the new model is better, and does not put it "
-            "in place by itself: look for yourself, and promote it on the Models tab or choose Always."
+            "not relevant passages. Until then a run cannot say whether the new model is better, and will not promote "
+            "it automatically: look for yourself and promote it on the Models tab, or choose Always."
         )
     labelled = [pair for name in PURPOSES for pair in getattr(sets, name)]
     assumed = sum(pair.assumed for pair in labelled)
@@ -105,7 +105,7 @@ def more_settings(
         if value is not None and value != own
     ]
     if assume:
-        changed.append("passages that nobody judged as not relevant")
+        changed.append("unjudged passages as not relevant")
     return f"{MORE}: {', '.join(changed)}" if changed else MORE
 
 

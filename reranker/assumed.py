@@ -35,7 +35,7 @@ ByQuery = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
 
 
 def with_assumed(sets: TrainingSets, not_judged: ByQuery, something_said: ByQuery = lambda ids: {}) -> TrainingSets:
-    """These sets with what is assumed in each of them; of what is held back, nothing is trained on.
+    """These sets with what is assumed in each of them; of what is held out, nothing is trained on.
 
     `not_judged` gives the passages that wait to be judged, by the id of their query, for the ids of queries;
     `something_said` those that somebody has judged or could not tell: they may be disputed, and are never assumed.

@@ -1,4 +1,4 @@
-"""Any two versions on the queries that are held back now, side by side."""
+"""Any two versions on the queries that are held out now, side by side."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compare_versions(
     if first == second:
         raise InvalidInput("These are the same version. Choose two different ones.")
     if not queries:
-        raise InvalidInput("No labelled query with relevant and not relevant passages is held back to compare them on.")
+        raise InvalidInput("No labelled query with relevant and not relevant passages is held out to compare them on.")
     pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
     evaluations = []
     for place, name in enumerate((first, second)):

@@ -1,6 +1,6 @@
 """Models that were each trained without some of the labelled queries: to judge the training by, and to average.
 
-Of some dozen labelled queries a handful is held back, and a handful says little. So the queries to train on are dealt
+Of some dozen labelled queries a handful is held out, and a handful says little. So the queries to train on are dealt
 out to a few folds, and as many models are trained, each without one of the folds, which it then ranks (Stone, 1974,
 "Cross-validatory choice and assessment of statistical predictions"). So each labelled query tells what this training
 does for a query that it has not seen. That is said of models with fewer labels than the run's own, so it is rather too

@@ -26,7 +26,7 @@ MIN_QUERIES_TO_SPLIT = 20
 DEV_SHARE = 0.2
 TEST_SHARE = 0.1
 # Queries that share a relevant passage belong together, also over others. Where that would join more than this share of
-# all, hardly any could be held back: then only those with most of their relevant passages in common do (near.groups),
+# all, hardly any could be held out: then only those with most of their relevant passages in common do (near.groups),
 # and what stands on both sides is not trained on (make_sets).
 MOST_TOGETHER = 0.5
 # A mean over fewer dev queries than this is not called a measurement.
@@ -80,7 +80,7 @@ class TrainingSets:
     train: list[LabelledPair] = field(default_factory=list)
     dev: list[LabelledPair] = field(default_factory=list)
     test: list[LabelledPair] = field(default_factory=list)
-    # Pairs of train queries whose passage is held back, too: not trained on, or trained on for want of others.
+    # Pairs of train queries whose passage is held out, too: not trained on, or trained on for want of others.
     left_out: list[LabelledPair] = field(default_factory=list)
     shared: int = 0
 
@@ -154,7 +154,7 @@ def assign_splits(
     for together in members.values():
         texts = [queries[query_id] for query_id in together]
         split = "train" if len(queries) < MIN_QUERIES_TO_SPLIT else _split_together(texts, len(queries))
-        # What one of them was trained on cannot be held back any more.
+        # What one of them was trained on cannot be held out any more.
         settled = {known[query_id] for query_id in together if query_id in known}
         split = next((name for name in SPLITS if name in settled), split)
         splits |= {query_id: split for query_id in together if query_id in new}
@@ -162,7 +162,7 @@ def assign_splits(
 
 
 def _split_together(texts: list[str], all_queries: int) -> str:
-    """The set of queries that belong together. Too many of them would be all that is held back, so they are not."""
+    """The set of queries that belong together. Too many of them would be all that is held out, so they are not."""
     if len(texts) > 1 and len(texts) > DEV_SHARE * all_queries:
         return "train"
     return split_of(min(texts))
@@ -178,7 +178,7 @@ def groups_of(pairs: Iterable[LabelledPair], most: float = MOST_TOGETHER) -> dic
 def make_sets(pairs: Iterable[LabelledPair], splits: Mapping[str, str]) -> TrainingSets:
     """Sort the pairs into their sets by the set of their query, and leave out what would be in two sets.
 
-    A passage that stands in nearly the same words among those held back is not trained on. Where that would take more
+    A passage that stands in nearly the same words among those held out is not trained on. Where that would take more
     than half of the training pairs, or all of one label, the passages are few and every query is about all of them;
     then only what is relevant on both sides is left out, as far as enough remains.
     """

@@ -51,7 +51,7 @@ class Kept:
         if promote == "auto" and answers not in (self.champion, name):
             return False, (
                 f"{self.champion} was active when this run began, so {name} was measured against that; {answers} is "
-                "active now. Not promoted by itself: compare the two on the Models tab."
+                "active now. Not promoted automatically: compare the two on the Models tab."
             )
         return decide(promote, self.manifest["comparison"])  # type: ignore[arg-type]
 

@@ -1,6 +1,6 @@
 """Whether the model of a finished run becomes the active one.
 
-Both models are judged by the queries that are held back and those that are cross-checked (cross_check.py). By itself
+Both models are judged by the queries that are held out and those that are cross-checked (cross_check.py). By itself
 (auto) a model is promoted when it did at least about as well or is, beyond doubt, not worse. About as well: its mean
 nDCG@10 over these queries is not lower by more than MARGIN, and at most one more of them is worse than better, so that
 a few lucky queries are not enough. Not worse is the question of a one-sided test of non-inferiority (CONSORT
@@ -27,9 +27,10 @@ MARGIN = 0.01
 # So many more of the queries may be worse than better: one that slips is chance.
 MORE_WORSE = 1
 RULE = (
-    f"As good: on queries that it has not seen, its mean nDCG@10 is at most {MARGIN} lower, with 95 % confidence where "
-    f"more than {MORE_WORSE} query more got worse than better; and other texts are not forgotten."
+    f"As good: on unseen queries its mean nDCG@10 is at most {MARGIN} lower, with 95 % confidence if more than "
+    f"{MORE_WORSE} more of them got worse than better; and the general set is not forgotten."
 )
+KEPT = "Not promoted automatically; you can do that on the Models tab."
 
 
 def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bool, str]:
@@ -49,11 +50,11 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
         enough = comparison["queries"] >= MIN_QUERIES_TO_MEASURE
         passed = enough and (is_as_good(comparison) or is_not_worse(comparison))
         if not enough:
-            measured += " These are too few to go by."
+            measured += " These are too few to decide by."
         elif not passed:
             measured += " It may be worse."
         elif comparison["gain"] < 0:
-            measured += " So small a loss counts as none."
+            measured += " So small a loss counts as no loss."
     if general and forgot(general):
         passed = False
         measured += f" It has forgotten: nDCG@10 changed by {general['gain']:+.3f} on the general set."
@@ -61,7 +62,7 @@ def decide(promote: Promote, compared: Mapping[str, dict[str, Any]]) -> tuple[bo
         return True, f"{measured} Promoted, as asked."
     if promote == "never":
         return False, f"{measured} Kept without promoting it, as asked."
-    return passed, f"{measured} {'Promoted.' if passed else 'Not promoted by itself; you can do it on the Models tab.'}"
+    return passed, f"{measured} {'Promoted.' if passed else KEPT}"
 
 
 def is_as_good(comparison: dict[str, Any]) -> bool:

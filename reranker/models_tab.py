@@ -78,7 +78,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)
     archive = Download("The version as a zip", "model-archive")
     with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
-        gr.Markdown("Both rank the labelled queries that are held back now.")
+        gr.Markdown("Both versions rank the labelled queries that are held out now.")
         with gr.Row():
             first = gr.Dropdown([], label="Version", elem_id="compare-first")
             second = gr.Dropdown([], label="Beside", elem_id="compare-second")
@@ -143,7 +143,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     def promote_chosen(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
         check_may_change(services, token, request, profile)
         version = registry.promote(event.version, "asked for on the page")
-        gr.Info(f"{version.version} answers now.")
+        gr.Info(f"{version.version} is active now.")
 
     @drawn_anew
     def delete(token: str, event: VersionPress, request: gr.Request, profile: gr.OAuthProfile | None) -> None:
@@ -161,7 +161,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         check_may_change(services, token, request, profile)
         # Somebody else may have promoted another version since the button was drawn: it is to do what it says.
         version = registry.roll_back("asked for on the page", to=words.removeprefix(ROLL_BACK_TO))
-        gr.Info(f"{version.version} answers again.")
+        gr.Info(f"{version.version} is active again.")
 
     def run_comparison(
         one: str | None,

@@ -107,7 +107,7 @@ def build_rerank_tab(
             )
             passages = gr.Textbox(
                 label="Passages",
-                info="One to a line. Or blocks with an empty line between them, for passages of several lines.",
+                info="One per line. Passages of several lines: put an empty line between them.",
                 lines=10,
                 max_lines=18,
                 elem_id="passages",
@@ -121,7 +121,7 @@ def build_rerank_tab(
             beside = gr.Dropdown(
                 [NO_OTHER],
                 label="Compare with",
-                info="Another version ranks the same passages beside it.",
+                info="Another version ranks the same passages, side by side.",
                 visible=False,
                 elem_id="beside",
             )
@@ -157,7 +157,7 @@ def build_rerank_tab(
             rankings.give_up()
             yield _shown(rankings.view)
             if isinstance(error, Cancelled):
-                gr.Info("Stopped. What was scored is remembered: rerank, and it goes on from there.")
+                gr.Info("Stopped. The scores so far are kept: press Rerank to go on from there.")
                 return
             raise
         except BaseException:  # a fault, or a page that is left
@@ -302,7 +302,7 @@ def build_rerank_tab(
         added = services.labeling.add_candidates(
             Candidate(view.query, passage.text, "rerank", passage.index + 1) for passage in in_input_order
         )
-        gr.Info(f"New on the Label tab: {counted(added.candidates, 'pair')}. There already: {added.duplicates:,}.")
+        gr.Info(f"Added to the Label tab: {counted(added.candidates, 'pair')}. Already there: {added.duplicates:,}.")
 
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))

@@ -22,7 +22,7 @@ from storage.records import Judgment, PairVotes
 SHOWN_QUERIES = 200
 SHOWN_SUSPECTS = 50
 NONE_MEASURED = {
-    "dev": "No labelled query with both relevant and not relevant passages was held back.",
+    "dev": "No labelled query with both relevant and not relevant passages was held out.",
     "cross": "The default recipe cross-checks the queries to learn from, with up to "
     f"{MOST_CROSS_CHECKED:,} labels, and counts those that neither model had learned from before.",
     "general": "The run ended before the general set was measured.",

@@ -310,7 +310,7 @@ def write_manifest(
 
 
 def held_out_or_crossed(evaluations: dict[str, Evaluation]) -> Evaluation:
-    """The queries that are held back together with those that are cross-checked: all that a run is judged by."""
+    """The queries that are held out together with those that are cross-checked: all that a run is judged by."""
     both = (evaluations[split].per_query for split in ("dev", "cross") if split in evaluations)
     return Evaluation({}, {query_id: figures for per_query in both for query_id, figures in per_query.items()})
 

@@ -87,7 +87,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             curve = gr.Checkbox(
                 False,
                 label="Learning curve",
-                info="To see what more labels would bring. Takes as long as 1.6 trainings more",
+                info="Shows what more labels would bring. Adds the work of 1.6 trainings",
                 elem_id="draw-curve",
             )
             with gr.Accordion(MORE, open=False, elem_id="more-settings") as more:
@@ -107,14 +107,14 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     [OWN_LOSS, *LOSSES],
                     value=OWN_LOSS,
                     label="Loss",
-                    info="One that compares passages takes only queries with both labels, and batches of whole queries",
+                    info="Losses that compare passages use only queries with both labels, in batches of whole queries",
                     elem_id="loss",
                 )
                 assume = gr.Checkbox(
                     False,
-                    label="Take passages that nobody judged as not relevant",
-                    info="For queries of which only relevant passages are known: four of those that wait to be judged, "
-                    "or else of other queries. A guess for this run, and no label",
+                    label="Treat unjudged passages as not relevant",
+                    info="For queries with only relevant labels: four of their candidates, or else of other queries' "
+                    "passages. For this run only; no label is stored",
                     elem_id="assume",
                     visible=False,
                 )
@@ -255,9 +255,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             raise Conflict("The run has ended already.")
         services.jobs.cancel(run.id)
         if is_stopping(run):
-            gr.Info("The run is stopped at once, and keeps nothing.")
+            gr.Info("The run stops at once and keeps nothing.")
         else:
-            gr.Info("The run is being stopped. The best that it has so far is kept; press again to stop it at once.")
+            gr.Info("The run is stopping and keeps the best weights so far. Press again to stop at once.")
 
     def reset(recipe: str) -> tuple:
         chosen = RECIPES[recipe]

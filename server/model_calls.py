@@ -52,7 +52,7 @@ def add_model_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
 
     @app.get("/v1/models/{version}/compare/{other}", tags=["models"], **guarded(404, 422, 503))
     def compare(version: str, other: str) -> schemas.ComparisonResponse:
-        """Two versions side by side on the queries that are held back now. Answered when both have ranked them."""
+        """Two versions side by side on the queries that are held out now. Answered when both have ranked them."""
         names = [store.version(name).version for name in (version, other)]
         found = compare_versions(registry, queries_that_tell(services.label_sets.sets().dev), *names)
         sides = [

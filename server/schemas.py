@@ -315,7 +315,7 @@ class ComparedQuery(BaseModel):
 
 
 class ComparisonResponse(BaseModel):
-    """Two versions on the queries that are held back now; those that differ most first."""
+    """Two versions on the queries that are held out now; those that differ most first."""
 
     versions: tuple[ComparedVersion, ComparedVersion]
     difference: DifferenceBody

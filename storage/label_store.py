@@ -127,7 +127,7 @@ class LabelStore:
             record(db, *key, "skip", before, skip=reason, seconds=seconds, note=note, press=press)
 
     def toggle_flag(self, query_id: str, passage_id: str, annotator: str, press: str | None = None) -> bool:
-        """Flag a candidate for somebody to look at, or take the flag away. Returns whether it is flagged now."""
+        """Flag a candidate for someone to look at, or take the flag away. Returns whether it is flagged now."""
         key = {"query_id": query_id, "passage_id": passage_id, "annotator": annotator}
         with database.write(self.path) as db:
             if stored_by(db, annotator, press):

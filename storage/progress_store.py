@@ -13,7 +13,7 @@ CHIEF = "ndcg@10"
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What a finished run measured: the labels it was trained on, and by how much each held-back query's nDCG@10
+    """What a finished run measured: the labels it was trained on, and by how much each held-out query's nDCG@10
     changed."""
 
     labels: int
@@ -46,7 +46,7 @@ class ProgressStore:
             return db.conn.execute("SELECT count(DISTINCT query_id) FROM labels").fetchone()[0]
 
     def measured_runs(self, limit: int) -> list[MeasuredRun]:
-        """The latest runs that measured both models on held-back queries, oldest first."""
+        """The latest runs that measured both models on held-out queries, oldest first."""
         sql = """
             SELECT v.labels, old.per_query, new.per_query FROM model_versions v
             JOIN evaluations new ON new.run_id = v.run_id AND new.version = v.version AND new.split = 'dev'

@@ -164,7 +164,7 @@ def exported(page: Page, name: str) -> Download:
     box(page, "export-format").click()
     page.get_by_role("option", name=re.compile(f"^{name}:")).click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Make the file").click()
+        page.get_by_role("button", name="Export").click()
     return download.value
 
 

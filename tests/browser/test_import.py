@@ -87,7 +87,7 @@ def test_to_leave_the_list_of_columns_reads_nothing_anew(data: Page, tmp_path: P
     give(data, path)
     report = data.locator("#import-report")
     expect(report).to_contain_text("holds 2 labels.")
-    data.get_by_role("button", name="Which column holds what").click()
+    data.get_by_role("button", name="Columns of the file").click()
     box(data, "column-note").focus()
     data.keyboard.press("Tab")
     data.wait_for_timeout(500)
@@ -108,7 +108,7 @@ def test_the_files_of_trec_come_in(data: Page, tmp_path: Path, shared_app: App) 
         "topics": "1\tthe query\n", "collection": "d1\tone\nd2\ttwo\n", "qrels": "1 0 d1 1\n1 0 d9 1\n",
         "run": "1 Q0 d2 1 9.5 bm25\n",
     }  # fmt: skip
-    data.locator("#trec").get_by_role("button", name="Or the files of TREC").click()
+    data.locator("#trec").get_by_role("button", name="Or TREC files").click()
     for name, content in files.items():
         path = tmp_path / f"{name}.txt"
         path.write_text(content)

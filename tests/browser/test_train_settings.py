@@ -113,7 +113,7 @@ def assuming_page(empty_app: App, context: BrowserContext) -> Page:
     page = open_page(context, empty_app)
     open_tab(page, "Train")
     more_settings(page)
-    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    page.get_by_label("Treat unjudged passages as not relevant").check()
     expect(page.locator("#assumed")).to_be_visible()
     return page
 
@@ -210,9 +210,9 @@ def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContex
     box(page, "learning-rate").fill("3e-4")
     box(page, "patience").fill("5")
     choose(page, "loss", "LambdaLoss")
-    page.get_by_label("Take passages that nobody judged as not relevant").check()
+    page.get_by_label("Treat unjudged passages as not relevant").check()
     numbers = {"epochs": "2", "batch-size": "16", "learning-rate": "3e-4", "seed": "42", "patience": "5"}
-    changed = "epochs 2, learning rate 0.0003, patience 5, loss LambdaLoss, passages that nobody judged as not relevant"
+    changed = "epochs 2, learning rate 0.0003, patience 5, loss LambdaLoss, unjudged passages as not relevant"
     expect(head).to_contain_text(changed)
 
     page.reload()
@@ -226,7 +226,7 @@ def test_the_settings_outlive_a_reload(labelled_app: App, context: BrowserContex
     more_settings(page)
     assert {name: box(page, name).input_value() for name in numbers} == numbers
     expect(box(page, "loss")).to_have_value("LambdaLoss")
-    expect(page.get_by_label("Take passages that nobody judged as not relevant")).to_be_checked()
+    expect(page.get_by_label("Treat unjudged passages as not relevant")).to_be_checked()
 
     # Also where the page comes up with another tab; and a version that is gone is not kept.
     open_tab(page, "Rerank")

@@ -75,7 +75,7 @@ def test_where_only_relevant_passages_are_known_others_may_count_as_not_relevant
     run = ended(client, start(client, assume_not_relevant=True, recipe="classic", epochs=1, promote="never"))
     assert run["status"] == "succeeded", run
     assert "pairs that nobody has judged were taken as not relevant" in run["note"]
-    # Also the queries that are held back can be measured, and what was assumed is no label.
+    # Also the queries that are held out can be measured, and what was assumed is no label.
     assert 4 <= run["metrics"]["challenger"]["queries"] < 30
     assert len(client.get("/v1/labels").text.splitlines()) == 30
     assert run["metrics"]["champion"]["queries"] == run["metrics"]["challenger"]["queries"]
@@ -220,7 +220,7 @@ def test_a_run_leaves_a_version(trained: tuple[httpx.Client, dict[str, Any]]) ->
     version = next(item for item in client.get("/v1/models").json() if item["version"] == seen["run"]["model_version"])
     assert version["active"] is True
     assert version["base"] in [item["version"] for item in client.get("/v1/models").json()]
-    assert 2 <= version["labels"] < 120, "some queries are held back"
+    assert 2 <= version["labels"] < 120, "some queries are held out"
     assert version["metrics"] == seen["run"]["metrics"]["challenger"]
 
 
@@ -238,7 +238,7 @@ def test_a_model_that_is_better_is_promoted_by_itself_and_one_that_is_worse_is_n
     worse = ended(client, start(client, base=base, epochs=1, learning_rate=1e-8, promote="auto"))
     assert (worse["status"], worse["promoted"]) == ("succeeded", False)
     assert worse["metrics"]["challenger"]["ndcg@10"] < worse["metrics"]["champion"]["ndcg@10"]
-    assert "Not promoted by itself" in (services.model_store.run(worse["id"]).outcome or "")
+    assert "Not promoted automatically" in (services.model_store.run(worse["id"]).outcome or "")
     assert loaded_version(client) == better["model_version"]
 
 

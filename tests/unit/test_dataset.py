@@ -206,7 +206,7 @@ def sets_of(*pairs: LabelledPair) -> TrainingSets:
     return make_sets(pairs, {pair.query_id: pair.query_id.rstrip("0123456789") for pair in pairs})
 
 
-HELD = "A held-back passage that tells about the tides in the bay, which are higher in spring than they are in summer."
+HELD = "A held-out passage that tells about the tides in the bay, which are higher in spring than they are in summer."
 
 
 def test_a_passage_that_is_held_back_is_not_trained_on() -> None:

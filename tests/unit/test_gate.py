@@ -42,7 +42,7 @@ def test_a_model_that_is_surely_not_worse_is_promoted_by_itself() -> None:
 def test_a_worse_model_is_not() -> None:
     promoted, why = decide("auto", {"dev": WORSE})
     assert not promoted
-    assert "It may be worse. Not promoted by itself" in why
+    assert "It may be worse. Not promoted automatically" in why
 
 
 def test_where_no_query_changed_it_says_so_and_speaks_of_no_gain() -> None:
@@ -78,7 +78,7 @@ def test_a_small_loss_on_one_query_is_not_enough_to_refuse() -> None:
     slipped = measured(-0.03, *[0.0] * 7)
     assert -MARGIN < slipped["gain"] < 0 and slipped["low"] < -MARGIN
     promoted, why = decide("auto", {"dev": slipped})
-    assert promoted and "So small a loss counts as none. Promoted." in why
+    assert promoted and "So small a loss counts as no loss. Promoted." in why
     assert "So small" not in decide("auto", {"dev": EQUAL})[1]
     # A larger one is, and so are two queries that slip.
     assert not decide("auto", {"dev": measured(-0.1, *[0.0] * 7)})[0]
@@ -103,7 +103,7 @@ def test_it_is_judged_by_what_is_held_back_and_what_is_cross_checked_together() 
 def test_a_gain_on_too_few_queries_does_not_count(gains: tuple[float, ...]) -> None:
     promoted, why = decide("auto", {"dev": measured(*gains)})
     assert not promoted
-    assert "too few to go by" in why
+    assert "too few to decide by" in why
 
 
 def test_a_model_that_has_forgotten_is_not_promoted_by_itself() -> None:

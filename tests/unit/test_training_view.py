@@ -92,10 +92,10 @@ def test_the_page_says_where_nothing_can_be_measured_although_there_are_labels()
         for number in range(8)
         for passage, label in (("the one answer", 1), (f"nothing {number}", 0))
     ]
-    assert "all labelled queries belong together" in render_sets(TrainingSets(pairs))
+    assert "the labelled queries share most of their relevant passages" in render_sets(TrainingSets(pairs))
     assert "at least 4 labelled queries need both" in render_sets(TrainingSets(pairs[:4]))
     apart = [replace(pair, passage=f"answer to {pair.query}") if pair.label else pair for pair in pairs]
-    assert "trains models that some of the other queries are kept from" in render_sets(TrainingSets(apart))
+    assert "recipe cross-checks instead" in render_sets(TrainingSets(apart))
 
 
 def settings_of(recipe: Recipe, **changed: Any) -> str:
@@ -110,7 +110,7 @@ def test_more_settings_are_called_by_what_differs_from_the_recipe() -> None:
     # What is written out and the same is no change, nor is an empty field, for which the recipe's own is taken.
     assert settings_of(DEFAULT, loss=DEFAULT.loss, epochs=None, patience=None) == "More settings"
     assert settings_of(DEFAULT, loss="LambdaLoss", assume=True) == (
-        "More settings: loss LambdaLoss, passages that nobody judged as not relevant"
+        "More settings: loss LambdaLoss, unjudged passages as not relevant"
     )
     # Nor does it fail on what will be refused.
     assert settings_of(DEFAULT, learning_rate="fast") == "More settings: learning rate fast"
