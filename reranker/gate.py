@@ -27,8 +27,8 @@ MARGIN = 0.01
 # So many more of the queries may be worse than better: one that slips is chance.
 MORE_WORSE = 1
 RULE = (
-    f"As good: on unseen queries its mean nDCG@10 is at most {MARGIN} lower, with 95 % confidence if more than "
-    f"{MORE_WORSE} more of them got worse than better; and the general set is not forgotten."
+    f"As good: on unseen queries mean nDCG@10 falls by at most {MARGIN} (with 95 % confidence if {MORE_WORSE + 1} or "
+    "more queries more got worse than better), and the general set is not forgotten."
 )
 KEPT = "Not promoted automatically; you can do that on the Models tab."
 

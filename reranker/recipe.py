@@ -44,7 +44,7 @@ class Recipe:
 # by what they knew before (anchor.py).
 DEFAULT = Recipe(
     name="default",
-    description="holds on to what it knew; with few labels the mean of four models",
+    description="keeps what the model knew; with few labels the mean of four models",
     fast=True,
     loss="BinaryCrossEntropyLoss",
     warmup=0.1,
