@@ -87,8 +87,8 @@ def lower_names(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing, or nothing but spaces."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Whether a cell holds nothing, or nothing but spaces; tables keep a number that is missing as one that is none."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def parse_json(line: str) -> Any:
@@ -185,5 +185,6 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], float]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row, number / total
-    except (pa.ArrowException, OSError) as error:
+    # Of a value that Python has no like for: a moment in the year 292278, a time zone that nobody knows, broken UTF-8.
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError) as error:
         raise InvalidInput(f"{path.name} cannot be read as Parquet: {first_line(error)}") from error

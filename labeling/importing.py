@@ -179,12 +179,15 @@ def _checked(row: Any, annotator: str, source: str, mapping: Mapping | None) -> 
     mapping = mapping or guess_columns(row)
 
     def value(name: str) -> Any:
-        return row.get(mapping.get(name, ""))
+        return row.get(mapping[name]) if name in mapping else None
 
     query = check_text(_text(value("query"), "query"), "The query")
-    source = check_name(str(value("source") or source), "The source")
-    who = check_name(str(value("annotator") or annotator))
-    note = check_note(str(value("note"))) if value("note") else None
+    def named(name: str, otherwise: str) -> str:
+        return otherwise if value(name) is None else str(value(name))
+
+    source = check_name(named("source", source), "The source")
+    who = check_name(named("annotator", annotator))
+    note = None if value("note") is None else check_note(str(value("note")))
     told = [(text, 1) for text in _texts(value("positive"))] + [(text, 0) for text in _texts(value("negative"))]
     found: list[Candidate | Judgment] = [
         Judgment(query, check_text(text, "A passage"), label, who, note=note, source=source) for text, label in told

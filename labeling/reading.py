@@ -13,6 +13,8 @@ from files import is_table, lower_names, parse_json, read_rows, table_columns
 IMPORT_TYPES = (".csv", ".tsv", ".jsonl", ".parquet")
 MAX_IMPORT_BYTES = 2_000_000_000
 PREVIEW_ROWS = 5
+# Lines of JSON need not have the same names: so many are looked at for them.
+ROWS_FOR_NAMES = 1_000
 
 
 def rows(path: Path) -> Iterator[tuple[int, Any, float]]:
@@ -21,17 +23,18 @@ def rows(path: Path) -> Iterator[tuple[int, Any, float]]:
 
 
 def column_names(path: Path) -> list[str]:
-    """The names of a file's columns, also of a table without rows; of JSONL, those of its first rows."""
-    first = preview(path)
+    """The names of a file's columns, also of a table without rows; of JSONL, those of its first ROWS_FOR_NAMES."""
     if is_table(path):
+        preview(path)  # which says what is wrong with the first rows
         return table_columns(path)
-    return list(dict.fromkeys(name for _, row in first if isinstance(row, dict) for name in row))
+    objects = (row for _, row in preview(path, ROWS_FOR_NAMES) if isinstance(row, dict))
+    return list(dict.fromkeys(name for row in objects for name in row))
 
 
-def preview(path: Path) -> list[tuple[int, Any]]:
+def preview(path: Path, count: int = PREVIEW_ROWS) -> list[tuple[int, Any]]:
     """The first rows with their numbers, parsed as far as they can be."""
     found = []
-    for number, row, _ in islice(rows(path), PREVIEW_ROWS):
+    for number, row, _ in islice(rows(path), count):
         if isinstance(row, str):
             try:
                 row = parse_json(row)

@@ -22,7 +22,8 @@ from texts import check_name, check_text
 
 _TOPIC = re.compile(r"<top>(.*?)</top>", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.IGNORECASE)
-_TITLE = re.compile(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", re.DOTALL | re.IGNORECASE)
+# Up to the next tag: a title may hold a "<" of its own.
+_TITLE = re.compile(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=</?[a-z]+>|\Z)", re.DOTALL | re.IGNORECASE)
 IDS = ("id", "_id", "docid", "docno")
 LINE_BREAKS = re.compile(r"[\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 ZIP_FILES = ("topics.tsv", "collection.tsv", "qrels.txt", "run.txt")
@@ -38,6 +39,7 @@ def read_trec(
     named = [*_named_pairs(qrels, 4), *_named_pairs(run, 6)]
     if not named:
         raise InvalidInput("There is neither a qrels file nor a run with lines in it. Choose one of them, or both.")
+    annotator = check_name(annotator)
     queries = read_topics(topics)
     passages = dict(read_collection(collection, {fields[2] for _, _, fields in named if len(fields) > 3}))
     for place, (line, wanted, fields) in enumerate(named, start=1):
@@ -134,7 +136,8 @@ def _row(
         raise InvalidInput(f"{value!r} is not a whole number.") from error
     if wanted == 4:
         return Judgment(query, passage, int(number > 0), annotator, source="qrels")
-    return Candidate(query, passage, check_name(fields[5], "The tag of the run"), rank=max(number, 0))
+    rank = max(number, 0) if len(value) < 10 else None
+    return Candidate(query, passage, check_name(fields[5], "The tag of the run"), rank)
 
 
 def _passage(path: Path, number: int, line: str) -> tuple[str, str]:

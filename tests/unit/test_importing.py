@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from errors import InvalidInput
+from errors import InvalidInput, WorkbenchError
 from labeling.importing import CheckedFile, Mapping, check_file, check_rows, guess_columns
 from labeling.reading import column_names, preview
 from labeling.trec import read_topics, read_trec, write_zip
@@ -199,6 +199,48 @@ def test_columns_are_guessed_and_can_be_said(store: LabelStore, staging: Staging
     assert check(store, staging, "a.csv", content, {"query": "frage", "passage": "antwort"}).counts.pairs == 1
 
 
+def taken_over(store: LabelStore, staging: Staging) -> list[tuple[str, int, str, str | None]]:
+    staging.take_over(store.path, lambda what, part: None)
+    return [(label.passage, label.label, label.annotator, label.note) for label in store.labels()]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        # As pandas writes a table with its index; with a separator at the end of each line; a nameless name in JSON.
+        ("index.csv", ",query,passage,label\n0,q,one,1\n1,q,two,\n"),
+        ("end.csv", "query;passage;label;\nq;one;1;x\nq;two;;y\n"),
+        ("a.jsonl", '{"": 5, "query": "q", "passage": "one", "label": 1}\n{"": 1, "query": "q", "passage": "two"}\n'),
+    ],
+)
+def test_a_column_without_a_name_is_none_of_those_that_are_missing(
+    store: LabelStore, staging: Staging, name: str, content: str
+) -> None:
+    checked = check(store, staging, name, content)
+    assert (checked.counts.labels, checked.counts.pairs, checked.broken) == (1, 1, 0)
+    assert taken_over(store, staging) == [("one", 1, "importer", None)]
+
+
+def test_a_name_that_is_a_number_is_a_name_and_a_number_that_is_none_is_nothing(
+    store: LabelStore, staging: Staging
+) -> None:
+    rows = [
+        '{"query": "q", "passage": "one", "label": 1, "annotator": 0, "note": 0}',
+        '{"query": "q", "passage": "two", "label": 1.0, "annotator": NaN, "note": NaN}',
+        '{"query": "q", "passage": "three", "label": NaN}',
+    ]
+    checked = check(store, staging, "a.jsonl", "\n".join(rows))
+    assert (checked.counts.labels, checked.counts.pairs, checked.broken) == (2, 1, 0)
+    assert taken_over(store, staging) == [("one", 1, "0", "0"), ("two", 1, "importer", None)]
+
+
+def test_names_that_only_later_lines_have_are_names_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"query": "q", "passage": "p"}\n' * 50 + '{"query": "q", "passage": "p", "label": 1}\n')
+    assert column_names(path) == ["query", "passage", "label"]
+    assert len(preview(path)) == 5
+
+
 def test_the_first_rows_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"Query": "q", "x": 1}\nbroken\n{"passage": "p"}\n')
@@ -241,6 +283,13 @@ def test_parquet_is_read(store: LabelStore, staging: Staging) -> None:
     assert checked.examples[0].startswith("Line 3: The query is empty")
 
 
+def test_what_python_has_no_value_for_is_said(store: LabelStore, staging: Staging) -> None:
+    forever = pa.array([9223371331200000000], pa.timestamp("us"))  # a database's "infinity"
+    pq.write_table(pa.table({"query": ["q"], "passage": ["p"], "seen": forever}), store.path.with_name("b.parquet"))
+    with pytest.raises(InvalidInput, match="cannot be read as Parquet: date value out of range"):
+        check(store, staging, "a.parquet", store.path.with_name("b.parquet").read_bytes())
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
 def test_damaged_parquet_is_refused(store: LabelStore, staging: Staging, content: bytes) -> None:
     with pytest.raises(InvalidInput, match="cannot be read as Parquet"):
@@ -275,6 +324,16 @@ def test_qrels_are_judgments_and_runs_are_candidates(tmp_path: Path) -> None:
         (2, Judgment("the first query", "two words", 0, "nist", source="qrels")),
         (1, Candidate("another", "two words", "bm25", 1)),
     ]
+    [(_, far)] = trec(tmp_path, topics=TOPICS, collection=COLLECTION, run=f"1 Q0 d1 {10**20} 0.5 bm25\n")
+    assert far == Candidate("the first query", "one", "bm25", None)
+
+
+@pytest.mark.parametrize("name", ["of\ttwo", "n" * 101])
+def test_whose_judgments_they_are_has_to_be_a_name(tmp_path: Path, name: str) -> None:
+    for what, content in (("topics", TOPICS), ("collection", COLLECTION), ("qrels", "1 0 d1 2\n")):
+        (tmp_path / what).write_text(content)
+    with pytest.raises(WorkbenchError, match="The annotator's name"):
+        list(read_trec(tmp_path / "topics", tmp_path / "collection", tmp_path / "qrels", None, name))
 
 
 def test_lines_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -287,11 +346,11 @@ def test_lines_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 
 def test_topics_of_trec_and_collections_of_json_lines(tmp_path: Path) -> None:
-    topics = "<top>\n<num> Number: 301\n<title> International Crime\n\n<desc> Description:\nmore\n</top>\n"
+    topics = "<top>\n<num> Number: 301\n<title> Crime < 5 % of GDP\n\n<desc> Description:\nmore\n</top>\n"
     collection = '{"_id": "a", "title": "A title", "text": "and text"}\n{"docid": 7, "contents": "seven"}\n'
     rows = trec(tmp_path, topics=topics, collection=collection, qrels="301 0 a 1\n301 0 7 0\n")
     assert [(row.query, row.passage) for _, row in rows] == [
-        ("International Crime", "A title and text"), ("International Crime", "seven"),
+        ("Crime < 5 % of GDP", "A title and text"), ("Crime < 5 % of GDP", "seven"),
     ]  # fmt: skip
 
 
