@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -56,7 +55,8 @@ class AnnotatorAgreement:
 
 
 def agreement(votes: VoteCounts) -> Agreement:
-    """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two of them.
+    """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two who have judged a
+    pair both.
 
     Krippendorff, "Content Analysis" (2013), chapter 12; Cohen, "A coefficient of agreement for nominal scales" (1960).
     Neither is defined when every label under comparison is the same.
@@ -68,7 +68,7 @@ def agreement(votes: VoteCounts) -> Agreement:
         annotators=len(votes.annotators),
         pairs=sum(pairs for *_, pairs in votes.by_week),
         krippendorff_alpha=_alpha(votes.by_week),
-        cohen_kappa=[_kappa(two, both.get(two, {})) for two in combinations(votes.annotators, 2)],
+        cohen_kappa=[_kappa(two, both[two]) for two in sorted(both)],
     )
 
 
@@ -123,7 +123,7 @@ def _kappa(annotators: tuple[str, str], both: dict[tuple[int, int], int]) -> Pai
     """Kappa of two annotators, of whose common pairs so many were labelled (by the first, by the second)."""
     from sklearn.metrics import cohen_kappa_score
 
-    ours, theirs = zip(*both, strict=True) if both else ((), ())
+    ours, theirs = zip(*both, strict=True)
     pairs = sum(both.values())
     if len({*ours, *theirs}) < 2:
         return PairKappa(annotators, pairs, None)
