@@ -206,24 +206,28 @@ class Queue:
         strategy: str | None = None,
         beside: Iterable[tuple[str, str]] = (),
         stays: bool = True,
+        away_from: Iterable[str] = (),
     ) -> Task | None:
         """The pair that this annotator is to judge next, held for the annotator; None when nothing is left.
 
         `beside` are the pairs that the annotator has on the screen already, and does not want again. With `stays` off
-        the annotator is done with the query, although there may be more to say of it.
+        the annotator is done with the query, although there may be more to say of it. The queries in `away_from` come
+        only where nothing else is left.
         """
         name, chosen = strategy_named(strategy)
         if not stays:
             chosen = replace(chosen, steps=tuple(step for step in chosen.steps if step[0] != "begun"))
-        beside = set(beside)
+        beside, away_from = set(beside), set(away_from)
         held = self.store.held(annotator, name, beside)
         if held is not None:
             return held
         left = self.store.left(annotator)
         if left is None or left > 0:
             # A bounded look finds something nearly always; only at the very end all has to be looked at.
-            for everything, held_too in ((False, False), (True, False), (True, True)):
-                task = self._draw(annotator, name, chosen, beside, everything, held_too)
+            elsewhere, anywhere = ({"beside": beside, "away_from": away} for away in (away_from, set()))
+            looks = ((False, False, elsewhere), (True, False, elsewhere), (True, True, elsewhere))
+            for everything, held_too, but_for in (*looks, *([(True, True, anywhere)] if away_from else [])):
+                task = self._draw(annotator, name, chosen, but_for, everything, held_too)
                 if task is not None:
                     return task
         return self._put_off(annotator, name, beside)
@@ -233,13 +237,13 @@ class Queue:
         annotator: str,
         name: str,
         strategy: Strategy,
-        beside: set[tuple[str, str]],
+        but_for: dict[str, set],
         everything: bool,
         held_too: bool,
     ) -> Task | None:
         for _ in range(ATTEMPTS):
             for order, choose in strategy.steps:
-                if sample := self._sample(annotator, order, beside, everything, held_too):
+                if sample := self._sample(annotator, order, but_for, everything, held_too):
                     best, drawn = choose(sample, self._situation(annotator))
                     break
             else:
@@ -251,11 +255,10 @@ class Queue:
         return None
 
     def _sample(
-        self, annotator: str, order: Order, beside: set[tuple[str, str]], everything: bool, held_too: bool
+        self, annotator: str, order: Order, but_for: dict[str, set], everything: bool, held_too: bool
     ) -> list[Waiting]:
         options = {"everything": everything, "held_too": held_too, "versions": self.versions()}
-        found = self.store.waiting(annotator, order, SAMPLE, self.rng, **options)
-        return [waiting for waiting in found if (waiting.query_id, waiting.passage_id) not in beside]
+        return self.store.waiting(annotator, order, SAMPLE, self.rng, **options, **but_for)
 
     def _put_off(self, annotator: str, name: str, beside: set[tuple[str, str]]) -> Task | None:
         task = self.store.later(annotator, beside)

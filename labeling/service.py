@@ -181,11 +181,13 @@ class LabelingService:
         """
         annotator = check_name(annotator)
         unfinished = [key for key in left if (task := self.find_task(*key, annotator)) and task.is_open]
-        task = self.queue.next_task(annotator, strategy, [*shown, *unfinished], stays=False)
+        away_from = {query_id for query_id, _ in unfinished}
+        task = self.queue.next_task(annotator, strategy, [*shown, *unfinished], stays=False, away_from=away_from)
         self.give_back(annotator, unfinished)
-        if task is None and not unfinished:
-            return []
-        return self.query_tasks(task.query_id if task else unfinished[0][0], annotator, strategy, shown)
+        if task:
+            # Of a query with more passages than come at once, those come first that were not on the screen.
+            return self.query_tasks(task.query_id, annotator, strategy, [*shown, *unfinished])
+        return self.query_tasks(unfinished[0][0], annotator, strategy, shown) if unfinished else []
 
     def give_back(self, annotator: str, keys: Iterable[tuple[str, str]]) -> None:
         """Let others have pairs that were handed to this annotator."""

@@ -77,6 +77,8 @@ WAITING = """
     LEFT JOIN candidate_scores o
         ON o.model_version = :other AND o.query_id = c.query_id AND o.passage_id = c.passage_id
     WHERE {new_to_me} AND {open}
+    AND c.query_id || c.passage_id NOT IN (SELECT value FROM json_each(:beside))
+    AND c.query_id NOT IN (SELECT value FROM json_each(:away_from))
     LIMIT :limit)
 """
 # What an annotator judged or holds, the latest first.
@@ -136,8 +138,11 @@ class QueueStore:
         versions: Sequence[str] = (),
         everything: bool = False,
         held_too: bool = False,
+        beside: Iterable[tuple[str, str]] = (),
+        away_from: Iterable[str] = (),
     ) -> list[Waiting]:
-        """Up to `limit` candidates that are open to this annotator, in that order; of a query that is begun more.
+        """Up to `limit` candidates that are open to this annotator, in that order; of a query that is begun more. None
+        of those in `beside`, by (query id, passage id), and none of the queries in `away_from`.
 
         `versions` are those of the champion and of the model that it is compared with, whose scores come along. Unless
         `everything` is on, the look is a bounded one, and may find nothing although there is something. Those that
@@ -148,6 +153,8 @@ class QueueStore:
             "bound": EVERYTHING if everything else max(limit, BOUND),
             "version": versions[0] if versions else None,
             "other": versions[1] if len(versions) > 1 else None,
+            "beside": json.dumps(["".join(key) for key in beside]),
+            "away_from": json.dumps(list(away_from)),
         }
         opened = "true" if held_too and self.quota is None else self._open()
         with database.read(self.path) as db:

@@ -12,7 +12,7 @@ from errors import Conflict, InvalidInput, NotFound
 from page.judging_calls import JudgingCalls, Said
 from services import Services
 from storage import database
-from storage.records import Candidate
+from storage.records import Candidate, text_id
 from tests.conftest import make_settings
 
 PASSAGES = ["first", "second", "third", "fourth"]
@@ -219,6 +219,19 @@ def test_of_a_query_with_very_many_passages_the_next_part_is_fetched_ahead(calls
     shown = query_keys(calls)
     ahead = query_keys(calls, shown=shown)
     assert (len(shown), len(ahead)) == (100, 54) and not set(shown) & set(ahead)
+
+
+def test_whoever_leaves_a_query_with_very_many_passages_gets_another_one_and_then_its_rest(calls: JudgingCalls) -> None:
+    calls.services.label_store.add_candidates(Candidate("query", f"passage {number}") for number in range(150))
+    calls.services.label_store.add_candidates([Candidate("another query", "passage 1")])
+    shown = query_keys(calls, query=text_id("query"))
+    assert len(shown) == 100
+    other = query_keys(calls, left=shown)
+    assert [query_id for query_id, _ in other] == [text_id("another query")]
+    calls.labeling.skip(calls.labeling.task(*other[0], "anna"), "anna", "cannot_tell")
+    # Nothing else is left: then those that were not on the screen.
+    rest = query_keys(calls, left=shown)
+    assert rest and not set(rest) & set(shown)
 
 
 def test_lists_are_fetched_as_html(calls: JudgingCalls) -> None:

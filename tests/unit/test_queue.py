@@ -402,6 +402,39 @@ def test_whoever_is_done_with_a_query_gets_another(path: Path, labels: LabelStor
     assert other is not None and other.query != first.query
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_on_the_screen_hides_nothing_that_others_have_judged(
+    path: Path, labels: LabelStore, strategy: str
+) -> None:
+    fill(labels, 12)
+    # One pair has no voice yet, the others have one.
+    labels.save([Judgment(QUERY, f"passage {number}", number % 2, "anna") for number in range(1, 12)])
+    queue = make_queue(path)
+    beside: set[tuple[str, str]] = set()
+    while task := queue.next_task("bo", strategy, beside):
+        beside.add(task.key)
+    assert len(beside) == 12
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_query_that_was_left_comes_only_where_no_other_is_left(
+    path: Path, labels: LabelStore, strategy: str
+) -> None:
+    fill_queries(labels, 3, 8)
+    pairs = [(query, passage) for query in range(3) for passage in range(8)]
+    judged = [Judgment(f"query {query}", f"passage {passage} of {query}", 1, "anna") for query, passage in pairs[1:]]
+    # Only in the first query there is a pair that nobody has judged.
+    labels.save(judged)
+    queue, left = make_queue(path), text_id("query 0")
+    for _ in range(5):
+        task = queue.next_task("bo", strategy, stays=False, away_from=[left])
+        assert task is not None and task.query_id != left
+        queue.store.let_go("bo", [task.key])
+    beside = {(text_id(judgment.query), text_id(judgment.passage)) for judgment in judged if judgment.query != "query 0"}
+    task = queue.next_task("bo", strategy, beside, stays=False, away_from=[left])
+    assert task is not None and task.query_id == left
+
+
 def test_second_voices_come_while_queries_are_begun(path: Path, labels: LabelStore) -> None:
     fill_queries(labels, 200, 8)
     queue = make_queue(path, Quota(2, 0.5))
