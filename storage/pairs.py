@@ -13,6 +13,8 @@ from storage.migrations import shuffle_of
 from storage.records import AddedCandidates, Candidate, now, text_id
 from storage.score_store import SCORED_VERSIONS
 
+# An annotator has either a label for a pair, or has put it aside.
+EITHER = {"labels": "skips", "skips": "labels"}
 # What is said of a pair, and all that comes back when the pair does, in the order in which it can.
 SAID = ("labels", "skips", "adjudications")
 OF_A_PAIR = ("candidates", *SAID, "flags")
@@ -68,12 +70,15 @@ def take_out(db: Database, pairs: Sequence[tuple[str, str]]) -> dict[str, list[d
 
 
 def put_in(db: Database, table: str, row: dict[str, Any]) -> None:
-    """Insert a row that was taken out, unless there is one in its place. A candidate becomes the newest one: its own
-    number may be another's by now, and its counts come back with its labels."""
+    """Insert a row that was taken out, unless there is one in its place: what an annotator says by now counts. A
+    candidate becomes the newest one: its own number may be another's by now, and its counts come back with its
+    labels."""
     if table == "candidates":
         row = {name: value for name, value in row.items() if name not in ("id", "voices", "relevant")}
     marks = ", ".join(f":{name}" for name in row)
-    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", row)
+    place = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
+    free = f"NOT EXISTS (SELECT 1 FROM {EITHER[table]} WHERE {place})" if table in EITHER else "true"
+    db.conn.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) SELECT {marks} WHERE {free}", row)
 
 
 def put_back(db: Database, step: str, moment: str) -> int | None:

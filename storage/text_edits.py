@@ -9,6 +9,7 @@ that one is trained on. Every correction is recorded in `text_edits`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from sqlite_utils import Database
 from errors import InvalidInput, NotFound
 from storage import database
 from storage.migrations import shuffle_of
-from storage.pairs import SAID, put_in, take_out
+from storage.pairs import EITHER, SAID, put_in, take_out
 from storage.records import now, text_id
 
 Kind = Literal["query", "passage"]
@@ -81,7 +82,10 @@ def _put_in(
     rows: dict[str, list[dict[str, Any]]],
     keep_labels: bool,
 ) -> None:
-    """Put the rows of a pair in as those of another."""
+    """Put the rows of a pair in as those of another. Who has said something of that one stays with it: what they said
+    of the former, and what led to it, is in the history of that alone."""
+    said = "SELECT annotator FROM {} WHERE query_id = ? AND passage_id = ?"
+    has_said = [name for table in EITHER for (name,) in db.conn.execute(said.format(table), new)]
     for table, found in rows.items():
         if table in SAID and not keep_labels:
             continue
@@ -92,5 +96,8 @@ def _put_in(
             put_in(db, table, row)
     if keep_labels:
         # So that who gave a label finds it, and can take it back.
-        move = "UPDATE label_events SET query_id = ?, passage_id = ? WHERE query_id = ? AND passage_id = ?"
-        db.conn.execute(move, (*new, *old))
+        move = """
+            UPDATE label_events SET query_id = ?, passage_id = ? WHERE query_id = ? AND passage_id = ?
+            AND annotator NOT IN (SELECT value FROM json_each(?))
+        """
+        db.conn.execute(move, (*new, *old, json.dumps(has_said)))

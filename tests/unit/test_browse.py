@@ -12,6 +12,7 @@ from errors import NotFound
 from storage import copies, database
 from storage.browse_store import DELETED_AT_ONCE, BrowseStore, Filter, FoundCounts, Search, Sort
 from storage.label_store import LabelStore
+from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
@@ -137,6 +138,18 @@ def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: La
     assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (2, 1, 1, 1)
     with pytest.raises(NotFound):
         restored(browse, step)
+
+
+def test_what_comes_back_gives_way_to_what_was_said_since(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one", "two")
+    labels.save([Judgment("a query", "one", 1, "anna")])
+    step = browse.delete(*key("one"), "ed")
+    add(labels, "one")
+    labels.skip(*key("one"), "anna", "cannot_tell", None)
+    restored(browse, step)
+    task = QueueStore(labels.path).task(*key("one"), "anna")
+    assert task is not None and (task.label, task.skip) == (None, "cannot_tell")
+    assert QueueStore(labels.path).left("anna") == 1
 
 
 def test_a_number_that_is_given_out_again_does_not_confuse_the_search(labels: LabelStore, browse: BrowseStore) -> None:

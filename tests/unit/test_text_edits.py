@@ -131,6 +131,30 @@ def test_pairs_that_become_one_keep_everybodys_label_once(labels: LabelStore, br
     assert (progress.candidates, progress.judged, progress.relevant, progress.mine) == (2, 1, 1, 1)
 
 
+@pytest.mark.parametrize("kind", ["label", "skip"])
+def test_where_pairs_become_one_a_label_and_a_skip_do_not_meet(
+    labels: LabelStore, browse: BrowseStore, kind: str
+) -> None:
+    def say(passage: str, label: bool) -> None:
+        if label:
+            labels.save([Judgment("how long", passage, 1, "anna")])
+        else:
+            labels.skip(text_id("how long"), text_id(passage), "anna", "cannot_tell", None)
+
+    say("teh bridge", kind == "label")
+    say("rain", kind == "skip")
+    browse.edit("passage", text_id("teh bridge"), "rain", "ed", keep_labels=True)
+    task = QueueStore(labels.path).task(text_id("how long"), text_id("rain"), "anna")
+    # What was said of the pair that stays counts.
+    assert task is not None
+    assert (task.label, task.skip) == ((None, "cannot_tell") if kind == "label" else (1, None))
+    assert QueueStore(labels.path).left("anna") == 1  # the other query's
+    # And to take it back brings nothing of the other back.
+    labels.undo("anna")
+    task = QueueStore(labels.path).task(text_id("how long"), text_id("rain"), "anna")
+    assert task is not None and (task.label, task.skip) == (None, None)
+
+
 def test_what_is_not_there_or_not_changed_is_not_edited(labels: LabelStore, browse: BrowseStore) -> None:
     with pytest.raises(NotFound, match="This passage is no longer there"):
         browse.edit("passage", text_id("never seen"), "new", "ed", keep_labels=True)
