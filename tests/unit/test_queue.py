@@ -430,7 +430,8 @@ def test_a_query_that_was_left_comes_only_where_no_other_is_left(
         task = queue.next_task("bo", strategy, stays=False, away_from=[left])
         assert task is not None and task.query_id != left
         queue.store.let_go("bo", [task.key])
-    beside = {(text_id(judgment.query), text_id(judgment.passage)) for judgment in judged if judgment.query != "query 0"}
+    elsewhere = [judgment for judgment in judged if judgment.query != "query 0"]
+    beside = {(text_id(judgment.query), text_id(judgment.passage)) for judgment in elsewhere}
     task = queue.next_task("bo", strategy, beside, stays=False, away_from=[left])
     assert task is not None and task.query_id == left
 
