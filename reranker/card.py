@@ -46,7 +46,10 @@ def add_results(card_path: Path, name: str, manifest: dict[str, Any]) -> None:
         if metric in figures
     ]
     card.text = _with_section(card.text, _table(manifest, measured))
-    card.save(card_path)
+    # In one step: a full disk would leave half of it, and the next one to write it would go on from that.
+    unfinished = card_path.with_name(f"{card_path.name}.part")
+    card.save(unfinished)
+    unfinished.rename(card_path)
 
 
 def _with_section(text: str, table: str) -> str:

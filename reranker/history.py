@@ -16,8 +16,9 @@ def stack_of(events: Iterable[ModelEvent], deleted: Collection[str], active: str
     """
     stack: list[str] = []
     for event in events:
-        if not stack and event.previous_version:
-            stack = [event.previous_version]
+        if event.previous_version:
+            # Without an event another one answers where the files of those upon it were lost.
+            _cut_to(event.previous_version, stack)
         if event.action == "rollback":
             # Of those between, some may have been deleted by then.
             below = stack[:-1]
@@ -28,6 +29,13 @@ def stack_of(events: Iterable[ModelEvent], deleted: Collection[str], active: str
             stack.append(event.version)
     stack = [name for name, _ in itertools.groupby(name for name in stack if name not in deleted)]
     if active in stack:
-        while stack[-1] != active:
-            stack.pop()
+        _cut_to(active, stack)
     return stack
+
+
+def _cut_to(version: str, stack: list[str]) -> None:
+    """Take from the stack what is upon this version; where it is not in there, it comes on top."""
+    if version not in stack:
+        stack.append(version)
+    while stack[-1] != version:
+        stack.pop()

@@ -51,14 +51,18 @@ def zip_directory(directory: Path) -> Iterator[bytes]:
     with ExitStack() as opened:
         try:
             files = [
-                (zipfile.ZipInfo.from_file(path, path.relative_to(directory)), opened.enter_context(path.open("rb")))
-                for path in model_files(directory)
+                (_entry(path, directory), opened.enter_context(path.open("rb"))) for path in model_files(directory)
             ]
         except FileNotFoundError:
             files = []
         if not files:
             raise NotFound(f"The files of {directory.name} are no longer there.")
         return _zipped(files, opened.pop_all())
+
+
+def _entry(path: Path, directory: Path) -> zipfile.ZipInfo:
+    # A zip knows no year before 1980; what was built to be the same each time is often dated 1970.
+    return zipfile.ZipInfo.from_file(path, path.relative_to(directory), strict_timestamps=False)
 
 
 def _zipped(files: Sequence[tuple[zipfile.ZipInfo, BinaryIO]], opened: ExitStack) -> Iterator[bytes]:

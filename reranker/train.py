@@ -182,12 +182,15 @@ def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
 
 
 def known_before(plan: Plan) -> dict[str, Any] | None:
-    """What a child before this one has seen of the champion, where it is the same and all of it is there."""
+    """What a child before this one has seen of the champion, where it is the same and all of it is there: a query may
+    have become one that was learned from meanwhile, by a correction of its text."""
     known = read_json(plan.files.before) if plan.files.before.is_file() else {"version": None}
     if known["version"] != plan.config["champion"]:
         return None
     sets = plan.measured | plan.cross_checked
-    return known if known["champion"].keys() >= {name for name in sets if sets[name]} else None
+    wanted = {name: {judged.query_id for judged in queries} for name, queries in sets.items() if queries}
+    found = {name: set(evaluation["per_query"]) for name, evaluation in known["champion"].items()}
+    return known if found == wanted else None
 
 
 def train_all(plan: Plan, reporter: Reporter) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
+import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from reranker.card import add_results
 from reranker.results import how_made
@@ -89,6 +94,32 @@ def test_results_are_written_twice_without_harm(trained: tuple[Services, httpx.C
     manifest = json.loads((services.jobs.runs_dir / run["id"] / "manifest.json").read_text())
     add_results(card, services.model_store.version("v1").name, manifest)
     assert card.read_text(encoding="utf-8") == before
+
+
+def test_a_card_that_cannot_be_written_is_left_as_it_was(
+    trained: tuple[Services, httpx.Client, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(card: ModelCard, path: Path) -> None:
+        path.write_text(str(card)[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    services, _, run = trained
+    card = tmp_path / "README.md"
+    shutil.copy(services.registry.models_dir / "v1" / "README.md", card)
+    before = card.read_text(encoding="utf-8")
+    monkeypatch.setattr(ModelCard, "save", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        add_results(card, "x-v1", json.loads((services.jobs.runs_dir / run["id"] / "manifest.json").read_text()))
+    assert card.read_text(encoding="utf-8") == before
+
+
+def test_files_from_before_zips_can_be_downloaded(trained: tuple[Services, httpx.Client, dict]) -> None:
+    services, client, _ = trained
+    os.utime(services.registry.models_dir / "v1" / "config.json", (0, 0))
+    answer = client.get("/v1/models/v1/download")
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None and "config.json" in archive.namelist()
 
 
 def test_a_base_that_cannot_be_on_the_hub_is_not_named(tmp_path: Path) -> None:

@@ -187,6 +187,16 @@ def test_a_run_that_is_broken_off_among_its_folds_ends_the_same(
     assert not files.folds.exists()
 
 
+def test_a_query_that_turns_out_to_be_learned_before_is_not_judged_by(files: RunFiles) -> None:
+    """While a run was broken off, the text of a query that was learned from was corrected into that of another."""
+    break_off(files, "average")
+    before = read_json(files.before)["champion"]["cross"]["per_query"]
+    learned = next(iter(before))
+    write_json(files.config, read_json(files.config) | {"learned": [learned]})
+    go(files)
+    assert read_json(files.manifest)["comparison"]["cross"]["queries"] == len(before) - 1
+
+
 def test_a_run_that_is_cancelled_among_its_folds_keeps_its_own_model(
     files: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,10 @@ THREE = [promoted("v1", "hub"), promoted("v2", "v1"), promoted("v3", "v2")]
         ([*THREE, rolled_back("v2", "v3"), rolled_back("v1", "v2")], ["hub", "v1"]),
         ([*THREE, rolled_back("v2", "v3"), promoted("v4", "v2")], ["hub", "v1", "v2", "v4"]),
         ([*THREE, promoted("v1", "v3")], ["hub", "v1", "v2", "v3", "v1"]),
+        # The files of v2 and v3, and of v1 as well, were lost by then: another one had to answer.
+        ([*THREE, promoted("v4", "v1")], ["hub", "v1", "v4"]),
+        ([*THREE, promoted("v4", "hub"), promoted("v5", "v4")], ["hub", "v4", "v5"]),
+        ([*THREE, promoted("v4", "starter")], ["hub", "v1", "v2", "v3", "starter", "v4"]),
         # The version between was deleted by then.
         ([*THREE, rolled_back("v1", "v3")], ["hub", "v1"]),
     ],
