@@ -164,13 +164,19 @@ def points(curve: list[tuple[int, float]], y: str) -> dict[str, Any]:
     """What a plot is to show; a single point is no curve. Of a long one, each point is the mean of a few steps."""
     if len(curve) < 2:
         return gr.update(visible=HIDDEN)
-    first, last = curve[0][0], curve[-1][0]
     together = -(-len(curve) // MOST_POINTS)
     parts = (curve[start : start + together] for start in range(0, len(curve), together))
     shown = [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
-    return gr.update(
-        value=pd.DataFrame(shown, columns=["step", y]), x_lim=[first, max(last, first + FEWEST_STEPS)], visible=True
-    )
+    return gr.update(value=pd.DataFrame(shown, columns=["step", y]), visible=True)
+
+
+def steps_of(run: TrainingRun | None) -> list[int] | None:
+    """From which step to which the axis of a run's curves goes; None while that is not known.
+
+    It is for an event of its own, after that of the curves: of a plot that is given values and limits at once, gradio
+    draws the values of before within the new limits.
+    """
+    return [1, max(run.total_steps, 1 + FEWEST_STEPS)] if run and run.total_steps else None
 
 
 def is_stopping(run: TrainingRun | None) -> bool:

@@ -20,6 +20,7 @@ from page.training_view import (
     render_run,
     render_sets,
     run_name,
+    steps_of,
 )
 from reranker.dataset import only_relevant_known
 from reranker.follow import curves_of
@@ -140,13 +141,13 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
                     autoscroll=True,
                     elem_id="training-log",
                 )
-    shown = gr.State(None)
+    shown, steps = gr.State(None), gr.State(None)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     hyperparameters = [epochs, learning_rate, batch_size, seed]
     settings = [recipe, base, promote, *hyperparameters, loss, patience, curve, assume]
     asked_for = [*settings, token]
     in_more = [recipe, *hyperparameters, loss, patience, assume]
-    run_outputs = [shown, run_view, loss_plot, dev_plot, curves_note, log, cancel, resume, start, timer, picked]
+    run_outputs = [shown, run_view, loss_plot, dev_plot, steps, curves_note, log, cancel, resume, start, timer, picked]
 
     def look(shown: tuple | None, picked: str) -> tuple:
         """What has changed about the run that is looked at since it was `shown`."""
@@ -166,6 +167,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             render_run(run),
             points(curves.loss, "loss"),
             points(curves.dev, "nDCG@10"),
+            steps_of(run),
             gr.update(value=render("curves_note.html", models=models), visible=models > 1 and len(curves.loss) > 1),
             files.log_tail(),
             gr.update(visible=under_way, value="Stop it at once" if is_stopping(latest) else "Cancel the run"),
@@ -257,7 +259,8 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         if is_stopping(run):
             gr.Info("The run stops at once and keeps nothing.")
         else:
-            gr.Info("The run is stopping and keeps the best weights so far. Press again to stop at once.")
+            kept = "and keeps the best weights so far" if run.step else "before it has trained, so it keeps nothing"
+            gr.Info(f"The run is stopping {kept}. Press again to stop at once.")
 
     def reset(recipe: str) -> tuple:
         chosen = RECIPES[recipe]
@@ -319,6 +322,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
     cancel.click(cancel_run, token, None, **quiet)
     resume.click(resume_run, [shown, token], run_outputs, **quiet)
+    steps.change(lambda steps: [gr.update(x_lim=steps)] * 2, steps, [loss_plot, dev_plot], **quiet)
     timer.tick(look, [shown, picked], run_outputs, **quiet)
     picked.input(look, [shown, picked], run_outputs, **newest).then(None, None, None, js=SCROLL_LOG, **quiet)
     # Text that comes while the box is closed does not scroll it.

@@ -25,6 +25,12 @@ from tests.serving import App, app_in_thread, ended, eventually, label
 
 pytestmark = pytest.mark.browser
 
+# Whether so many steps are the points of the loss's curve.
+DRAWN = """steps => {
+    const line = document.querySelector('#loss-curve svg .mark-line path[d]');
+    return line && line.getAttribute('d').split(/[ML]/).length - 1 === steps;
+}"""
+
 
 def start_long_run(page: Page) -> None:
     open_tab(page, "Train")
@@ -54,6 +60,25 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
     version = store_of(labelled_app).runs()[0].model_version
     expect(page.locator("#training-run")).to_contain_text(f"kept as {version}, unmeasured")
     assert labelled_app.client.get("/v1/models").json()[0]["version"] == version
+
+
+def test_the_curve_is_that_of_the_run_that_is_looked_at(labelled_app: App, context: BrowserContext) -> None:
+    client = labelled_app.client
+    steps = []
+    for epochs in (30, 2, 20):
+        asked = {"recipe": "classic", "epochs": epochs, "batch_size": 4, "promote": "never"}
+        run = ended(client, client.post("/v1/training-runs", json=asked).raise_for_status().json()["id"])
+        steps.insert(0, run["total_steps"])
+    page = open_page(context, labelled_app)
+    open_tab(page, "Train")
+    for place in (0, 1, 2, 1, 0):
+        page.locator("#pick-run input").click()
+        page.get_by_role("option").nth(place).click()
+        expect(page.locator("#training-run")).to_contain_text(f"step {steps[place]} of {steps[place]}")
+        page.wait_for_function(DRAWN, arg=steps[place])
+        # What is drawn late must not be the curve of before.
+        page.wait_for_timeout(700)
+        page.wait_for_function(DRAWN, arg=steps[place])
 
 
 def test_others_are_taken_as_not_relevant_where_only_relevant_ones_are_known(

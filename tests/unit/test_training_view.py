@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from page.training_view import more_settings, points, render_run, render_sets
+from page.training_view import more_settings, points, render_run, render_sets, steps_of
 from reranker.dataset import LabelledPair, TrainingSets
 from reranker.recipe import CLASSIC, DEFAULT, Recipe, TrainingConfig
 from storage.records import TrainingRun
@@ -65,7 +65,8 @@ def test_steps_are_numbers_from_the_first_look_on_and_never_marked_at_fractions(
     shown = points([(step, 1 / step) for step in range(1, steps + 1)], "loss")
     assert list(shown["value"]["step"]) == list(range(1, steps + 1))
     assert "sort" not in shown  # a plot that was once told to sort by name cannot forget it
-    low, high = shown["x_lim"]
+    assert steps_of(TrainingRun("1", "running", {}, "2026-01-01")) is None
+    low, high = steps_of(TrainingRun("1", "running", {}, "2026-01-01", total_steps=steps))  # type: ignore[misc]
     assert low == 1 and high >= steps and high - low >= 20
 
 
