@@ -161,7 +161,8 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     store = services.browse_store
     gr.Markdown("## Stored pairs")
     with gr.Row():
-        words = gr.Textbox(label="Search", placeholder="Words of the query or the passage", elem_id="search", scale=3)
+        hint = "Words of the query or the passage, then Enter"
+        words = gr.Textbox(label="Search", placeholder=hint, elem_id="search", scale=3)
         filter = gr.Dropdown([*get_args(Filter), DELETED], value="all", label="Show", elem_id="filter", min_width=140)
         source = gr.Dropdown([ANYWHERE], value=ANYWHERE, label="From", elem_id="source", min_width=140)
         sort = gr.Dropdown(list(get_args(Sort)), value="newest first", label="Order", elem_id="sort", min_width=140)

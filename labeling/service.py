@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from errors import Conflict, InvalidInput, NotFound, TooLarge
 from labeling.queue import Queue, strategy_named
@@ -111,13 +112,18 @@ class LabelingService:
             )
 
     def rest_is_not_relevant(
-        self, tasks: Sequence[Task], annotator: str, model_version: str | None = None, press: str | None = None
+        self,
+        tasks: Sequence[Task],
+        annotator: str,
+        model_version: str | None = None,
+        press: str | None = None,
+        notes: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> int:
         """Label these pairs 0, in one step that is undone at once; returns how many of them were left out, since others
-        have judged them meanwhile as often as is wanted."""
+        have judged them meanwhile as often as is wanted. `notes` are what is noted on some, by their key."""
         judgments = [
             Judgment(task.query, task.passage, 0, annotator, model_version=model_version, score_visible=False,
-                     source=task.source)
+                     source=task.source, note=notes.get(task.key) or None)
             for task in tasks
         ]  # fmt: skip
         return len(self.store.save_press(_checked_judgments(judgments), press, self.queue.store.quota))

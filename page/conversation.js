@@ -17,6 +17,8 @@ window.workbench = (() => {
   let said = 0;
   let isSending = false;
   let wakeUp = null;
+  // While it waits to ask again: for how many seconds, and after how many failures.
+  let pausing = null;
   let strategy = null;
   let since = 0;
 
@@ -63,6 +65,7 @@ window.workbench = (() => {
     keep(message);
     outbox.push(message);
     Object.defineProperties(message, { more: { value: more }, answered: { value: answered } });
+    if (pausing) show();
     send();
     return message;
   }
@@ -121,22 +124,25 @@ window.workbench = (() => {
   function pause(milliseconds, failed) {
     return new Promise((resolve) => {
       const seconds = Math.ceil(milliseconds / 1000);
-      show(`It is sent again in ${seconds} s.`, failed);
+      pausing = { seconds, failed };
+      show();
       const timer = setTimeout(resolve, milliseconds);
       wakeUp = () => { clearTimeout(timer); resolve(); };
-    }).finally(() => { wakeUp = null; });
+    }).finally(() => { wakeUp = pausing = null; });
   }
 
   // Says what waits: nothing while all goes well.
-  function show(when = '', failed = 0) {
+  function show() {
     const line = document.getElementById('saving');
     if (!line) return;
     const waiting = changes().length;
-    const what = waiting ? `${waiting} of what you pressed ${waiting === 1 ? 'is' : 'are'} not stored yet` : '';
-    line.dataset.failed = failed;
-    if (failed) line.firstElementChild.textContent = `⚠ The server does not answer. ${what ? `${what}; it is kept here. ` : ''}${when}`;
-    else line.firstElementChild.textContent = what ? `… Saving: ${what}.` : '… Waiting for the server.';
-    line.hidden = !outbox.length || (!failed && performance.now() - since < UNNOTICED);
+    const what = `${waiting} ${waiting === 1 ? 'judgment' : 'judgments'}`;
+    line.dataset.failed = pausing?.failed ?? 0;
+    if (pausing) {
+      const kept = waiting ? `${what} kept here; sent again` : 'Asking again';
+      line.firstElementChild.textContent = `⚠ The server does not answer. ${kept} in ${pausing.seconds} s.`;
+    } else line.firstElementChild.textContent = waiting ? `… Saving ${what}.` : '… Waiting for the server.';
+    line.hidden = !outbox.length || (!pausing && performance.now() - since < UNNOTICED);
   }
 
   document.addEventListener('input', (event) => {

@@ -100,6 +100,8 @@ function send(call, data, here = [], undoLocally, more) {
         for (const { key, ...state } of answer.rows ?? []) {
           const row = rowOf(key);
           if (row && state.event) row.dataset.event = state.event;
+          // What was typed goes with the next judgment.
+          if (row && call === 'undo' && state.state === 'open') state.note ||= row.dataset.note;
           if (row && !row.waiting) show(row, state);
         }
         resolve(answer);
@@ -166,7 +168,8 @@ function rest() {
   if (!left.length) return;
   const before = left.map(stateOf);
   left.forEach((row) => show(row, { ...stateOf(row), state: 'not-relevant' }));
-  send('rest', { keys: left.map(keyOf) }, left, () => left.forEach((row, place) => putBack(row, before[place])));
+  const notes = left.map((row) => row.dataset.note);
+  send('rest', { keys: left.map(keyOf), notes }, left, () => left.forEach((row, place) => putBack(row, before[place])));
   advance();
 }
 

@@ -42,8 +42,9 @@ State = Literal["relevant", "not-relevant", "cannot-tell", "later"]
 class Said(BaseModel):
     """What the page says in a call; each call reads what it needs of it.
 
-    `key` and `keys` are the (query id, passage id) of the pairs it is about; `shown` those of all pairs that the page
-    has and that are not judged yet, `left` those that it gives back, and `want` is how many more it would like to have.
+    `key` and `keys` are the (query id, passage id) of the pairs it is about, `notes` the notes on the latter; `shown`
+    are those of all pairs that the page has and that are not judged yet, `left` those that it gives back, and `want` is
+    how many more it would like to have.
     """
 
     annotator: str = ""
@@ -51,6 +52,7 @@ class Said(BaseModel):
     press: str | None = Field(None, max_length=100)
     key: Key | None = None
     keys: list[Key] = Field([], max_length=1_000)
+    notes: list[str] = Field([], max_length=1_000)
     shown: list[Key] = Field([], max_length=1_000)
     left: list[Key] = Field([], max_length=1_000)
     want: int = Field(0, ge=0, le=10)
@@ -107,7 +109,7 @@ class JudgingCalls:
         return self._answer(said, [self.labeling.task(*task.key, said.annotator)])
 
     def rest(self, said: Said) -> dict[str, Any]:
-        """Label all pairs of `keys` as not relevant, in one step."""
+        """Label all pairs of `keys` as not relevant, in one step; each with its note, if those came along."""
         # One that was deleted meanwhile, or judged on another of this annotator's pages, is left as it is.
         found = [task for key in said.keys if (task := self.labeling.find_task(*key, said.annotator))]
         left_out = self.labeling.rest_is_not_relevant(
@@ -115,6 +117,7 @@ class JudgingCalls:
             said.annotator,
             self._version(),
             said.press,
+            dict(zip(said.keys, said.notes, strict=False)),
         )
         answer = self._answer(said, [self.labeling.task(*task.key, said.annotator) for task in found])
         if left_out:

@@ -256,9 +256,12 @@ function undo() {
       if (answer.error) return tell(answer.error);
       if (who !== asked) return;
       if (!answer.rows.length) tell('There is nothing to undo.');
-      for (const row of answer.rows) ahead = ahead.filter((pair) => !same(pair.key, row.key));
+      const isUndone = ({ key }) => answer.rows.some((row) => same(row.key, key));
+      ahead = ahead.filter((pair) => !isUndone(pair));
+      // It is back in its old place among those that were seen, with what was typed.
+      for (const pair of seen.filter(isUndone)) pair.draft = pair.note;
       const [first] = answer.rows;
-      take(answer);
+      take({ ...answer, tasks: answer.tasks?.filter((pair) => !isUndone(pair)) });
       if (first) goTo(find(first.key) ?? { ...first });
     },
   });

@@ -142,6 +142,20 @@ def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: App) 
     assert '"note": "10 reasons, see page 1"' in shared_app.client.get("/v1/labels").text
 
 
+def test_a_note_goes_with_the_rest_too_and_stays_after_an_undo(page: Page, judge: str, shared_app: App) -> None:
+    page.keyboard.press("n")
+    page.keyboard.type("of another town")
+    page.keyboard.press("Enter")
+    page.keyboard.press("r")
+    eventually(lambda: len(stored(shared_app, judge)) == 4, "the rest is stored")
+    assert shared_app.client.get("/v1/labels").text.count('"note": "of another town"') == 1
+    expect(rows(page).nth(0)).to_contain_text("of another town")
+    page.keyboard.press("u")
+    expect(page.locator('[data-row][data-state="open"]')).to_have_count(4)
+    settle(page)
+    expect(rows(page).nth(0)).to_contain_text("of another town")
+
+
 def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: App) -> None:
     on_to_another_query(page, shared_app)
     page.keyboard.press("1")

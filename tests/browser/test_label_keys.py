@@ -103,6 +103,29 @@ def test_undo_shows_the_pair_again_without_its_label(page: Page, judge: str, sha
     assert labels_of(shared_app, judge) == {}
 
 
+def test_a_pair_that_is_judged_again_after_an_undo_is_where_it_was_with_what_was_typed(
+    page: Page, judge: str, shared_app: App
+) -> None:
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    page.keyboard.press("n")
+    page.keyboard.type("which is it")
+    page.keyboard.press("Enter")
+    page.keyboard.press("0")
+    expect(page.locator("#task")).to_contain_text("Third passage")
+    page.keyboard.press("u")
+    expect(page.locator("#task")).to_contain_text("Second passage")
+    expect(box(page, "note")).to_have_value("which is it")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text("Third passage")
+    settle(page)
+    assert '"which is it"' in shared_app.client.get("/v1/labels").text
+    for passage in ("Second passage", "First passage"):
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#task")).to_contain_text(passage)
+    assert labels_of(shared_app, judge) == {"First passage": 1, "Second passage": 1}
+
+
 def test_arrows_go_back_to_change_a_label_and_forward_again(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text("Second passage")
