@@ -46,11 +46,16 @@ def render_sets(sets: TrainingSets) -> str:
             "default recipe also cross-checks: it ranks each training query with a model trained without it."
         )
     elif sets.measurable_by_folds():
+        labelled = len({pair.query_id for name in PURPOSES for pair in getattr(sets, name)})
+        why = (
+            f"some are from {MIN_QUERIES_TO_SPLIT} labelled queries on"
+            if labelled < MIN_QUERIES_TO_SPLIT
+            else "those that were trained on stay there, but of new ones some will be held out"
+        )
         measuring = (
-            f"Too few queries are held out to measure on: it takes {MIN_QUERIES_TO_SPLIT} labelled queries, and "
-            f"{MIN_QUERIES_TO_MEASURE} of the held-out ones need both relevant and not relevant passages. The default "
-            "recipe cross-checks instead: it ranks each training query with a model trained without it. The classic "
-            "recipe cannot say yet whether the new model is better."
+            f"Too few queries are held out to measure on: {why}. It takes {MIN_QUERIES_TO_MEASURE} with both relevant "
+            "and not relevant passages. The default recipe cross-checks instead: it ranks each training query with a "
+            "model trained without it. The classic recipe cannot say yet whether the new model is better."
         )
     elif len(queries_that_tell([*sets.train, *sets.dev])) >= MIN_QUERIES_TO_MEASURE:
         measuring = (

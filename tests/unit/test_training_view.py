@@ -96,7 +96,15 @@ def test_the_page_says_where_nothing_can_be_measured_although_there_are_labels()
     assert "the labelled queries share most of their relevant passages" in render_sets(TrainingSets(pairs))
     assert "at least 4 labelled queries need both" in render_sets(TrainingSets(pairs[:4]))
     apart = [replace(pair, passage=f"answer to {pair.query}") if pair.label else pair for pair in pairs]
-    assert "recipe cross-checks instead" in render_sets(TrainingSets(apart))
+    few = render_sets(TrainingSets(apart))
+    assert "recipe cross-checks instead" in few and "some are from 20 labelled queries on" in few
+    # Labelled one after the other, with a run between: all of them are trained on.
+    many = [
+        replace(pair, **{name: f"{turn} {getattr(pair, name)}" for name in ("query", "query_id", "passage")})
+        for turn in range(3)
+        for pair in apart
+    ]
+    assert "of new ones some will be held out" in render_sets(TrainingSets(many))
 
 
 def settings_of(recipe: Recipe, **changed: Any) -> str:
