@@ -7,9 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from errors import InvalidInput
-from reranker.dataset import JudgedQuery
+from reranker.dataset import MIN_QUERIES_TO_SPLIT, JudgedQuery
 from reranker.registry import ModelRegistry
 from reranker.results import QueryChange, changes_of
+
+NOTHING_HELD_OUT = (
+    "There is no held-out query with relevant and not relevant passages to compare them on. Some queries are held out "
+    f"from {MIN_QUERIES_TO_SPLIT} labelled ones on; until then, compare them on passages of yours on the Rerank tab."
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def compare_versions(
     if first == second:
         raise InvalidInput("These are the same version. Choose two different ones.")
     if not queries:
-        raise InvalidInput("No labelled query with relevant and not relevant passages is held out to compare them on.")
+        raise InvalidInput(NOTHING_HELD_OUT)
     pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
     evaluations = []
     for place, name in enumerate((first, second)):

@@ -132,8 +132,9 @@ def build_rerank_tab(
                     for number, example in enumerate(EXAMPLES, start=1)
                 ]
         with gr.Column(scale=3, min_width=340):
-            results = gr.HTML(_empty(), js_on_load=RANKING_JS, elem_id="ranking")
+            # Above the results, of which there may be hundreds.
             queue = gr.Button("Add these to the label queue", size="sm", visible=False, elem_id="queue-ranking")
+            results = gr.HTML(_empty(), js_on_load=RANKING_JS, elem_id="ranking")
 
     def rank(
         query: str,

@@ -51,11 +51,11 @@ class SuspectPress(Press):
 
 def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, shown: gr.State) -> None:
     """Build the part of the tab; it is drawn when `shown`, whose first element is the id of a run, changes."""
-    with gr.Accordion("What the labels did: held-out queries before and after", open=False, elem_id="changes-box"):
+    with gr.Accordion("What the labels did to held-out queries", open=False, elem_id="changes-box"):
         changes = gr.HTML(elem_id="changes")
-    with gr.Accordion("The same on cross-checked queries", open=False, elem_id="cross-box"):
+    with gr.Accordion("What they did to cross-checked queries", open=False, elem_id="cross-box"):
         cross = gr.HTML(elem_id="cross-changes")
-    with gr.Accordion("The same on the general set", open=False, elem_id="general-box"):
+    with gr.Accordion("What they did to the general set", open=False, elem_id="general-box"):
         general = gr.HTML(elem_id="general-changes")
     with gr.Accordion("What more labels would bring", open=False, elem_id="learning-curve-box"):
         curve_plot = gr.LinePlot(

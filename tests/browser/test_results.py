@@ -80,7 +80,7 @@ def test_each_held_out_query_is_shown_before_and_after(finished_app: App, contex
     open_box(page, "What more labels would bring")
     expect(page.locator("#learning-curve")).to_contain_text("Tick Learning curve before you start a run.")
     expect(page.locator("#learning-curve-plot")).to_be_hidden()
-    open_box(page, "The same on the general set")
+    open_box(page, "What they did to the general set")
     expect(page.locator("#general-changes .change")).to_have_count(24)
 
 
