@@ -33,11 +33,13 @@ from storage.records import (
 # How many rows a streaming read fetches at once.
 PAGE = 5_000
 
-# Labels and skips that are not taken back, of pairs that are not deleted.
-STANDING = """
+# Labels and skips that are not taken back, of pairs that are not deleted: nor were, and then added anew, since of such
+# a pair its annotator says nothing any more.
+OF_EVENT = "query_id = e.query_id AND passage_id = e.passage_id AND annotator = e.annotator"
+STANDING = f"""
     SELECT * FROM label_events e WHERE action IN ('label', 'skip')
     AND NOT EXISTS (SELECT 1 FROM label_events u WHERE u.undoes = e.id)
-    AND EXISTS (SELECT 1 FROM candidates c WHERE c.query_id = e.query_id AND c.passage_id = e.passage_id)
+    AND (EXISTS (SELECT 1 FROM labels WHERE {OF_EVENT}) OR EXISTS (SELECT 1 FROM skips WHERE {OF_EVENT}))
 """
 
 LABELS = """

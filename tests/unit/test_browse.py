@@ -140,6 +140,23 @@ def test_a_deleted_pair_is_gone_and_comes_back_with_all_that_was_said(labels: La
         restored(browse, step)
 
 
+def test_an_undo_brings_back_nothing_that_was_deleted(labels: LabelStore, browse: BrowseStore) -> None:
+    add(labels, "one", "two")
+    labels.save([Judgment("a query", "two", 1, "anna")])
+    for label in (0, 1):
+        labels.save([Judgment("a query", "one", label, "anna")])
+    step = browse.delete(*key("one"), "ed")
+    add(labels, "one")
+    assert [judged.task.passage for judged in labels.judged_by("anna", 9)] == ["two"]
+    assert labels.event_of(*key("one"), "anna") is None
+    assert labels.undo("anna") == [key("two")]
+    assert (labels.undo("anna"), list(labels.labels())) == ([], [])
+    # Put back, it can be taken back again.
+    restored(browse, step)
+    assert labels.undo("anna") == [key("one")]
+    assert [label.label for label in labels.labels()] == [0]
+
+
 def test_what_comes_back_gives_way_to_what_was_said_since(labels: LabelStore, browse: BrowseStore) -> None:
     add(labels, "one", "two")
     labels.save([Judgment("a query", "one", 1, "anna")])
