@@ -180,14 +180,16 @@ class LabelingService:
         strategy: str | None = None,
         shown: Iterable[tuple[str, str]] = (),
         left: Iterable[tuple[str, str]] = (),
+        passed: Iterable[str] = (),
     ) -> list[Task]:
         """The candidates of the query that this annotator is to judge next, held; none when nothing is left.
 
-        `shown` are pairs on the screen, which stay there; what of `left` is not judged goes back to the queue.
+        `shown` are pairs on the screen, which stay there; what of `left` is not judged goes back to the queue. The
+        queries with the ids in `passed` come only where no other is left.
         """
         annotator = check_name(annotator)
         unfinished = [key for key in left if (task := self.find_task(*key, annotator)) and task.is_open]
-        away_from = {query_id for query_id, _ in unfinished}
+        away_from = {*passed, *(query_id for query_id, _ in unfinished)}
         task = self.queue.next_task(annotator, strategy, [*shown, *unfinished], stays=False, away_from=away_from)
         self.give_back(annotator, unfinished)
         if task:

@@ -18,6 +18,8 @@ let isOpening = false;
 // The next query, since when it lies here, and the number of the call that asked for it last.
 let ahead = null;
 let asked = 0;
+// The queries that were left before all of them was judged: they come again when all others were there.
+let passed = [];
 let selected = null;
 let selectedSince = 0;
 
@@ -197,6 +199,7 @@ const notDone = () => keysOf(rows().filter((row) => !isDone(row)));
 // On to the next query; what is not judged of this one goes back to the queue.
 function next() {
   const left = notDone();
+  if (left.length) passed.push(left[0][0]);
   if (!ahead || performance.now() - ahead.since > renewAfter) return open({ left });
   list.replaceChildren(...ahead.part.childNodes);
   begin();
@@ -209,16 +212,22 @@ function fetchAhead(left = []) {
   const call = ++asked;
   workbench.say('next_query', {}, {
     // What was pressed since waits behind this call, so the server does not know of it yet.
-    more: () => ({ strategy: workbench.strategy(), shown: [...notDone(), ...workbench.pressed()], left }),
+    more: () => ({ strategy: workbench.strategy(), shown: [...notDone(), ...workbench.pressed()], left, passed }),
     answered(answer) {
       if (answer.error || call !== asked) return;
       const part = document.createElement('div');
       part.innerHTML = answer.html;
       // With none left, the next query is asked for again when it is wanted: there may be one by then.
       if (rowsIn(part).length) ahead = { part, since: performance.now() };
+      comesAgain(part);
       if (!element.offsetParent) giveBack();
     },
   });
+}
+
+// When one comes again that was passed, all others were there.
+function comesAgain(part) {
+  if (rowsIn(part).some((row) => passed.includes(row.dataset.query))) passed = [];
 }
 
 function giveBack() {
@@ -232,7 +241,10 @@ function giveBack() {
 function open({ left = [], first = null, ...data } = {}) {
   if (isOpening) return;
   const name = workbench.annotator();
-  if (name !== who) giveBack();
+  if (name !== who) {
+    giveBack();
+    passed = [];
+  }
   [ahead, asked] = [null, asked + 1];
   if (!name) {
     who = name;
@@ -241,13 +253,14 @@ function open({ left = [], first = null, ...data } = {}) {
   }
   isOpening = true;
   workbench.say(kind === 'mine' ? 'mine' : 'next_query', data, {
-    more: () => ({ strategy: workbench.strategy(), left }),
+    more: () => ({ strategy: workbench.strategy(), left, passed }),
     answered(answer) {
       isOpening = false;
       if (answer.error) return refused(answer.error);
       if (workbench.annotator() !== name) return open();
       who = name;
       list.innerHTML = answer.html;
+      comesAgain(list);
       begin(first);
       if (element.offsetParent) fetchAhead();
     },

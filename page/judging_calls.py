@@ -43,8 +43,8 @@ class Said(BaseModel):
     """What the page says in a call; each call reads what it needs of it.
 
     `key` and `keys` are the (query id, passage id) of the pairs it is about, `notes` the notes on the latter; `shown`
-    are those of all pairs that the page has and that are not judged yet, `left` those that it gives back, and `want` is
-    how many more it would like to have.
+    are those of all pairs that the page has and that are not judged yet, `left` those that it gives back, `passed` the
+    ids of the queries that were left unfinished, and `want` is how many more it would like to have.
     """
 
     annotator: str = ""
@@ -55,6 +55,7 @@ class Said(BaseModel):
     notes: list[str] = Field([], max_length=1_000)
     shown: list[Key] = Field([], max_length=1_000)
     left: list[Key] = Field([], max_length=1_000)
+    passed: list[Id] = Field([], max_length=10_000)
     want: int = Field(0, ge=0, le=10)
     state: State | None = None
     note: str | None = None
@@ -137,7 +138,7 @@ class JudgingCalls:
         if said.query:
             tasks = self.labeling.query_tasks(said.query, said.annotator, said.strategy)
         else:
-            tasks = self.labeling.next_query(said.annotator, said.strategy, said.shown, said.left)
+            tasks = self.labeling.next_query(said.annotator, said.strategy, said.shown, said.left, said.passed)
         return {**self._answer(said, []), "html": query_html(tasks)}
 
     def give_back(self, said: Said) -> dict[str, Any]:

@@ -165,6 +165,23 @@ def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app:
     assert len(stored(shared_app, judge)) == 5
 
 
+@pytest.mark.parametrize("strategy", ["oldest", "gain"])
+def test_all_queries_come_before_one_that_was_passed(page: Page, judge: str, shared_app: App, strategy: str) -> None:
+    pairs = [{"query": f"query {number}", "passage": "its passage"} for number in range(4)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    choose_strategy(page, strategy)
+    open_tab(page, "Query")
+    expect(rows(page)).not_to_have_count(0)
+    seen = []
+    for _ in range(6):
+        settle(page)
+        seen.append(page.locator("#query-view .query").inner_text())
+        rows(page).first.focus()
+        page.locator("#query-view .next").click()
+        expect(page.locator("#query-view .query")).not_to_have_text(seen[-1])
+    assert len(set(seen[:5])) == 5
+
+
 def test_the_next_query_is_there_before_it_is_wanted(
     page: Page, judge: str, shared_app: App, expected_errors: list[str]
 ) -> None:
