@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from storage.records import VoteCounts
+
+# Of thousands of annotators there are millions of twos, of which next to none have judged a pair both.
+FEW_ANNOTATORS = 100
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class AnnotatorAgreement:
 
 
 def agreement(votes: VoteCounts) -> Agreement:
-    """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two who have judged a
-    pair both.
+    """Krippendorff's alpha (nominal) over all annotators, and Cohen's kappa for each two of them; of more than
+    FEW_ANNOTATORS, for each two who have judged a pair both.
 
     Krippendorff, "Content Analysis" (2013), chapter 12; Cohen, "A coefficient of agreement for nominal scales" (1960).
     Neither is defined when every label under comparison is the same.
@@ -64,11 +68,12 @@ def agreement(votes: VoteCounts) -> Agreement:
     both: dict[tuple[str, str], dict[tuple[int, int], int]] = defaultdict(dict)
     for one, other, ours, theirs, pairs in votes.by_two:
         both[one, other][ours, theirs] = pairs
+    every, few = combinations(votes.annotators, 2), len(votes.annotators) <= FEW_ANNOTATORS
     return Agreement(
         annotators=len(votes.annotators),
         pairs=sum(pairs for *_, pairs in votes.by_week),
         krippendorff_alpha=_alpha(votes.by_week),
-        cohen_kappa=[_kappa(two, both[two]) for two in sorted(both)],
+        cohen_kappa=[_kappa(two, both.get(two, {})) for two in (every if few else sorted(both))],
     )
 
 
@@ -123,7 +128,7 @@ def _kappa(annotators: tuple[str, str], both: dict[tuple[int, int], int]) -> Pai
     """Kappa of two annotators, of whose common pairs so many were labelled (by the first, by the second)."""
     from sklearn.metrics import cohen_kappa_score
 
-    ours, theirs = zip(*both, strict=True)
+    ours, theirs = zip(*both, strict=True) if both else ((), ())
     pairs = sum(both.values())
     if len({*ours, *theirs}) < 2:
         return PairKappa(annotators, pairs, None)

@@ -145,8 +145,11 @@ def test_one_annotator_without_variation_leaves_kappa_at_zero() -> None:
 def test_annotators_without_common_pairs_have_no_kappa() -> None:
     apart = agreement(votes(a=[1, 0, None, None], b=[None, None, 1, 0]))
     assert (apart.annotators, apart.pairs, apart.krippendorff_alpha) == (2, 0, None)
-    # Of thousands of visitors there are millions of twos, of which next to none have.
-    assert apart.cohen_kappa == []
+    assert apart.cohen_kappa == [PairKappa(("a", "b"), 0, None)]
+    # Of many annotators they are not listed.
+    visitors = {f"visitor {n:04}": [1 if n == place else None for place in range(150)] for n in range(150)}
+    many = agreement(votes(**visitors))
+    assert (many.annotators, many.cohen_kappa) == (150, [])
 
 
 @pytest.mark.parametrize("given", [{}, {"a": [1, 0]}])
