@@ -31,7 +31,7 @@ def test_a_run_is_shown_that_is_older_than_some_of_what_can_be_configured(status
 def test_without_a_run_it_says_how_to_start_one() -> None:
     shown = render_run(None)
     assert "No model has been trained here yet" in shown
-    assert "press Start training" in shown
+    assert "Press Start training" in shown
     assert "progressbar" not in shown
 
 
