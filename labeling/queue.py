@@ -184,6 +184,17 @@ def strategy_named(name: str | None) -> tuple[str, Strategy]:
     return name, STRATEGIES[name]
 
 
+@dataclass(frozen=True)
+class Look:
+    """Where a pair is looked for: neither in `beside`, by (query id, passage id), nor among the queries of `away_from`;
+    `everything` and `held_too` are those of QueueStore.waiting."""
+
+    beside: set[tuple[str, str]]
+    away_from: set[str]
+    everything: bool
+    held_too: bool
+
+
 class Queue:
     """Hands out candidates."""
 
@@ -224,41 +235,41 @@ class Queue:
         left = self.store.left(annotator)
         if left is None or left > 0:
             # A bounded look finds something nearly always; only at the very end all has to be looked at.
-            elsewhere, anywhere = ({"beside": beside, "away_from": away} for away in (away_from, set()))
-            looks = ((False, False, elsewhere), (True, False, elsewhere), (True, True, elsewhere))
-            for everything, held_too, but_for in (*looks, *([(True, True, anywhere)] if away_from else [])):
-                task = self._draw(annotator, name, chosen, but_for, everything, held_too)
+            looks = [Look(beside, away_from, *where) for where in ((False, False), (True, False), (True, True))]
+            if away_from:
+                looks.append(Look(beside, set(), everything=True, held_too=True))
+            for look in looks:
+                task = self._draw(annotator, name, chosen, look)
                 if task is not None:
                     return task
         return self._put_off(annotator, name, beside)
 
-    def _draw(
-        self,
-        annotator: str,
-        name: str,
-        strategy: Strategy,
-        but_for: dict[str, set],
-        everything: bool,
-        held_too: bool,
-    ) -> Task | None:
+    def _draw(self, annotator: str, name: str, strategy: Strategy, look: Look) -> Task | None:
         for _ in range(ATTEMPTS):
             for order, choose in strategy.steps:
-                if sample := self._sample(annotator, order, but_for, everything, held_too):
+                if sample := self._sample(annotator, order, look):
                     best, drawn = choose(sample, self._situation(annotator))
                     break
             else:
                 return None
             keys = [(waiting.query_id, waiting.passage_id) for waiting in best[:COMPARED]]
-            task = self.store.hold_first(keys, annotator, name, drawn, beside_others=held_too)
+            task = self.store.hold_first(keys, annotator, name, drawn, beside_others=look.held_too)
             if task is not None:
                 return task
         return None
 
-    def _sample(
-        self, annotator: str, order: Order, but_for: dict[str, set], everything: bool, held_too: bool
-    ) -> list[Waiting]:
-        options = {"everything": everything, "held_too": held_too, "versions": self.versions()}
-        return self.store.waiting(annotator, order, SAMPLE, self.rng, **options, **but_for)
+    def _sample(self, annotator: str, order: Order, look: Look) -> list[Waiting]:
+        return self.store.waiting(
+            annotator,
+            order,
+            SAMPLE,
+            self.rng,
+            versions=self.versions(),
+            everything=look.everything,
+            held_too=look.held_too,
+            beside=look.beside,
+            away_from=look.away_from,
+        )
 
     def _put_off(self, annotator: str, name: str, beside: set[tuple[str, str]]) -> Task | None:
         task = self.store.later(annotator, beside)
