@@ -116,7 +116,7 @@ def build_rerank_tab(
                 rerank = gr.Button("Rerank", variant="primary", elem_id="rerank", scale=2)
                 stop = gr.Button("Stop", variant="stop", elem_id="stop-rerank", scale=1, visible=False)
                 upload = gr.UploadButton(
-                    "Open a file", file_types=list(FILE_TYPES), elem_id="open-passages", size="md", scale=1
+                    "Open a file", file_types=list(FILE_TYPES), elem_id="open-passages", size="lg", scale=1
                 )
             beside = gr.Dropdown(
                 [NO_OTHER],
@@ -128,7 +128,7 @@ def build_rerank_tab(
             gr.Markdown("Or try an example:", elem_classes="hint")
             with gr.Row(elem_classes="examples"):
                 buttons = [
-                    gr.Button(example["name"], size="sm", elem_id=f"example-{number}")
+                    gr.Button(example["name"], size="sm", min_width=100, elem_id=f"example-{number}")
                     for number, example in enumerate(EXAMPLES, start=1)
                 ]
         with gr.Column(scale=3, min_width=340):

@@ -51,50 +51,56 @@ class SuspectPress(Press):
 
 def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, shown: gr.State) -> None:
     """Build the part of the tab; it is drawn when `shown`, whose first element is the id of a run, changes."""
-    with gr.Accordion("What the labels did to held-out queries", open=False, elem_id="changes-box"):
-        changes = gr.HTML(elem_id="changes")
-    with gr.Accordion("What they did to cross-checked queries", open=False, elem_id="cross-box"):
-        cross = gr.HTML(elem_id="cross-changes")
-    with gr.Accordion("What they did to the general set", open=False, elem_id="general-box"):
-        general = gr.HTML(elem_id="general-changes")
-    with gr.Accordion("What more labels would bring", open=False, elem_id="learning-curve-box"):
-        curve_plot = gr.LinePlot(
-            x="labels",
-            y="nDCG@10",
-            title="Held-out nDCG@10 by the number of labels",
-            height=240,
-            visible=False,
-            elem_id="learning-curve-plot",
-            show_label=False,
-        )
-        curve = gr.HTML(elem_id="learning-curve")
-    with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
-        suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
-    outputs = [changes, cross, general, curve_plot, curve, suspects]
+    # Nothing that is empty until a run has finished.
+    with gr.Column(visible=HIDDEN, elem_id="results") as boxes:
+        with gr.Accordion("What the labels did to held-out queries", open=False, elem_id="changes-box"):
+            changes = gr.HTML(elem_id="changes")
+        with gr.Accordion("What they did to cross-checked queries", open=False, elem_id="cross-box"):
+            cross = gr.HTML(elem_id="cross-changes")
+        with gr.Accordion("What they did to the general set", open=False, elem_id="general-box"):
+            general = gr.HTML(elem_id="general-changes")
+        with gr.Accordion("What more labels would bring", open=False, elem_id="learning-curve-box"):
+            curve_plot = gr.LinePlot(
+                x="labels",
+                y="nDCG@10",
+                title="Held-out nDCG@10 by the number of labels",
+                height=240,
+                visible=False,
+                elem_id="learning-curve-plot",
+                show_label=False,
+            )
+            curve = gr.HTML(elem_id="learning-curve")
+        with gr.Accordion("Labels to look at again", open=False, elem_id="suspects-box"):
+            suspects = gr.HTML(js_on_load=SUSPECTS_JS, elem_id="suspects")
+    outputs = [boxes, changes, cross, general, curve_plot, curve, suspects]
 
     def read(
         shown: tuple | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> tuple:
+        results = read_results(services.jobs.files(shown[0])) if shown else None
+        if shown is None or results is None:
+            return gr.update(visible=HIDDEN), *[gr.skip()] * 6
+        seen = gr.update(visible=True)
         if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
-            return hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden
-        run_id = shown[0] if shown else "none"
-        results = read_results(services.jobs.files(run_id))
+            return seen, hidden, hidden, hidden, gr.update(visible=HIDDEN), hidden, hidden
         return (
+            seen,
             _changes(results, "dev"),
             _changes(results, "cross"),
             _changes(results, "general"),
             _curve_points(results),
             _curve(results),
-            _suspects(services, results, run_id, name),
+            _suspects(services, results, shown[0], name),
         )
 
     def read_suspects(
         shown: tuple | None, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> str | dict[str, Any]:
         """What somebody with another name has said of these labels."""
-        if not shown or why_hidden(services, "", token, request, profile):
+        results = read_results(services.jobs.files(shown[0])) if shown else None
+        if not shown or results is None or why_hidden(services, "", token, request, profile):
             return gr.skip()
-        return _suspects(services, read_results(services.jobs.files(shown[0])), shown[0], name)
+        return _suspects(services, results, shown[0], name)
 
     def judge(
         name: str,
@@ -124,9 +130,7 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
     suspects.judge(judge, [annotator, token], suspects, trigger_mode="multiple", concurrency_limit=1, **quiet)
 
 
-def _changes(results: RunResults | None, split: str) -> str:
-    if results is None:
-        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+def _changes(results: RunResults, split: str) -> str:
     changes = results.changes.get(split, [])
     if not changes:
         return render(
@@ -145,17 +149,15 @@ def _changes(results: RunResults | None, split: str) -> str:
     )
 
 
-def _curve_points(results: RunResults | None) -> dict[str, Any]:
-    points = results.learning_curve.points if results and results.learning_curve else []
+def _curve_points(results: RunResults) -> dict[str, Any]:
+    points = results.learning_curve.points if results.learning_curve else []
     if not points:
         return gr.update(visible=HIDDEN)
     frame = pd.DataFrame([(point.labels, point.ndcg) for point in points], columns=["labels", "nDCG@10"])
     return gr.update(value=frame, visible=True)
 
 
-def _curve(results: RunResults | None) -> str:
-    if results is None:
-        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+def _curve(results: RunResults) -> str:
     if results.learning_curve is None:
         return render(
             "empty.html",
@@ -165,9 +167,7 @@ def _curve(results: RunResults | None) -> str:
     return render("learning_curve.html", curve=results.learning_curve, models=results.models)
 
 
-def _suspects(services: Services, results: RunResults | None, run_id: str, name: str) -> str:
-    if results is None:
-        return render("empty.html", title="Nothing to show yet", what_to_do="This fills when the run has finished.")
+def _suspects(services: Services, results: RunResults, run_id: str, name: str) -> str:
     if not results.suspects:
         return render(
             "empty.html",

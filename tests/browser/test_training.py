@@ -40,6 +40,8 @@ def start_long_run(page: Page) -> None:
     expect(box(page, "patience")).to_have_value("0")
     page.locator("#start-training").click()
     expect(page.locator(".run-status")).to_contain_text("Running")
+    # What a run did is there once it has ended.
+    expect(page.locator("#results")).to_be_hidden()
 
 
 def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
