@@ -13,8 +13,8 @@ import gradio as gr
 from pydantic import Field
 
 from errors import InvalidInput
-from page.events import Press, Text
-from page.render import counted, render
+from page.events import QUIET, Press, Text
+from page.render import counted, render, script
 from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
 from storage.browse_store import Filter, FoundCounts, Search, Sort
@@ -32,73 +32,7 @@ SECONDS_BETWEEN_NEWS = 1.0
 # Candidates whose words are indexed while somebody waits for a search, at most.
 INDEXED_BEFORE_A_SEARCH = 20_000
 
-# A button says what it does; of a row that is being corrected, what is typed in its boxes goes along.
-ACT_JS = """
-// What is typed over a text is kept by its pair, since the list is drawn anew with every press, and so may the page be.
-const drafts = new Map(workbench.kept('corrections', 1)[0]);
-const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
-const rows = () => [...element.querySelectorAll('tr[data-query]:not(.edit-row)')];
-function keepDraft(row) {
-  const boxes = [...row.querySelectorAll('textarea')];
-  if (boxes.some((box) => box.value !== box.defaultValue)) drafts.set(keyOf(row), boxes.map((box) => box.value));
-  else drafts.delete(keyOf(row));
-  workbench.keep('corrections', [...drafts]);
-}
-function dropDraft(key) {
-  if (drafts.delete(key)) workbench.keep('corrections', [...drafts]);
-}
-function showDrafts() {
-  for (const row of element.querySelectorAll('tr[data-query]')) {
-    const draft = drafts.get(keyOf(row));
-    if (draft) row.querySelectorAll('textarea').forEach((box, place) => { box.value = draft[place]; });
-    const button = row.querySelector('.acts [data-act="edit"]');
-    const name = draft ? '✎ Draft' : '✎ Edit';
-    if (button && button.textContent !== name) button.textContent = name;
-  }
-}
-// The list is drawn anew after a press, and what was pressed may be gone: the focus goes to the same button of the same
-// pair, or of the one that took its place, or else to the head of the list, where another page begins.
-let pressed = null;
-function putFocusBack() {
-  if (!pressed) return;
-  const { act, key, place } = pressed;
-  pressed = null;
-  if (act !== 'page' && document.activeElement !== document.body) return;
-  const all = rows();
-  const row = all.find((row) => keyOf(row) === key) ?? all[place] ?? (key && all.at(-1));
-  const same = act !== 'page' && (row || element).querySelector(`[data-act="${act}"]`);
-  const target = same || element.querySelector('.found-bar, [data-act]');
-  target?.focus({ preventScroll: true });
-  if (target?.getBoundingClientRect().top < 0) target.scrollIntoView({ block: 'nearest' });
-}
-element.addEventListener('input', (event) => {
-  const row = event.target.closest('.edit-row');
-  if (row) keepDraft(row);
-});
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (!button) return;
-  const row = button.closest('tr');
-  element.querySelectorAll('.edit-row').forEach(keepDraft);
-  // Given up. What is to be saved may be refused, and is kept until it is said to be saved.
-  if (row?.matches('.edit-row') && button.dataset.act === 'edit') dropDraft(keyOf(row));
-  const { query = null, passage = null } = row?.dataset ?? {};
-  const { act, label = null, page = null, step = null } = button.dataset;
-  const key = query && keyOf(row);
-  const isOfTheBoxes = row?.matches('.edit-row');
-  pressed = { act: isOfTheBoxes ? 'edit' : act, key, place: rows().findIndex((other) => keyOf(other) === key) };
-  const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
-  const texts = { query_text: typed('query'), passage_text: typed('passage') };
-  trigger('act', { act, query, passage, label, page, step, ...texts });
-});
-// A question that came up has to be answered first, also by those who do not see it.
-new MutationObserver(() => {
-  element.querySelector('[data-focus]')?.focus({ preventScroll: true });
-  dropDraft(element.querySelector('[data-saved]')?.dataset.saved);
-  showDrafts();
-  putFocusBack();
-}).observe(element, { childList: true, subtree: true });
-"""
+BROWSE_JS = script("browse.js")
 
 
 Act = Literal[
@@ -167,7 +101,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         source = gr.Dropdown([ANYWHERE], value=ANYWHERE, label="From", elem_id="source", min_width=140)
         sort = gr.Dropdown(list(get_args(Sort)), value="newest first", label="Order", elem_id="sort", min_width=140)
     state = gr.State(View())
-    shown = gr.HTML(elem_id="latest-labels", js_on_load=ACT_JS)
+    shown = gr.HTML(elem_id="latest-labels", js_on_load=BROWSE_JS)
 
     def show(view: View) -> tuple[View, str]:
         if view.filter == DELETED:
@@ -307,13 +241,12 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         kept = "what was said of them stays" if keep_labels else "they wait to be judged again"
         return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
-    private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [words, filter, source, sort, token]
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
     asked = [words.submit, words.blur, filter.input, source.input, sort.input]
-    gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **private)
-    shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **private)
-    return lambda opened: opened(read, inputs, [state, shown, source], **private)
+    gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **QUIET)
+    shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **QUIET)
+    return lambda opened: opened(read, inputs, [state, shown, source], **QUIET)
 
 
 def _lines(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from errors import Conflict, InvalidInput, WorkbenchError
-from labeling.exchange import EXPORTS, ExportFormat, Judged
+from labeling.exchange import EXPORTS, Exportable, ExportFormat
 from labeling.importing import (
     COLUMNS,
     CheckedFile,
@@ -269,7 +269,7 @@ def _build_export(services: Services, token: gr.Textbox) -> None:
     def run_export(kind: ExportFormat, token: str, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple:
         check_may_change(services, token, request, profile)
         store = services.label_store
-        judged = Judged(store.labels, store.consensus, services.labeling.scored_pairs)
+        judged = Exportable(store.labels, store.consensus, services.labeling.scored_pairs)
         return written(EXPORTS[kind].name, EXPORTS[kind].pieces(judged))
 
     exported.connect(do_export.click, run_export, [kind, token])

@@ -29,7 +29,7 @@ PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Judged:
+class Exportable:
     """What files are made of, each asked for only by the formats that need it; `scored` is for the run of TREC."""
 
     labels: Callable[[], Iterator[StoredLabel]]
@@ -44,7 +44,7 @@ class ExportFile:
     name: str
     media_type: str
     meaning: str
-    pieces: Callable[[Judged], Iterator[bytes]]
+    pieces: Callable[[Exportable], Iterator[bytes]]
 
 
 def _json_line(row: dict[str, Any]) -> bytes:

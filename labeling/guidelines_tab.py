@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
+from page.events import QUIET
 from page.render import plain_markdown
 from page.rights import check_may_change
 from services import Services
@@ -45,9 +45,8 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         services.labeling.write_guidelines(text, annotator.strip() or (profile.username if profile else "admin"))
         return gr.update(visible=False), read(), gr.update(visible=True)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    opened = edit.click(open_editor, token, [editor, box, edit], **quiet)
-    opened.success(None, box, box, js="(saved) => workbench.guidelines(saved)", **quiet)
-    save.click(keep, [box, annotator, token], [editor, shown, edit], **quiet)
-    cancel.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, [editor, edit], **quiet)
-    return lambda opened: opened(read, None, shown, **quiet)
+    opened = edit.click(open_editor, token, [editor, box, edit], **QUIET)
+    opened.success(None, box, box, js="(saved) => workbench.guidelines(saved)", **QUIET)
+    save.click(keep, [box, annotator, token], [editor, shown, edit], **QUIET)
+    cancel.click(lambda: (gr.update(visible=False), gr.update(visible=True)), None, [editor, edit], **QUIET)
+    return lambda opened: opened(read, None, shown, **QUIET)

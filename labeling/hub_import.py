@@ -111,7 +111,7 @@ def _child(command: list[str], directory: str) -> Iterator[subprocess.Popen]:
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # ctrl+c is for the app; this ends when its standard input is closed
     )
     try:
         yield child

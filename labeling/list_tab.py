@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 from markupsafe import Markup
 
 from labeling.agreement import agreement_by_annotator
 from labeling.pace import anchoring, pace
-from page.render import render
+from page.render import render, script
 from page.rights import nobody_judges
 from services import Services
 from storage.records import Judged, Task
 
-LIST_JS = (Path(__file__).parents[1] / "page" / "judge_list.js").read_text(encoding="utf-8")
+LIST_JS = script("judge_list.js")
 # How many of one's judgments are listed.
 LATEST = 100
 # The figures are those of so many judgments, the latest ones.

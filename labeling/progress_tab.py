@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
 
 import gradio as gr
 
 from labeling.worth import WORTH_SEEING, outlook
+from page.events import QUIET
 from page.render import render
 from services import Services
 
@@ -55,8 +55,7 @@ def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
         head = render("balance.html", progress=progress, queries=queries, name=name)
         return head, gr.update(value=pd.DataFrame(rows, columns=COLUMNS), visible=bool(rows)), foot
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    return lambda opened: opened(show, annotator, [head, chart, foot], **quiet)
+    return lambda opened: opened(show, annotator, [head, chart, foot], **QUIET)
 
 
 def each_day(days: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:

@@ -76,7 +76,7 @@ def by_uncertainty(sample: list[Waiting], situation: Situation) -> list[Waiting]
 
 
 def by_disagreement(sample: list[Waiting], situation: Situation) -> list[Waiting]:
-    """Those first on which annotators differ; then those on which champion and challenger do, the most first."""
+    """Those first on which annotators differ; then those on which the active model and the former one do most."""
     return sorted(sample, key=lambda waiting: (not waiting.disputed, -difference(waiting)))
 
 
@@ -134,12 +134,12 @@ def uncertainty(waiting: Waiting) -> float:
 
 
 def relevance(waiting: Waiting) -> float:
-    """The champion's probability; 0 without a score."""
+    """The active model's probability; 0 without a score."""
     return 0.0 if waiting.score is None else probability(waiting.score)
 
 
 def difference(waiting: Waiting) -> float:
-    """How far the probabilities of champion and challenger lie apart; 0 unless both have scored the pair."""
+    """How far the probabilities of the active model and of the one before it lie apart; 0 unless both have a score."""
     if waiting.score is None or waiting.other_score is None:
         return 0.0
     return abs(probability(waiting.score) - probability(waiting.other_score))

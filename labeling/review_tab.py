@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gradio as gr
 
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
-from page.events import Press, Text
-from page.render import render
+from page.events import QUIET, Press, Text
+from page.render import render, script
 from page.rights import annotator_of, check_may_change, why_hidden
 from services import Services
 
-DISPUTES_JS = (Path(__file__).parents[1] / "page" / "disputes.js").read_text(encoding="utf-8")
+DISPUTES_JS = script("disputes.js")
 SHOWN = 50
 WEEKS = 12
 
@@ -56,9 +55,8 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
             services.labeling.decide(event.query, event.passage, event.label, who, event.note)
         return show()
 
-    private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    view.decide(decide, [annotator, token], view, trigger_mode="multiple", concurrency_limit=1, **private)
-    return lambda opened: opened(read, token, view, **private)
+    view.decide(decide, [annotator, token], view, trigger_mode="multiple", concurrency_limit=1, **QUIET)
+    return lambda opened: opened(read, token, view, **QUIET)
 
 
 def build_agreement_tab(services: Services, token: gr.Textbox) -> Callable:

@@ -202,7 +202,7 @@ class LabelingService:
         self.queue.store.let_go(check_name(annotator), keys)
 
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
-        """The pairs that this annotator judged last, the latest first. Nothing where the name is no name."""
+        """The pairs that this annotator judged last, the latest first; none where nobody is named. Raises TooLarge."""
         return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
 
     def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None = None) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from page.events import QUIET
+
 TAKE_IT = """(file) => {
   const link = document.createElement('a');
   link.href = file.url;
@@ -29,9 +31,8 @@ class Download:
         """Have this event make the file. `make` gets the inputs, and returns what `written` does."""
         made = event(make, inputs, [self.box, self._written], api_visibility="private", **options)
         # The page keeps a copy of its own to download, so that what was written for it can go.
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        made.success(remove, self._written, None, **quiet)
-        made.success(None, self.box, None, js=TAKE_IT, **quiet)
+        made.success(remove, self._written, None, **QUIET)
+        made.success(None, self.box, None, js=TAKE_IT, **QUIET)
 
 
 def remove(directory: Path | None) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 OLDER = "If you pressed something on the page, load it anew: it may be older than the app."
 Text = Annotated[str, AfterValidator(utf8)]
+# How an event is connected that is for the page alone, and whose answer comes without a sign of waiting.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Press(gr.EventData):

@@ -7,16 +7,16 @@ from typing import Any
 import gradio as gr
 
 from labeling.guidelines_tab import build_guidelines
-from labeling.label_tab import build_label_tab
 from labeling.list_tab import build_mine_tab, build_query_tab
+from labeling.pair_tab import build_pair_tab
 from labeling.progress_tab import build_progress_tab
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from labeling.review_tab import build_agreement_tab, build_disputes_tab
+from page.events import QUIET
 from page.render import render
 from services import Services
 
 TEAM_JS = "workbench.whenShown(element, workbench.team);"
-IN_THE_PAGE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class JudgingTab:
@@ -37,7 +37,7 @@ class JudgingTab:
                 connect_guidelines = build_guidelines(services, annotator, token)
             with gr.Tabs(elem_id="judging-tabs", overflow_behavior="wrap"):
                 with gr.Tab("Pair", id="pair"):
-                    build_label_tab(services)
+                    build_pair_tab(services)
                 with gr.Tab("Query", id="query"):
                     build_query_tab(services)
                 with gr.Tab("Mine", id="mine"):
@@ -50,7 +50,7 @@ class JudgingTab:
                     show_progress = build_progress_tab(services, annotator)
         self.read_guidelines = connect_guidelines
         choose = f"(strategy) => workbench.choose(strategy, '{self.strategy.value}')"
-        self.strategy.input(None, self.strategy, None, js=choose, **IN_THE_PAGE)
+        self.strategy.input(None, self.strategy, None, js=choose, **QUIET)
         show_disputes(disputed_tab.select)
         show_agreement(agreement_tab.select)
         show_progress(progress_tab.select)
@@ -59,8 +59,8 @@ class JudgingTab:
         """Make an event, the tab's `select`, read what is not fetched by the page itself; and another one, the page's
         `load`, show the strategy that was chosen before."""
         self.read_guidelines(opened)
-        loaded(None, None, self.strategy, js="() => workbench.kept('strategy', 1)[0]", **IN_THE_PAGE)
+        loaded(None, None, self.strategy, js="() => workbench.kept('strategy', 1)[0]", **QUIET)
 
     def connect_name(self, changed: list) -> None:
         """Make these events show the work of whoever has typed their name."""
-        gr.on(changed, None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
+        gr.on(changed, None, None, None, js="() => workbench.named()", **QUIET)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -12,8 +11,8 @@ from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from labeling.hub_tab import build_hub_form
 from page.client_api import add_client_api
-from page.events import Page
-from page.judging import IN_THE_PAGE, JudgingTab
+from page.events import QUIET, Page
+from page.judging import JudgingTab
 from page.render import render
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
@@ -66,7 +65,6 @@ def _account(profile: gr.OAuthProfile | None) -> str:
 
 def build_page(services: Services) -> gr.Blocks:
     """Build the whole page."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with Page(title="Rerank Workbench", analytics_enabled=False, fill_width=True, delete_cache=(DAY, DAY)) as page:
         with gr.Row(elem_id="head"):
             with gr.Column(scale=4, min_width=320):
@@ -112,12 +110,12 @@ def build_page(services: Services) -> gr.Blocks:
 
         judging.connect(label_tab.select, page.load)
         if by_account:
-            known = page.load(_account, None, annotator, **quiet)
+            known = page.load(_account, None, annotator, **QUIET)
         else:
             # The browser remembers the name by itself: an answer of the server might come after the next key.
-            known = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **IN_THE_PAGE)
-        known.then(None, None, None, js="() => workbench.named()", **IN_THE_PAGE)
-        page.load(None, typed, typed, js="(...typed) => workbench.typed(...typed)", **IN_THE_PAGE)
+            known = page.load(None, annotator, annotator, js="(typed) => workbench.remembered(typed)", **QUIET)
+        known.then(None, None, None, js="() => workbench.named()", **QUIET)
+        page.load(None, typed, typed, js="(...typed) => workbench.typed(...typed)", **QUIET)
         # Also where labelling is closed to those without the token.
         judging.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
@@ -138,7 +136,7 @@ def build_page(services: Services) -> gr.Blocks:
         connect_rerank(page.load, rerank_tab.select, shown_status.change)
         connect_train(train_tab.select, shown_status.change, page.load)
         for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
-            news(show_status, shown_status, [shown_status, status], **quiet)
+            news(show_status, shown_status, [shown_status, status], **QUIET)
         add_client_api(services)
     page.queue(default_concurrency_limit=CONCURRENT_EVENTS, max_size=500)
     return page

@@ -10,9 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from page.highlight import highlight
 from texts import counted, p_value_said
 
+HERE = Path(__file__).parent
 _SIGN = re.compile(r"[^\w\s]|_")
 _environment = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -29,6 +30,11 @@ def render(template: str, **values: object) -> str:
     """
     html = _environment.get_template(template).render(**values)
     return html.replace("{", "&#123;").replace("}", "&#125;")
+
+
+def script(name: str) -> str:
+    """A script of `page/`, for the part of the page that it belongs to."""
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def plain_markdown(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Scoring passages, training and judging models, keeping their versions, and the tabs for that."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from errors import InvalidInput
-from reranker.dataset import MIN_QUERIES_TO_SPLIT, JudgedQuery
+from reranker.dataset import MIN_QUERIES_TO_SPLIT, JudgedQuery, part_by_query, texts_of
 from reranker.registry import ModelRegistry
 from reranker.results import QueryChange, changes_of
 
@@ -43,7 +43,7 @@ def compare_versions(
         raise InvalidInput("These are the same version. Choose two different ones.")
     if not queries:
         raise InvalidInput(NOTHING_HELD_OUT)
-    pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
+    pairs = texts_of(queries)
     evaluations = []
     for place, name in enumerate((first, second)):
 
@@ -51,8 +51,8 @@ def compare_versions(
             if on_progress:
                 on_progress(place * len(pairs) + done, 2 * len(pairs))
 
-        scores = iter(registry.get(name).reranker.scores(pairs, report))
-        evaluations.append(evaluate(queries, [[next(scores) for _ in judged.passages] for judged in queries]))
+        scores = registry.get(name).reranker.scores(pairs, report)
+        evaluations.append(evaluate(queries, part_by_query(queries, scores)))
     one, other = evaluations
     return VersionComparison(
         (first, second),

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import first_line
 from reranker.engine import Engine, InputFormat, OpenVINOEngine, capabilities
 from reranker.tokens import PairTokenizer
 
@@ -75,8 +74,8 @@ class Conversion:
             return LoadedModel(PairTokenizer(definition, facts["max_tokens"]), engine, facts["reason"])
         except FileNotFoundError:
             return None
-        except Exception as error:  # whatever is wrong with a kept conversion, it can be made again
-            log.warning("A converted model cannot be used and is made again: %s", first_line(error))
+        except Exception:  # whatever is wrong with a kept conversion, it can be made again
+            log.warning("A converted model cannot be used and is made again", exc_info=True)
             return None
 
     def save(self, converted: Any, loaded: LoadedModel, inputs: InputFormat) -> None:

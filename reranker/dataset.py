@@ -229,6 +229,17 @@ def _why_there(split: str, text: str, together: int) -> str:
     return f"labelled while there were fewer than {MIN_QUERIES_TO_SPLIT} queries"
 
 
+def texts_of(queries: Iterable[JudgedQuery]) -> list[tuple[str, str]]:
+    """Each query with each of its passages, to be scored."""
+    return [(judged.query, passage) for judged in queries for passage in judged.passages]
+
+
+def part_by_query(queries: Iterable[JudgedQuery], scores: Iterable[float]) -> list[list[float]]:
+    """The scores of `texts_of` these queries, parted again: a list for each query."""
+    left = iter(scores)
+    return [[next(left) for _ in judged.passages] for judged in queries]
+
+
 def by_query(pairs: Iterable[LabelledPair]) -> list[JudgedQuery]:
     """Gather the pairs of each query."""
     queries: dict[str, JudgedQuery] = {}

@@ -1,6 +1,6 @@
 """The bucket on the Hub that the files of a run travel through, to the job that trains and back.
 
-Each job has a folder of its own in it: `code` with what the job runs, `models` with the base and the champion, and
+Each job has a folder of its own in it: `code` with what the job runs, `models` with those that the run needs, and
 `run`, the directory of the run as the job sees it. Nothing of the store is sent but the run's own labelled pairs. The
 folder is removed when what came out of the job is on this disk.
 """
@@ -21,7 +21,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 from errors import HubRefused
 from reranker.dataset import SPLITS
 from reranker.in_job import ENDED
-from reranker.run_files import MARK, MODELS, RunFiles, read_json
+from reranker.run_files import MARK, MODELS, RunFiles, files_in, read_json
 
 PROJECT_DIR = Path(__file__).parent.parent
 # What the child imports beside its own package, and the libraries of requirements.txt that it needs.
@@ -66,7 +66,7 @@ class RunBucket:
         add += [(path, f"code/{name}") for name, path in _code()]
         add += [(path, f"run/{name}") for name, path in self._state()]
         for name, directory in models.items():
-            add += [(path, f"models/{name}/{path.relative_to(directory).as_posix()}") for path in _files_in(directory)]
+            add += [(path, f"models/{name}/{path.relative_to(directory).as_posix()}") for path in files_in(directory)]
         self.api.batch_bucket_files(self.bucket, add=[(source, f"{self.folder}/{name}") for source, name in add])
 
     def _config_and_models(self) -> tuple[bytes, dict[str, Path]]:
@@ -84,7 +84,7 @@ class RunBucket:
         """The labelled pairs, and what a run that was broken off goes on from."""
         here = self.files
         ours = (here.config, here.job, here.stop, here.events, here.log, here.job_log)
-        for path in _files_in(here.directory):
+        for path in files_in(here.directory):
             name = path.relative_to(here.directory).as_posix()
             if path not in ours and ".part" not in name:
                 yield name, path
@@ -157,7 +157,3 @@ def _code() -> Iterator[tuple[str, Path]]:
     package = PROJECT_DIR / "reranker"
     for path in [*package.glob("*.py"), *package.glob("*.json*"), *(PROJECT_DIR / name for name in MODULES)]:
         yield path.relative_to(PROJECT_DIR).as_posix(), path
-
-
-def _files_in(directory: Path) -> Iterator[Path]:
-    return (path for path in sorted(directory.rglob("*")) if path.is_file())

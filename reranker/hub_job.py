@@ -12,7 +12,6 @@ It never gives up on a job because the Hub does not answer for a while: the job 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import shlex
@@ -253,10 +252,12 @@ class HubRun:
 
     def _add_hub_log(self) -> None:
         """Where the job ended before the training began, what the Hub has of its output."""
-        with contextlib.suppress(Exception):
+        try:
             lines = self.api.fetch_job_logs(job_id=self.state["id"], namespace=self.owner, tail=LOG_LINES)
             with self.files.job_log.open("a", encoding="utf-8") as log:
                 log.writelines(f"{line}\n" for line in lines)
+        except Exception:
+            traceback.print_exc()
 
     def _forget(self) -> None:
         """Remove what is on the Hub of a job that has ended, as far as that can be done now."""

@@ -74,7 +74,7 @@ def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None
     try:
         return _load_plainly(path), False
     except Exception as error:  # what is wrong with it, the library says best
-        log.info("%s is not loaded plainly: %s", path.name, first_line(error))
+        log.info("%s is not loaded plainly: %s", path.name, first_line(error), exc_info=True)
         return load_model(path, wanted, conversions), True
 
 
@@ -103,7 +103,8 @@ def load_model(
         except Exception as error:  # converting and compiling fail in a dozen ways, all of which mean: take another
             if plan == LAST_RESORT:
                 raise UnusableModel(f"The model loads but cannot score: {first_line(error)}") from error
-            log.warning("%s is not used for %s: %s", plan, path.name, first_line(error))
+            is_fault = not isinstance(error, RanksDiffer)
+            log.warning("%s is not used for %s: %s", plan, path.name, first_line(error), exc_info=is_fault)
             notes.append(f"{plan} is not used: {first_line(error).rstrip('.')}.")
             continue
         loaded = LoadedModel(tokenizer, engine, " ".join([*notes, agreement]))

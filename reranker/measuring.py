@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from reranker.dataset import JudgedQuery, LabelledPair, Suspect
+from reranker.dataset import JudgedQuery, LabelledPair, Suspect, part_by_query, texts_of
 from reranker.engine import Plan
 from reranker.evaluation import Evaluation, evaluate
 from reranker.model import Reranker
@@ -59,11 +59,9 @@ def measure(
     """The figures of a model on each set that has queries. With `files`, raises Stopped when that is asked for."""
     figures = {}
     for split, queries in sets.items():
-        pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
-        if not pairs:
-            continue
-        scores = iter(_score(reranker, pairs, reporter, phase, files))
-        figures[split] = evaluate(queries, [[next(scores) for _ in judged.passages] for judged in queries])
+        if pairs := texts_of(queries):
+            scores = _score(reranker, pairs, reporter, phase, files)
+            figures[split] = evaluate(queries, part_by_query(queries, scores))
     return figures
 
 

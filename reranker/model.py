@@ -132,7 +132,7 @@ class Reranker:
 
         `on_progress(done, total)` is called as pairs are scored; what it raises ends the scoring.
         """
-        return self.start(query, passages).finish(on_progress)
+        return self.start(query, passages).ranked(on_progress)
 
     def start(self, query: str, passages: Sequence[str]) -> Ranking:
         """Begin to rank `passages` for `query`, and return at once."""
@@ -236,32 +236,16 @@ class PairScores:
             raise
 
 
-class Ranking:
-    """A ranking that is being worked out: `done` of `total` passages have their score."""
+class Ranking(PairScores):
+    """A ranking of passages that is being worked out."""
 
     def __init__(self, reranker: Reranker, query: str, passages: Sequence[str]) -> None:
+        super().__init__(reranker, [(query, passage) for passage in passages])
         self.passages = passages
-        self._scores = PairScores(reranker, [(query, passage) for passage in passages])
-        self.wait = self._scores.wait
-        self.when_ended = self._scores.when_ended
-        self.cancel = self._scores.cancel
 
-    @property
-    def done(self) -> int:
-        return self._scores.done
-
-    @property
-    def total(self) -> int:
-        return self._scores.total
-
-    @property
-    def remembered(self) -> bool:
-        """Whether all scores were known before."""
-        return self._scores.remembered
-
-    def finish(self, on_progress: OnProgress | None = None) -> list[RankedPassage]:
+    def ranked(self, on_progress: OnProgress | None = None) -> list[RankedPassage]:
         """The passages, best first; see `Reranker.rank`. Raises Cancelled."""
-        scores = self._scores.finish(on_progress)
+        scores = self.finish(on_progress)
         order = sorted(range(len(scores)), key=lambda index: -scores[index].score)
         return [
             RankedPassage(

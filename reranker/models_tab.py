@@ -12,7 +12,7 @@ import gradio as gr
 from errors import InvalidInput, WorkbenchError
 from page.choices import offer
 from page.downloads import Download, written
-from page.events import Press, Text
+from page.events import QUIET, Press, Text
 from page.notices import REFUSED, SECONDS_TO_READ, as_text
 from page.render import render
 from page.rights import check_may_change
@@ -205,19 +205,18 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         version = services.model_store.version(event.version)
         return written(f"{version.version}.zip", zip_directory(registry.directory(version)))
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **quiet}
-    promoted = table.promote(promote_chosen, token, outputs, **quiet)
+    fill: dict[str, Any] = {"inputs": choosers, "outputs": choosers, "preprocess": False, **QUIET}
+    promoted = table.promote(promote_chosen, token, outputs, **QUIET)
     promoted.then(offer_versions, **fill)
-    table.delete(delete, token, outputs, **quiet).then(offer_versions, **fill)
-    table.again(again, token, outputs, **quiet)
+    table.delete(delete, token, outputs, **QUIET).then(offer_versions, **fill)
+    table.again(again, token, outputs, **QUIET)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     archive.connect(table.download, download, token, show_progress_on=archive.box)
     went_back = roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
     def connect(opened: Callable) -> None:
-        opened(show, None, outputs, **quiet)
+        opened(show, None, outputs, **QUIET)
         opened(offer_versions, **fill)
 
     return connect, [promoted.then, went_back.then]

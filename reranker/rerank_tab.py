@@ -14,8 +14,8 @@ import gradio as gr
 
 from errors import InvalidInput, WorkbenchError
 from page.choices import offer
-from page.events import Press
-from page.render import duration, render
+from page.events import QUIET, Press
+from page.render import duration, render, script
 from page.rights import annotator_of, labels_as
 from reranker.model import RankedPassage
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
@@ -33,54 +33,7 @@ SECONDS_BETWEEN_LOOKS = 0.3
 
 NO_OTHER = "no other version"
 
-# Sends a press of a label button to the server. The list is drawn anew after each label, so the focus and the passages
-# that were opened are put back.
-RANKING_JS = """
-const opened = new Set();
-let ranking = null;
-let focused = null;
-// On a phone a new ranking is below all that was typed, and nothing would seem to have happened. The focus goes to what
-// is scrolled to, so that the next press of the tab key does not jump back; who types something else goes on.
-function show(summary) {
-  const { top } = summary.getBoundingClientRect();
-  const isSeen = top >= 0 && top < innerHeight * 2 / 3;
-  if (isSeen || document.activeElement?.closest('#passages, #annotator')) return;
-  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  summary.focus({ preventScroll: true });
-  summary.scrollIntoView({ behavior: still ? 'instant' : 'smooth', block: 'start' });
-}
-element.addEventListener('click', (event) => {
-  const more = event.target.closest('button[data-more]');
-  if (more) {
-    const text = more.closest('.body').querySelector('.text');
-    const isOpen = text.classList.toggle('open');
-    more.textContent = isOpen ? 'Show less' : 'Show all';
-    more.setAttribute('aria-expanded', isOpen);
-    isOpen ? opened.add(more.dataset.more) : opened.delete(more.dataset.more);
-    return;
-  }
-  const button = event.target.closest('button[data-label]');
-  if (!button) return;
-  focused = `button[data-index="${button.dataset.index}"][data-label="${button.dataset.label}"]`;
-  trigger('judge', {
-    ranking: button.closest('[data-ranking]').dataset.ranking,
-    index: Number(button.dataset.index),
-    label: Number(button.dataset.label),
-  });
-});
-watch('value', () => {
-  const section = element.querySelector('[data-ranking]');
-  if (!section) return;
-  if (section.dataset.ranking !== ranking) {
-    ranking = section.dataset.ranking;
-    opened.clear();
-    focused = null;
-    show(section.querySelector('.summary'));
-  }
-  for (const index of [...opened]) element.querySelector(`button[data-more="${index}"]`)?.click();
-  if (focused) element.querySelector(focused)?.focus({ preventScroll: true });
-});
-"""
+RANKING_JS = script("ranking.js")
 
 
 class RankingPress(Press):
@@ -241,7 +194,7 @@ def build_rerank_tab(
                 }
         finally:
             ranking.cancel()
-        ranked = ranking.finish()
+        ranked = ranking.ranked()
         return ranked, None if ranking.remembered else time.perf_counter() - started
 
     @functools.wraps(rank)
@@ -308,26 +261,25 @@ def build_rerank_tab(
     def open_file(path: str) -> str:
         return join_passages(read_passages(Path(path)))
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ranks: dict[str, Any] = {
         "fn": rank,
         "inputs": [query, passages, beside, annotator, token, state],
         "outputs": [results, queue, stop],
         # Who presses again, perhaps with another text, does not wait for what was asked before.
         "trigger_mode": "multiple",
-        **quiet,
+        **QUIET,
     }
     gr.on([rerank.click, query.submit], **ranks)
     beside.input(**{**ranks, "fn": rank_again})
-    beside.input(None, beside, None, js="(chosen) => workbench.keep('beside', chosen)", **quiet)
-    stop.click(stop_ranking, state, None, **quiet)
+    beside.input(None, beside, None, js="(chosen) => workbench.keep('beside', chosen)", **QUIET)
+    stop.click(stop_ranking, state, None, **QUIET)
     results.judge(
         judge,
         [state, annotator, token],
         results,
         trigger_mode="multiple",
         concurrency_limit=1,
-        **quiet,
+        **QUIET,
     )
     queue.click(add_to_queue, [state, annotator, token], None, api_visibility="private")
     upload.upload(open_file, upload, passages, api_visibility="private")
@@ -336,13 +288,13 @@ def build_rerank_tab(
             lambda example=example: (example["query"], join_passages(example["passages"])),
             None,
             [query, passages],
-            **quiet,
+            **QUIET,
         ).then(**ranks)
 
     def connect(loaded: Callable, *news: Callable) -> None:
-        kept = loaded(None, None, beside, js="() => workbench.kept('beside', 1)[0]", **quiet)
+        kept = loaded(None, None, beside, js="() => workbench.kept('beside', 1)[0]", **QUIET)
         for event in (kept.then, *news):
-            event(offer_versions, beside, beside, preprocess=False, **quiet)
+            event(offer_versions, beside, beside, preprocess=False, **QUIET)
 
     return [query, passages], connect
 

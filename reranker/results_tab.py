@@ -8,7 +8,7 @@ import gradio as gr
 import pandas as pd
 
 from errors import InvalidInput
-from page.events import Press, Text
+from page.events import QUIET, Press, Text
 from page.hidden import HIDDEN
 from page.render import render
 from page.rights import annotator_of, check_may_change, why_hidden
@@ -122,12 +122,11 @@ def build_results(services: Services, annotator: gr.Textbox, token: gr.Textbox, 
         services.labeling.judge([judgment])
         return _suspects(services, results, event.run, name)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown.change(read, [shown, annotator, token], outputs, **quiet)
-    token.change(read, [shown, annotator, token], outputs, **quiet)
+    shown.change(read, [shown, annotator, token], outputs, **QUIET)
+    token.change(read, [shown, annotator, token], outputs, **QUIET)
     # While the name is typed, not when its box is left: the press that leaves it may be on a button drawn anew by then.
-    annotator.change(read_suspects, [shown, annotator, token], suspects, trigger_mode="always_last", **quiet)
-    suspects.judge(judge, [annotator, token], suspects, trigger_mode="multiple", concurrency_limit=1, **quiet)
+    annotator.change(read_suspects, [shown, annotator, token], suspects, trigger_mode="always_last", **QUIET)
+    suspects.judge(judge, [annotator, token], suspects, trigger_mode="multiple", concurrency_limit=1, **QUIET)
 
 
 def _changes(results: RunResults, split: str) -> str:

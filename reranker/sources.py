@@ -110,10 +110,11 @@ def _download(model_id: str, report: Callable[[str], None], asked_at: float) -> 
         child = subprocess.Popen(
             command,
             cwd=PROJECT_DIR,
+            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # ctrl+c is for the app; this ends when its standard input is closed
         )
     except OSError as error:
         raise HubError(f"The download of {model_id} could not be started: {error}.") from error

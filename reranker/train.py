@@ -47,7 +47,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run does, all of which its files say before it begins: a child that goes on with it plans the same."""
 
     files: RunFiles
@@ -58,7 +58,7 @@ class Plan:
     curve: PlannedCurve | None
 
     @classmethod
-    def of(cls, files: RunFiles) -> Plan:
+    def of(cls, files: RunFiles) -> RunPlan:
         """The plan of the run with these files."""
         config = read_json(files.config)
         pairs = {split: read_pairs(files.pairs(split)) for split in SPLITS}
@@ -130,7 +130,7 @@ def run(run_dir: Path, stream: TextIO) -> None:
 
     What a child before this one has done already, before it was killed, is not done again.
     """
-    plan = Plan.of(RunFiles(run_dir))
+    plan = RunPlan.of(RunFiles(run_dir))
     files, reporter = plan.files, Reporter(stream, plan.work, plan.work_done)
     try:
         before = look_before(plan, reporter) if is_main_process() else {}
@@ -158,7 +158,7 @@ def folds_of(config: dict[str, Any], pairs: list[LabelledPair], dev: list[Judged
     return cross_check.make_folds(pairs, count, config.get("learned"), loss_of(config))
 
 
-def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+def look_before(plan: RunPlan, reporter: Reporter) -> dict[str, Any]:
     """The champion's figures, and the labels that look doubtful: {"champion": ..., "suspects": ...}."""
     files, config, sets = plan.files, plan.config, plan.measured | plan.cross_checked
     reporter.progress("Loading the models", 0)
@@ -181,7 +181,7 @@ def look_before(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     return before
 
 
-def known_before(plan: Plan) -> dict[str, Any] | None:
+def known_before(plan: RunPlan) -> dict[str, Any] | None:
     """What a child before this one has seen of the champion, where it is the same and all of it is there: a query may
     have become one that was learned from meanwhile, by a correction of its text."""
     known = read_json(plan.files.before) if plan.files.before.is_file() else {"version": None}
@@ -193,7 +193,7 @@ def known_before(plan: Plan) -> dict[str, Any] | None:
     return known if found == wanted else None
 
 
-def train_all(plan: Plan, reporter: Reporter) -> None:
+def train_all(plan: RunPlan, reporter: Reporter) -> None:
     """Train the run's own model, where that is not done yet; where there are cores for it, the others beside it."""
     with side_by_side(plan.parts, Path(plan.config["base_path"])) as crew:
         reporter.beside = crew.work_done
@@ -206,7 +206,7 @@ def train_all(plan: Plan, reporter: Reporter) -> None:
     reporter.beside = lambda: 0
 
 
-def average_with_folds(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> None:
+def average_with_folds(plan: RunPlan, trained: dict[str, Any], reporter: Reporter) -> None:
     """Train the models of the folds, where that is not done yet, and put the mean of all in the place of the run's own.
 
     Where somebody cancels meanwhile, what the run has by itself stays.
@@ -226,7 +226,7 @@ def average_with_folds(plan: Plan, trained: dict[str, Any], reporter: Reporter) 
     write_json(plan.files.trained, trained)
 
 
-def look_after(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
+def look_after(plan: RunPlan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
     """The new model's figures, and those of the folds' models; where the run was cancelled, those that it has from its
     training."""
     found = measure_new(plan, trained, reporter)
@@ -235,7 +235,7 @@ def look_after(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict[
     return found
 
 
-def measure_new(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
+def measure_new(plan: RunPlan, trained: dict[str, Any], reporter: Reporter) -> dict[str, Evaluation]:
     """The figures of the model that the run keeps."""
     files = plan.files
     reporter.progress("Trying out the new model", 0)
@@ -251,7 +251,7 @@ def measure_new(plan: Plan, trained: dict[str, Any], reporter: Reporter) -> dict
     return measure(load(files.model), {"dev": plan.dev}, reporter, "Measuring what is kept")
 
 
-def say_how(plan: Plan, trained: dict[str, Any]) -> str | None:
+def say_how(plan: RunPlan, trained: dict[str, Any]) -> str | None:
     """What to tell a person where a training did not go on to its end, or in another way than its recipe begins, where
     pairs are no labels, or where the learning curve or the patience that was asked for could not be had."""
     assumed = sum(pair.assumed for pair in plan.labelled)
@@ -288,7 +288,7 @@ def say_how(plan: Plan, trained: dict[str, Any]) -> str | None:
 
 
 def write_manifest(
-    plan: Plan, before: dict[str, Any], challenger: dict[str, Evaluation], trained: dict[str, Any]
+    plan: RunPlan, before: dict[str, Any], challenger: dict[str, Evaluation], trained: dict[str, Any]
 ) -> None:
     """Write what came out of the run, in one step: a manifest is either whole or not there."""
     champion = {split: Evaluation(**before["champion"][split]) for split in challenger}

@@ -9,6 +9,7 @@ import gradio as gr
 
 from errors import Conflict
 from page.choices import offer
+from page.events import QUIET
 from page.render import render
 from page.rights import check_may_change, why_hidden
 from page.training_view import (
@@ -88,7 +89,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             curve = gr.Checkbox(
                 False,
                 label="Learning curve",
-                info="Shows what more labels would bring. Adds the work of 1.6 trainings",
+                info="Shows what more labels would bring. Adds the work of about two trainings",
                 elem_id="draw-curve",
             )
             with gr.Accordion(MORE, open=False, elem_id="more-settings") as more:
@@ -305,10 +306,9 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
         versions = [version.version for version in services.model_store.versions()]
         return offer([ACTIVE, *versions], base, ACTIVE)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     # What is chosen while an answer is awaited is answered, too.
-    newest: dict[str, Any] = {"trigger_mode": "always_last", **quiet}
-    keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **quiet}
+    newest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+    keep: dict[str, Any] = {"fn": None, "inputs": settings, "js": KEEP_JS, "trigger_mode": "multiple", **QUIET}
     # One at a time, in the order they are asked for in: an answer that came late would undo a newer one.
     describe: dict[str, Any] = {"fn": describe_more, "inputs": in_more, "outputs": more}
     describe |= {"concurrency_limit": 1, **newest}
@@ -319,34 +319,34 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
     edited = [*(field.input for field in settings), learning_rate.blur]
     gr.on(edited, **keep)
     gr.on(edited, **describe)
-    start.click(start_run, asked_for, run_outputs, **quiet).failure(look_what_is_in_the_way, None, run_outputs, **quiet)
-    cancel.click(cancel_run, token, None, **quiet)
-    resume.click(resume_run, [shown, token], run_outputs, **quiet)
-    steps.change(lambda steps: [gr.update(x_lim=steps)] * 2, steps, [loss_plot, dev_plot], **quiet)
-    timer.tick(look, [shown, picked], run_outputs, **quiet)
-    picked.input(look, [shown, picked], run_outputs, **newest).then(None, None, None, js=SCROLL_LOG, **quiet)
+    start.click(start_run, asked_for, run_outputs, **QUIET).failure(look_what_is_in_the_way, None, run_outputs, **QUIET)
+    cancel.click(cancel_run, token, None, **QUIET)
+    resume.click(resume_run, [shown, token], run_outputs, **QUIET)
+    steps.change(lambda steps: [gr.update(x_lim=steps)] * 2, steps, [loss_plot, dev_plot], **QUIET)
+    timer.tick(look, [shown, picked], run_outputs, **QUIET)
+    picked.input(look, [shown, picked], run_outputs, **newest).then(None, None, None, js=SCROLL_LOG, **QUIET)
     # Text that comes while the box is closed does not scroll it.
-    log_box.expand(None, None, None, js=SCROLL_LOG, **quiet)
+    log_box.expand(None, None, None, js=SCROLL_LOG, **QUIET)
     assume.input(describe_sets, assume, sets, **in_turn, **newest)
-    set_queries_box.expand(lambda: True, None, set_queries_open, **quiet)
-    set_queries_box.expand(read_set_queries, token, set_queries, **quiet)
-    set_queries_box.collapse(lambda: False, None, set_queries_open, **quiet)
+    set_queries_box.expand(lambda: True, None, set_queries_open, **QUIET)
+    set_queries_box.expand(read_set_queries, token, set_queries, **QUIET)
+    set_queries_box.collapse(lambda: False, None, set_queries_open, **QUIET)
 
     def connect(opened: Callable, news: Callable, loaded: Callable) -> None:
         places = [settings.index(base), settings.index(assume)]
         as_kept = f"(...shown) => workbench.fields('training', {len(settings)}, {places}, ...shown)"
-        drawn: dict[str, Any] = {"preprocess": False, **in_turn, **quiet}
+        drawn: dict[str, Any] = {"preprocess": False, **in_turn, **QUIET}
         seen = opened(open_tab, [base, assume], [sets, base, assume], js=as_kept, **drawn)
         seen.then(**describe)
-        opened(refresh_set_queries, [set_queries_open, token], set_queries, **quiet)
-        opened(look, [shown, picked], run_outputs, **quiet)
+        opened(refresh_set_queries, [set_queries_open, token], set_queries, **QUIET)
+        opened(look, [shown, picked], run_outputs, **QUIET)
         # A run that somebody else starts; the timer of the tab goes only while a run is known to be under way.
-        news(look_if_open, [shown, picked], run_outputs, **quiet)
-        back = loaded(None, None, settings, js=f"() => workbench.kept('training', {len(settings)})", **quiet)
+        news(look_if_open, [shown, picked], run_outputs, **QUIET)
+        back = loaded(None, None, settings, js=f"() => workbench.kept('training', {len(settings)})", **QUIET)
         kept = [recipe, base, assume]
         back = back.then(check_kept, kept, [recipe, sets, base, assume], **drawn)
         back.then(**describe)
-        back.then(None, None, None, js="() => workbench.isBack('training')", **quiet)
+        back.then(None, None, None, js="() => workbench.isBack('training')", **QUIET)
 
     return connect, shown
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reranker.dataset import JudgedQuery
+from reranker.dataset import JudgedQuery, part_by_query, texts_of
 from reranker.evaluation import ndcg
 from reranker.reporter import TRAINING
 from reranker.run_files import RunFiles, read_json, sync, write_json
@@ -203,10 +203,9 @@ class Watch(TrainerCallback):
 
 def score_queries(model: CrossEncoder, queries: list[JudgedQuery]) -> list[list[float]]:
     """The logits of each query's passages, by a model in the middle of its training, which stays as it was."""
-    pairs = [(judged.query, passage) for judged in queries for passage in judged.passages]
     training = model.training
-    scores = iter(
-        model.predict(pairs, batch_size=BATCH, activation_fn=torch.nn.Identity(), show_progress_bar=False).tolist()
+    scores = model.predict(
+        texts_of(queries), batch_size=BATCH, activation_fn=torch.nn.Identity(), show_progress_bar=False
     )
     model.train(training)
-    return [[next(scores) for _ in judged.passages] for judged in queries]
+    return part_by_query(queries, scores.tolist())

@@ -77,7 +77,7 @@ def _add_rerank_calls(app: FastAPI, services: Services) -> None:
             try:
                 version, ranking = await to_thread.run_sync(_start, services, query, passages, model, limiter=turns)
                 await _end_of(ranking)
-                return version, ranking.finish()
+                return version, ranking.ranked()
             finally:
                 watching.cancel()
         raise HTTPException(CLIENT_LEFT, "The client left before all was scored.")

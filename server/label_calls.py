@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from errors import InvalidInput
 from labeling.agreement import agreement
-from labeling.exchange import EXPORTS, ExportFormat, Judged, gathered
+from labeling.exchange import EXPORTS, Exportable, ExportFormat, gathered
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from server import schemas
 from server.error_answers import check_count
@@ -75,7 +75,7 @@ def add_label_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
         of query, passage and label for sentence-transformers; quepid, a CSV of query, docid and rating; cohere, JSON
         lines of relevant passages and hard negatives."""
         store = services.label_store
-        file, judged = EXPORTS[format], Judged(store.labels, store.consensus, services.labeling.scored_pairs)
+        file, judged = EXPORTS[format], Exportable(store.labels, store.consensus, services.labeling.scored_pairs)
         headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
         return StreamingResponse(gathered(file.pieces(judged)), media_type=file.media_type, headers=headers)
 
@@ -97,12 +97,11 @@ def add_label_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
                     query=dispute.task.query,
                     passage_id=dispute.task.passage_id,
                     passage=dispute.task.passage,
-                    votes=[schemas.VoteBody(**{name: asdict(vote)[name] for name in schemas.VoteBody.model_fields})
-                           for vote in dispute.votes],
+                    votes=[schemas.VoteBody(**asdict(vote)) for vote in dispute.votes],
                 )
                 for dispute in review.disputes(DISPUTES)
             ],
-        )  # fmt: skip
+        )
 
     @app.get("/v1/guidelines", tags=["label"])
     def read_guidelines() -> schemas.GuidelinesResponse:

@@ -158,8 +158,8 @@ class BrowseStore:
         with database.read(self.path) as db:
             return [source for (source,) in db.conn.execute(SOURCES, [MOST_SOURCES])]
 
-    def index_more(self, limit: int = INDEXED_AT_ONCE) -> int:
-        """Index the words of up to `limit` candidates that are not indexed yet; returns how many they were."""
+    def index_more(self) -> int:
+        """Index the words of the next INDEXED_AT_ONCE candidates that are not indexed; returns how many they were."""
         sql = """
             SELECT c.id, q.text, p.text FROM candidates c
             JOIN queries q ON q.id = c.query_id JOIN passages p ON p.id = c.passage_id
@@ -171,7 +171,7 @@ class BrowseStore:
             if done and db.conn.execute(known, (done, moment)).fetchone() is None:
                 index.executescript(INDEX)
                 done = 0
-            rows = db.conn.execute(sql, (done, limit)).fetchall()
+            rows = db.conn.execute(sql, (done, INDEXED_AT_ONCE)).fetchall()
             with index:
                 insert = "INSERT INTO words (rowid, query, passage) VALUES (?, ?, ?)"
                 index.executemany(insert, [_indexed(*row) for row in rows])

@@ -81,10 +81,10 @@ def _child() -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "storage.hub"],
         cwd=PROJECT_DIR,
+        env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,  # ctrl+c is for the app, which still wants its last upload
     )
 

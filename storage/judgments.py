@@ -31,7 +31,7 @@ TASK = """
     LEFT JOIN flags f ON f.query_id = c.query_id AND f.passage_id = c.passage_id AND f.annotator = :annotator
 """
 VOTES = """
-    SELECT query_id, passage_id, annotator, label, note, updated_at FROM labels
+    SELECT annotator, label, note, updated_at FROM labels
     WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
 """
 SET_LABEL = """

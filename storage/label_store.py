@@ -68,7 +68,7 @@ SOMETHING_SAID = f"""
 
 
 class LabelStore:
-    """Reads and writes candidates and labels. Every method is one transaction.
+    """Reads and writes candidates and labels.
 
     A `press` is the name of a key or button that an annotator pressed: a press that is stored already changes nothing.
     """

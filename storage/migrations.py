@@ -268,6 +268,23 @@ M002_TRIGGERS = (
 )
 
 
+def shuffle_of(query_id: str, passage_id: str) -> int:
+    """A candidate's place in the shuffled order, from 0 to 2**32 - 1. Stored: it must never be computed otherwise."""
+    return int.from_bytes(hashlib.sha256(f"{query_id} {passage_id}".encode()).digest()[:4], "big")
+
+
+def recount(db: Database) -> None:
+    """Set every count that triggers keep to what the rows say."""
+    _execute(db, RECOUNT)
+
+
+def _execute(db: Database, script: str) -> None:
+    # One statement at a time: executescript() would commit the transaction that the migration runs in.
+    for statement in script.split(";"):
+        if statement.strip():
+            db.conn.execute(statement)
+
+
 @migrations()
 def m001_create_tables(db: Database) -> None:
     _execute(db, M001)
@@ -291,23 +308,6 @@ def m003_add_deletions(db: Database) -> None:
         "CREATE TABLE deletions (id INTEGER PRIMARY KEY, deleted_by TEXT NOT NULL, rows TEXT NOT NULL, "
         "created_at TEXT NOT NULL) STRICT"
     )
-
-
-def shuffle_of(query_id: str, passage_id: str) -> int:
-    """A candidate's place in the shuffled order, from 0 to 2**32 - 1. Stored: it must never be computed otherwise."""
-    return int.from_bytes(hashlib.sha256(f"{query_id} {passage_id}".encode()).digest()[:4], "big")
-
-
-def recount(db: Database) -> None:
-    """Set every count that triggers keep to what the rows say."""
-    _execute(db, RECOUNT)
-
-
-def _execute(db: Database, script: str) -> None:
-    # One statement at a time: executescript() would commit the transaction that the migration runs in.
-    for statement in script.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
 
 
 @migrations()

@@ -17,7 +17,7 @@ UNDER_WAY = "Another training run is under way. Wait until it ends, or cancel it
 
 
 class ModelStore:
-    """Reads and writes model versions and training runs. Every method is one transaction."""
+    """Reads and writes model versions and training runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

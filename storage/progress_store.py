@@ -21,7 +21,7 @@ class MeasuredRun:
 
 
 class ProgressStore:
-    """Reads how the judging goes. Every method is one transaction."""
+    """Reads how the judging goes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

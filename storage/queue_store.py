@@ -106,7 +106,7 @@ LATER = f"""
 
 
 class QueueStore:
-    """Reads and writes who is to judge what. Every method is one transaction, but for `held`, which is several."""
+    """Reads and writes who is to judge what."""
 
     def __init__(self, path: Path, quota: Quota | None = None, lease_seconds: float = 900) -> None:
         """`quota` is None where every annotator may judge every pair."""

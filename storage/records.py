@@ -146,8 +146,6 @@ class StoredLabel:
 class Vote:
     """What one annotator says of one pair."""
 
-    query_id: str
-    passage_id: str
     annotator: str
     label: int
     note: str | None

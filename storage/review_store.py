@@ -45,7 +45,7 @@ REVISION = """
 
 
 class ReviewStore:
-    """Reads disputes, decisions and the history of judgments, and writes decisions. Every method is one transaction."""
+    """Reads disputes, decisions and the history of judgments, and writes decisions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

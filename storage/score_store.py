@@ -23,7 +23,7 @@ SCORED_VERSIONS = database.DISTINCT.format(table="candidate_scores", column="mod
 
 
 class ScoreStore:
-    """Reads and writes the scores. Every method is one transaction."""
+    """Reads and writes the scores."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

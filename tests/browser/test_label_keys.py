@@ -158,9 +158,9 @@ def test_keys_do_nothing_while_someone_types(page: Page, judge: str, shared_app:
 
 
 def test_the_question_mark_shows_the_keys(page: Page, judge: str) -> None:
-    expect(page.locator("#keys-help dl")).to_be_hidden()
+    expect(page.locator("#keys-pair dl")).to_be_hidden()
     page.keyboard.press("?")
-    expect(page.locator("#keys-help dl")).to_be_visible()
+    expect(page.locator("#keys-pair dl")).to_be_visible()
 
 
 def test_the_tab_key_reaches_every_button_and_presses_it(page: Page, judge: str, shared_app: App) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from errors import InvalidInput, TooLarge
 from labeling import exchange, reading
-from labeling.exchange import EXPORTS, LABEL_FIELDS, Judged
+from labeling.exchange import EXPORTS, LABEL_FIELDS, Exportable
 from labeling.importing import COLUMNS, LABEL_WORDS, check_file, checked_rows
 from labeling.trec import ZIP_FILES
 from storage import database
@@ -96,7 +96,7 @@ def stored_labels() -> list[StoredLabel]:
 
 
 def exported(kind: Any, labels: Sequence[StoredLabel], consensus: Sequence[ConsensusLabel] = ()) -> bytes:
-    return b"".join(EXPORTS[kind].pieces(Judged(lambda: iter(labels), lambda: list(consensus))))
+    return b"".join(EXPORTS[kind].pieces(Exportable(lambda: iter(labels), lambda: list(consensus))))
 
 
 # In

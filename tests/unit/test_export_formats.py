@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from errors import InvalidInput
-from labeling.exchange import EXPORTS, PIECE_BYTES, ExportFormat, Judged, gathered
+from labeling.exchange import EXPORTS, PIECE_BYTES, Exportable, ExportFormat, gathered
 from labeling.importing import checked_rows
 from storage.records import ConsensusLabel, Judgment
 from tests.unit.test_exchange import HARD_TEXTS
@@ -27,7 +27,7 @@ CONSENSUS = [
 def written(kind: str, tmp_path: Path, consensus: list[ConsensusLabel]) -> Path:
     file = EXPORTS[kind]  # type: ignore[index]
     path = tmp_path / file.name
-    path.write_bytes(b"".join(file.pieces(Judged(lambda: iter(()), lambda: consensus))))
+    path.write_bytes(b"".join(file.pieces(Exportable(lambda: iter(()), lambda: consensus))))
     return path
 
 

@@ -106,7 +106,7 @@ def test_what_on_progress_raises_ends_the_scoring(reranker: Reranker) -> None:
 def test_a_ranking_knows_whether_all_its_scores_were_remembered(model_dir: Path) -> None:
     reranker = Reranker(model_dir, engine="torch-float32")
     first = reranker.start("river", TEXTS)
-    first.finish()
+    first.ranked()
     assert not first.remembered
     assert reranker.start("river", TEXTS).remembered
     assert not reranker.start("river", [*TEXTS, "a ferry"]).remembered

@@ -35,7 +35,7 @@ def test_of_two_rankings_that_a_page_asked_for_the_last_one_counts(model_dir: Pa
     rankings.check(first, under_way)
     second = rankings.ask("v2")
     with pytest.raises(Cancelled):
-        under_way.finish()
+        under_way.ranked()
     with pytest.raises(Cancelled):
         rankings.check(first)
     rankings.check(second)

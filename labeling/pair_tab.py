@@ -6,16 +6,14 @@ behind each press (page/judging_calls.py). None of it waits for gradio's events,
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 from markupsafe import Markup
 
-from page.render import render
+from page.render import render, script
 from page.rights import nobody_judges
 from services import Services
 
-PAIRS_JS = (Path(__file__).parents[1] / "page" / "pairs.js").read_text(encoding="utf-8")
+PAIRS_JS = script("pairs.js")
 # The id of each button, its kind, its text and the key that stands for it (page/keys.js).
 JUDGE = (
     ("relevant", "yes", "✓ Relevant", "1"),
@@ -34,7 +32,7 @@ MOVE = (
 KEY_NAMES = {"space": "Space", "←": "ArrowLeft", "→": "ArrowRight"}
 
 
-def build_label_tab(services: Services) -> None:
+def build_pair_tab(services: Services) -> None:
     """Build the way to judge pair by pair."""
     nobody = nobody_judges(services.settings)
     renew = services.labeling.renew_seconds
