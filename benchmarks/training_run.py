@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from reranker.dataset import SPLITS, LabelledPair, TrainingSets, assign_splits, groups_of, make_sets
+from reranker.dataset import SPLITS, LabelledPair, Settled, TrainingSets, assign_splits, groups_of, make_sets
 from reranker.recipe import TrainingConfig
 from reranker.run_files import RunFiles
 from reranker.train import run
@@ -21,7 +21,7 @@ def train_as_the_app(directory: Path, config: TrainingConfig, sets: TrainingSets
 
 def split(pairs: list[LabelledPair]) -> TrainingSets:
     """The sets that the app makes of these labels, none of which it has seen before."""
-    return make_sets(pairs, assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs)))
+    return make_sets(pairs, assign_splits({pair.query_id: pair.query for pair in pairs}, Settled(), groups_of(pairs)))
 
 
 def files_of(directory: Path, config: TrainingConfig, sets: TrainingSets, model: Path) -> RunFiles:

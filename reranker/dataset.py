@@ -1,9 +1,9 @@
 """From labels to the sets that a model is trained and measured on.
 
-The split is by query, never by pair, and a query keeps its set for good: what was trained on is never measured on. New
-queries that ask the same, or share a relevant passage, get one set together. Where a passage stands on both sides all
-the same, because queries had their sets before or a first stage found it for many, it is not trained on, unless too
-little would be left (make_sets).
+The split is by query, never by pair, and a query keeps its set for good, also when its labels are deleted and come back
+in another spelling: what was trained on is never measured on (learned.py). New queries that ask the same, or share a
+relevant passage, get one set together. Where a passage stands on both sides all the same, because queries had their
+sets before or a first stage found it for many, it is not trained on, unless too little would be left (make_sets).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from reranker import near
+from texts import words_or_all
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+HELD_OUT: tuple[Split, ...] = ("dev", "test")
 
 # Out of fewer queries than this no dev set is taken: it would be too small to tell two models apart.
 MIN_QUERIES_TO_SPLIT = 20
@@ -138,14 +140,34 @@ def split_of(query: str) -> Split:
     return "dev" if share < TEST_SHARE + DEV_SHARE else "train"
 
 
+@dataclass(frozen=True)
+class Settled:
+    """The sets of all queries that have one, whether they are labelled now or not: by id, and by what they say."""
+
+    by_id: Mapping[str, str] = field(default_factory=dict)
+    by_words: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, queries: Iterable[tuple[str, str, str]]) -> Settled:
+        """From (id, text, set). Of queries that have come to say the same, all are in one set: what one was trained on
+        cannot be held out any more."""
+        rows = [(query_id, words_or_all(text), split) for query_id, text, split in queries]
+        by_words: dict[tuple[str, ...], str] = {}
+        for _, words, split in sorted(rows, key=lambda row: SPLITS.index(row[2])):
+            by_words.setdefault(words, split)
+        return cls({query_id: by_words[words] for query_id, words, _ in rows}, by_words)
+
+
 def assign_splits(
-    queries: Mapping[str, str], known: Mapping[str, str], groups: Mapping[str, int] | None = None
+    queries: Mapping[str, str], settled: Settled, groups: Mapping[str, int] | None = None
 ) -> dict[str, str]:
     """Sets for the labelled queries (id -> text) that have none yet, as id -> set.
 
-    The queries of a group (id -> group) get one set, that of those of them that have one already. With fewer than
-    MIN_QUERIES_TO_SPLIT queries in all, every other new one is trained on, and stays with that.
+    The queries of a group (id -> group) get one set, that of those of them that have one already, or say the same as
+    one that has. With fewer than MIN_QUERIES_TO_SPLIT queries in all, every other new one is trained on, and stays with
+    that.
     """
+    known = settled.by_id
     new = {query_id: text for query_id, text in queries.items() if query_id not in known}
     members: dict[object, list[str]] = defaultdict(list)
     for query_id in queries:
@@ -155,8 +177,8 @@ def assign_splits(
         texts = [queries[query_id] for query_id in together]
         split = "train" if len(queries) < MIN_QUERIES_TO_SPLIT else _split_together(texts, len(queries))
         # What one of them was trained on cannot be held out any more.
-        settled = {known[query_id] for query_id in together if query_id in known}
-        split = next((name for name in SPLITS if name in settled), split)
+        before = {known.get(query_id) or settled.by_words.get(words_or_all(queries[query_id])) for query_id in together}
+        split = next((name for name in SPLITS if name in before), split)
         splits |= {query_id: split for query_id in together if query_id in new}
     return {query_id: splits[query_id] for query_id in new}
 
@@ -198,22 +220,23 @@ def make_sets(pairs: Iterable[LabelledPair], splits: Mapping[str, str]) -> Train
     return TrainingSets(train, sets["dev"], sets["test"], [], len(crossing))
 
 
-def place_queries(pairs: list[LabelledPair], known: Mapping[str, str]) -> list[PlacedQuery]:
+def place_queries(pairs: list[LabelledPair], settled: Settled) -> list[PlacedQuery]:
     """The queries of these pairs with the set that each has, or would get now, in the order of their first pair."""
     queries = {pair.query_id: pair.query for pair in pairs}
     groups = groups_of(pairs)
-    together = Counter(groups.values())
-    splits = {**assign_splits(queries, known, groups), **known}
+    splits = {**assign_splits(queries, settled, groups), **settled.by_id}
+    # Queries may have had their sets before they came to belong together.
+    together = Counter((groups[query_id], splits[query_id]) for query_id in queries)
     relevant = Counter(pair.query_id for pair in pairs if pair.label)
     judged = Counter(pair.query_id for pair in pairs)
     return [
         PlacedQuery(
             query=text,
             split=splits[query_id],
-            is_new=query_id not in known,
+            is_new=query_id not in settled.by_id,
             relevant=relevant[query_id],
             not_relevant=judged[query_id] - relevant[query_id],
-            why=_why_there(splits[query_id], text, together[groups[query_id]]),
+            why=_why_there(splits[query_id], text, together[groups[query_id], splits[query_id]]),
         )
         for query_id, text in queries.items()
     ]
@@ -226,7 +249,7 @@ def _why_there(split: str, text: str, together: int) -> str:
         return f"together with {together - 1} other queries that ask the same or share a relevant passage"
     if split == split_of(text):
         return "by the hash of its text"
-    return f"labelled while there were fewer than {MIN_QUERIES_TO_SPLIT} queries"
+    return f"first labelled while there were fewer than {MIN_QUERIES_TO_SPLIT} queries, or as one that asks the same"
 
 
 def texts_of(queries: Iterable[JudgedQuery]) -> list[tuple[str, str]]:
@@ -286,10 +309,10 @@ def read_pairs(path: Path) -> list[LabelledPair]:
         return [LabelledPair(**json.loads(line)) for line in lines]
 
 
-def count_pairs(path: Path) -> int:
-    """How many labelled pairs are in a file that `write_pairs` wrote."""
+def count_given_in(path: Path) -> int:
+    """`count_given` of a file that `write_pairs` wrote; quicker than to read it. In a text its quotes are escaped."""
     with path.open("rb") as lines:
-        return sum(1 for _ in lines)
+        return sum(b'"assumed": true' not in line for line in lines)
 
 
 def write_pairs(path: Path, pairs: list[LabelledPair]) -> None:

@@ -23,12 +23,12 @@ import psutil
 
 from errors import Conflict, InvalidInput, NotFound, WorkbenchError, first_line
 from reranker import process as child
-from reranker.dataset import SPLITS, LabelledPair
+from reranker.dataset import HELD_OUT, SPLITS, LabelledPair, by_query
 from reranker.finish import keep
 from reranker.follow import Follower
 from reranker.label_sets import LabelSets
 from reranker.launch import Launch
-from reranker.learned import learned_by
+from reranker.learned import learned_by, met_before, without
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -104,7 +104,7 @@ class TrainingJobs:
             raise Conflict(f"The labels that {name} was made from are no longer on this disk.") from error
         config = replace(TrainingConfig.stored(self.models.run(version.run_id).config), promote="never")
         try:
-            return self._launch(config, sets, {}, files.stop_after())
+            return self._launch(config, sets, {}, files.stop_after(), again=True)
         except InvalidInput as error:  # the base was deleted
             raise Conflict(str(error)) from error
 
@@ -114,7 +114,9 @@ class TrainingJobs:
         sets: dict[str, list[LabelledPair]],
         new_splits: dict[str, str],
         stop_after: int | None = None,
+        again: bool = False,
     ) -> TrainingRun:
+        """Start a run; one that is made again is given the sets as they were."""
         child.check(self.launch, config.batch_size, config.learning_curve)
         base = self.registry.check_base(config.base)
         config = replace(config, base=base.version)
@@ -123,7 +125,12 @@ class TrainingJobs:
         needed = asdict(config) | {"champion": champion.version}
         run = TrainingRun(uuid.uuid4().hex[:12], "queued", needed, now())
         files = self.files(run.id)
-        files.create({**self._child_config(run, base, champion), "stop_after": stop_after}, sets)
+        given = self._child_config(run, base, champion, sets)
+        if not again and given["learned"]:
+            left = without(sets, set(given["learned"]))
+            given["learned_before"] = sum(len(by_query(sets[split])) - len(by_query(left[split])) for split in HELD_OUT)
+            sets = left
+        files.create({**given, "stop_after": stop_after}, sets)
         try:
             self.models.add_run(run)
         except BaseException:
@@ -132,7 +139,9 @@ class TrainingJobs:
         # They may have been deleted just before the run was noted down.
         return self._begin(run, new_splits, lambda: [self.registry.directory(version) for version in (base, champion)])
 
-    def _child_config(self, run: TrainingRun, base: ModelVersion, champion: ModelVersion) -> dict[str, Any]:
+    def _child_config(
+        self, run: TrainingRun, base: ModelVersion, champion: ModelVersion, sets: dict[str, list[LabelledPair]]
+    ) -> dict[str, Any]:
         root = self.registry.root(base)
         try:
             untaught = self.registry.directory(root)
@@ -149,10 +158,14 @@ class TrainingJobs:
             "champion_path": str(self.registry.directory(champion)),
             # What the base was first made from: it has learned from none of the labels.
             "untaught_path": str(untaught),
-            # Whoever corrects the text of a query gives it another id, and it is no new query for that.
-            "learned": None if learned is None else sorted(self.labels.as_corrected(learned)),
+            "learned": None if learned is None else sorted(self._met_before(sets, learned)),
             "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
+
+    def _met_before(self, sets: dict[str, list[LabelledPair]], learned: list[LabelledPair]) -> set[str]:
+        """The ids of the queries that were learned from. Whoever corrects the text of one gives it another id, and it
+        is no new query for that."""
+        return self.labels.as_corrected({pair.query_id for pair in learned}) | met_before(sets, learned)
 
     def _begin(
         self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], object] = lambda: None
@@ -221,7 +234,8 @@ class TrainingJobs:
             raise Conflict(str(error)) from error
         # What answers now is what the new model is measured against, and it may be another one than before.
         champion = self.registry.active().version
-        config, sets = read_json(files.config) | self._child_config(run, base, champion), files.read_sets()
+        sets = files.read_sets()
+        config = read_json(files.config) | self._child_config(run, base, champion, sets)
         step = files.saved_step()
         note = f"Resumed from step {step}." if step else "Started again from its beginning: nothing had been saved yet."
         if files.job.is_file():

@@ -8,6 +8,7 @@ from reranker.assumed import with_assumed
 from reranker.dataset import (
     LabelledPair,
     PlacedQuery,
+    Settled,
     TrainingSets,
     assign_splits,
     groups_of,
@@ -29,16 +30,16 @@ class LabelSets:
 
     def sets_and_new_splits(self, assume_not_relevant: bool = False) -> tuple[TrainingSets, dict[str, str]]:
         """The same, and the sets that new queries get by it (query id -> set): for good once they are stored."""
-        pairs, known = self._pairs(), self.labels.splits()
-        new = assign_splits({pair.query_id: pair.query for pair in pairs}, known, groups_of(pairs))
-        sets = make_sets(pairs, known | new)
+        pairs, settled = self._pairs(), Settled.of(self.labels.settled_queries())
+        new = assign_splits({pair.query_id: pair.query for pair in pairs}, settled, groups_of(pairs))
+        sets = make_sets(pairs, {**settled.by_id, **new})
         if assume_not_relevant:
             sets = with_assumed(sets, self.labels.not_judged, self.labels.something_said)
         return sets, new
 
     def placed_queries(self) -> list[PlacedQuery]:
         """The labelled queries with the set that each is in, or will be in with the next run, and why."""
-        return place_queries(self._pairs(), self.labels.splits())
+        return place_queries(self._pairs(), Settled.of(self.labels.settled_queries()))
 
     def _pairs(self) -> list[LabelledPair]:
         return [LabelledPair(row.query_id, row.query, row.passage, row.label) for row in self.labels.consensus()]

@@ -115,7 +115,8 @@ class PlannedCurve:
         """Train on the growing parts and measure each, as far as it is not done and nobody asks to stop."""
         for pairs in self.trained:
             part = self._part(pairs)
-            quiet = PhaseReporter(reporter, f"Learning curve: training on {len(pairs)} of {len(self.pairs)} labels")
+            labels = f"{count_given(pairs)} of {count_given(self.pairs)} labels"
+            quiet = PhaseReporter(reporter, f"Learning curve: training on {labels}")
             if not part.files.manifest.is_file() and not self._is_to_stop():
                 if not part.is_done:
                     part.train(quiet)

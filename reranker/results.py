@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker.curve import CurvePoint, LearningCurve, Outlook
-from reranker.dataset import SPLITS, JudgedQuery, Suspect, count_pairs, queries_that_tell, read_pairs
+from reranker.dataset import SPLITS, JudgedQuery, Suspect, count_given_in, queries_that_tell, read_pairs
 from reranker.figures import SAME
 from reranker.general import general_queries
 from reranker.recipe import recipe_of
@@ -104,7 +104,7 @@ def how_made(run: TrainingRun, files: RunFiles) -> dict[str, str]:
     """What the version of this run was made from and on, in words, as far as its files are still there."""
     words = {"Run": run.id, "Configuration": ", ".join(_chosen(run.config))}
     try:
-        sizes = {split: count_pairs(files.pairs(split)) for split in SPLITS}
+        sizes = {split: count_given_in(files.pairs(split)) for split in SPLITS}
         environment = read_json(files.manifest)["environment"]
     except (OSError, ValueError, KeyError):
         return words

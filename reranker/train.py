@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from reranker import cross_check
 from reranker.dataset import (
+    HELD_OUT,
     MIN_QUERIES_TO_MEASURE,
     SPLITS,
     JudgedQuery,
@@ -42,7 +43,6 @@ from reranker.run_files import RunFiles, read_json, write_json
 from reranker.side_by_side import Part, side_by_side
 from reranker.training import is_main_process, loss_of, processes, train, training_work
 
-MEASURED = ("dev", "test")
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -82,7 +82,7 @@ class RunPlan:
     @cached_property
     def measured(self) -> dict[str, list[JudgedQuery]]:
         """The queries that both models are measured on, by set."""
-        return {split: queries_that_tell(self.pairs[split]) for split in MEASURED} | {"general": general_queries()}
+        return {split: queries_that_tell(self.pairs[split]) for split in HELD_OUT} | {"general": general_queries()}
 
     @cached_property
     def cross_checked(self) -> dict[str, list[JudgedQuery]]:
@@ -260,6 +260,12 @@ def say_how(plan: RunPlan, trained: dict[str, Any]) -> str | None:
         said.append(
             f"{assumed:,} pairs that nobody has judged were taken as not relevant, here and where it was measured, "
             "since of their queries only relevant passages are known."
+        )
+    if left_out := plan.config.get("learned_before", 0):
+        what = "query was" if left_out == 1 else "queries were"
+        said.append(
+            f"{left_out:,} held-out {what} not measured: the model that it starts from, or the active one, has learned "
+            "from the same question before, maybe in other words."
         )
     if trained["stopped"] == "early" and trained["last_step"] < trained["total_steps"]:
         said.append(

@@ -286,10 +286,11 @@ class LabelStore:
                 found.setdefault(query_id, []).append(passage)
         return found
 
-    def splits(self) -> dict[str, str]:
-        """Which set each query belongs to, by query id, as far as that has been decided."""
+    def settled_queries(self) -> list[tuple[str, str, str]]:
+        """The queries whose set has been decided, labelled now or not: their ids, texts and sets."""
         with database.read(self.path) as db:
-            return dict(db.conn.execute("SELECT query_id, split FROM splits"))
+            sql = "SELECT s.query_id, q.text, s.split FROM splits s JOIN queries q ON q.id = s.query_id"
+            return db.conn.execute(sql).fetchall()
 
     def assign_splits(self, splits: dict[str, str]) -> None:
         """Decide the set of these queries for good; a query that has one keeps it."""

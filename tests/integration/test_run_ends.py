@@ -21,10 +21,11 @@ from reranker.history import stack_of
 from reranker.launch import Launch
 from reranker.run_files import RunFiles, read_json, write_json
 from services import Services
+from storage.browse_store import Search
 from storage.records import TrainingRun, now
 from tests.at_once import in_threads
 from tests.integration.test_resume import kill, label_queries, read, start, weights_of
-from tests.serving import assert_error, ended, eventually, loaded_version
+from tests.serving import assert_error, ended, eventually, label, loaded_version
 
 
 def begun(client: httpx.Client, **body: Any) -> str:
@@ -315,6 +316,36 @@ def test_later_runs_look_at_the_labels_with_a_model_that_has_not_learned_them(
     assert points[0][1:] == points[1]
     base = second["model_version"]
     assert services.model_store.version(base).base == first["model_version"]
+
+
+def test_what_was_learned_is_not_held_out_when_its_labels_come_back_in_other_words(
+    services: Services, client: httpx.Client
+) -> None:
+    loaded_version(client)
+
+    def import_queries(words: str) -> None:
+        answers = ((f"bridge number {number} of the old town leads to gate {number}", number) for number in range(40))
+        for answer, number in answers:
+            query = words.format(number)
+            label(client, (query, answer, 1), (query, f"nothing of the kind {number}", 0))
+
+    import_queries("teh way over bridge {}")
+    run = ended(client, start(client, recipe="classic", epochs=1, promote="always"))
+    learned = {pair.query.split()[-1] for pair in services.jobs.files(run["id"]).read_sets()["train"]}
+    deletions = services.browse_store.delete_found(Search(), 10**9, "ada")
+    assert [count for _, count in deletions][-1] == 80
+    import_queries("the way over bridge {}")
+    # By their words they are new queries, and some are held out that were trained on.
+    as_new = services.label_sets.sets()
+    assert learned & {pair.query.split()[-1] for pair in as_new.dev}
+    second = ended(client, start(client, recipe="classic", epochs=1, promote="never"))
+    sets = services.jobs.files(second["id"]).read_sets()
+    assert not learned & {pair.query.split()[-1] for split in ("dev", "test") for pair in sets[split]}
+    assert "held-out queries were not measured" in second["note"]
+    # What is made again is given what it was made from.
+    again = services.jobs.make_again(second["model_version"])
+    assert services.jobs.files(again.id).read_sets() == sets
+    ended(client, again.id)
 
 
 def test_what_a_base_was_made_from_may_be_gone(services: Services, client: httpx.Client, model_dir: Path) -> None:

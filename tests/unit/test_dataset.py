@@ -12,9 +12,12 @@ from reranker.dataset import (
     MIN_QUERIES_TO_MEASURE,
     MIN_QUERIES_TO_SPLIT,
     LabelledPair,
+    Settled,
     TrainingSets,
     assign_splits,
     by_query,
+    count_given,
+    count_given_in,
     count_labels,
     groups_of,
     make_sets,
@@ -44,7 +47,7 @@ def make_pairs(queries: dict[str, str], labels: tuple[int, ...] = (1, 0, 0)) -> 
 
 def test_a_query_never_crosses_sets() -> None:
     queries = make_queries(200)
-    sets = make_sets(make_pairs(queries), assign_splits(queries, {}))
+    sets = make_sets(make_pairs(queries), assign_splits(queries, Settled()))
     ids = [{pair.query_id for pair in pairs} for pairs in (sets.train, sets.dev, sets.test)]
     assert all(ids)
     assert sum(map(len, ids)) == len(set.union(*ids)) == 200
@@ -54,7 +57,7 @@ def test_a_query_never_crosses_sets() -> None:
 def test_a_query_keeps_its_set_whatever_comes_later() -> None:
     splits: dict[str, str] = {}
     for count in (5, 19, 20, 60, 300):
-        new = assign_splits(make_queries(count), splits)
+        new = assign_splits(make_queries(count), Settled(splits))
         assert not new.keys() & splits.keys()
         splits |= new
         assert splits.keys() == make_queries(count).keys()
@@ -64,31 +67,46 @@ def test_a_query_keeps_its_set_whatever_comes_later() -> None:
 def test_a_known_set_is_never_decided_again() -> None:
     queries = make_queries(50)
     known = dict.fromkeys(queries, "test")
-    assert assign_splits(queries, known) == {}
+    assert assign_splits(queries, Settled(known)) == {}
 
 
 def test_with_few_queries_one_that_asks_the_same_as_one_held_back_is_held_back() -> None:
     queries = {"old": "how long is the bridge", "new": "How long is the bridge?", "other": "who sings"}
-    splits = assign_splits(queries, {"old": "dev"}, {"old": 0, "new": 0, "other": 1})
+    splits = assign_splits(queries, Settled({"old": "dev"}), {"old": 0, "new": 0, "other": 1})
     assert splits == {"new": "dev", "other": "train"}
+
+
+def test_a_query_gets_the_set_of_one_that_said_the_same_though_that_has_no_labels_any_more() -> None:
+    others = [text for text in make_queries(60).values() if split_of(text) == "train"]
+    queries = {"new": others[0].capitalize() + "?"} | {f"id{number}": text for number, text in enumerate(others[1:])}
+    settled = Settled.of([("gone", others[0], "dev"), ("another", "who sings", "test")])
+    assert assign_splits(queries, settled)["new"] == "dev"
+    # What is known of a query itself counts as before.
+    assert Settled.of([("one", "who sings", "test")]).by_id == {"one": "test"}
+
+
+def test_queries_that_have_come_to_say_the_same_are_in_one_set() -> None:
+    same = [("held", "HOW LONG is it?", "dev"), ("taught", "how long is it", "train")]
+    settled = Settled.of([*same, ("x", "who", "test")])
+    assert settled.by_id == {"held": "train", "taught": "train", "x": "test"}
 
 
 @pytest.mark.parametrize("count", [0, 1, MIN_QUERIES_TO_SPLIT - 1])
 def test_with_few_queries_all_are_trained_on(count: int) -> None:
-    assert assign_splits(make_queries(count), {}) == dict.fromkeys(make_queries(count), "train")
+    assert assign_splits(make_queries(count), Settled()) == dict.fromkeys(make_queries(count), "train")
 
 
 def test_known_queries_count_towards_the_number_needed() -> None:
     queries = make_queries(MIN_QUERIES_TO_SPLIT)
     known = {query_id: "train" for query_id in list(queries)[:-1]}
     (last,) = set(queries) - set(known)
-    assert assign_splits(queries, known) == {last: split_of(queries[last])}
+    assert assign_splits(queries, Settled(known)) == {last: split_of(queries[last])}
 
 
 def test_the_set_depends_on_the_text_alone() -> None:
     queries = make_queries(100)
     other_ids = {f"other{query_id}": text for query_id, text in reversed(queries.items())}
-    first, second = assign_splits(queries, {}), assign_splits(other_ids, {})
+    first, second = assign_splits(queries, Settled()), assign_splits(other_ids, Settled())
     assert {queries[query_id]: split for query_id, split in first.items()} == {
         other_ids[query_id]: split for query_id, split in second.items()
     }
@@ -152,6 +170,12 @@ def test_the_pairs_of_a_query_come_together_in_order() -> None:
     assert second.passages == [f"passage {place} for {queries['id1']}" for place in range(3)]
 
 
+def test_what_is_only_assumed_is_no_label(tmp_path: Path) -> None:
+    pair = LabelledPair("id", 'what does "assumed": true mean', '{"assumed": true}', 1)
+    write_pairs(tmp_path / "pairs.jsonl", [pair, replace(pair, label=0, assumed=True)])
+    assert count_given_in(tmp_path / "pairs.jsonl") == count_given(read_pairs(tmp_path / "pairs.jsonl")) == 1
+
+
 def test_labels_are_counted() -> None:
     assert count_labels(make_pairs(make_queries(4))) == {"queries": 4, "relevant": 4, "not_relevant": 8}
     assert count_labels([]) == {"queries": 0, "relevant": 0, "not_relevant": 0}
@@ -171,7 +195,7 @@ def test_pairs_written_to_a_file_are_read_back(tmp_path: Path) -> None:
 def test_a_group_gets_one_set() -> None:
     queries = make_queries(400)
     groups = {query_id: place // 4 for place, query_id in enumerate(queries)}
-    splits = assign_splits(queries, {}, groups)
+    splits = assign_splits(queries, Settled(), groups)
     sets = [{splits[query_id] for query_id in queries if groups[query_id] == group} for group in range(100)]
     assert all(len(names) == 1 for names in sets)
     counts = Counter(splits.values())
@@ -182,15 +206,15 @@ def test_a_query_that_joins_a_group_gets_the_set_of_the_group() -> None:
     queries = make_queries(40)
     groups = dict.fromkeys(queries, 0) | {f"id{number}": number for number in range(8, 40)}
     known = {f"id{number}": "dev" for number in range(3)}
-    assert {assign_splits(queries, known, groups)[f"id{number}"] for number in range(3, 8)} == {"dev"}
+    assert {assign_splits(queries, Settled(known), groups)[f"id{number}"] for number in range(3, 8)} == {"dev"}
     # What one of them was trained on is not measured on any more.
     known["id1"] = "train"
-    assert {assign_splits(queries, known, groups)[f"id{number}"] for number in range(3, 8)} == {"train"}
+    assert {assign_splits(queries, Settled(known), groups)[f"id{number}"] for number in range(3, 8)} == {"train"}
 
 
 def test_a_group_that_is_most_of_the_queries_is_trained_on() -> None:
     queries = make_queries(60)
-    assert set(assign_splits(queries, {}, dict.fromkeys(queries, 0)).values()) == {"train"}
+    assert set(assign_splits(queries, Settled(), dict.fromkeys(queries, 0)).values()) == {"train"}
 
 
 def make_set(name: str, count: int, passages: tuple[str, ...], labels: tuple[int, ...]) -> list[LabelledPair]:
@@ -245,7 +269,7 @@ def test_queries_are_shown_with_the_reason_for_their_set() -> None:
     pairs = make_pairs(make_queries(30))
     pairs += [LabelledPair(f"twin{number}", f"twin {number}", HELD, 1) for number in range(2)]
     early = next(query_id for query_id, text in make_queries(30).items() if split_of(text) != "train")
-    placed = {query.query: query for query in place_queries(pairs, {early: "train"})}
+    placed = {query.query: query for query in place_queries(pairs, Settled({early: "train"}))}
     assert len(placed) == 32
     assert placed["twin 0"].split == placed["twin 1"].split
     assert "together with another query" in placed["twin 0"].why
@@ -255,6 +279,12 @@ def test_queries_are_shown_with_the_reason_for_their_set() -> None:
     others = [query for text, query in placed.items() if not text.startswith("twin") and query is not old]
     assert all(query.split == split_of(query.query) and "hash" in query.why for query in others)
     assert all((query.relevant, query.not_relevant, query.is_new) == (1, 2, True) for query in others)
+
+
+def test_a_query_is_not_said_to_be_together_with_those_of_another_set() -> None:
+    pairs = [LabelledPair("one", "one", HELD, 1), LabelledPair("two", "two", HELD, 1)]
+    placed = place_queries(pairs, Settled.of([("one", "one", "train"), ("two", "two", "dev")]))
+    assert not any("together" in query.why for query in placed)
 
 
 def test_queries_that_all_belong_together_cannot_be_cross_checked() -> None:
@@ -280,7 +310,7 @@ def test_queries_that_only_hang_together_are_measured_all_the_same() -> None:
         for number in range(30)
         for other in ("rain", "sun")
     ]
-    splits = assign_splits({pair.query_id: pair.query for pair in pairs}, {}, groups_of(pairs))
+    splits = assign_splits({pair.query_id: pair.query for pair in pairs}, Settled(), groups_of(pairs))
     sets = make_sets(pairs, splits)
     assert sets.measurable() and sets.measurable_by_folds()
     held_back = {pair.passage for pair in [*sets.dev, *sets.test]}
