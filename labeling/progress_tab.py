@@ -52,7 +52,7 @@ def build_progress_tab(services: Services, annotator: gr.Textbox) -> Callable:
             per_query=progress.judged / max(queries, 1),
             worth_seeing=WORTH_SEEING,
         )
-        head = render("balance.html", progress=progress, queries=queries, name=name)
+        head = render("balance.html", progress=progress, balance=store.balance(), queries=queries, name=name)
         return head, gr.update(value=pd.DataFrame(rows, columns=COLUMNS), visible=bool(rows)), foot
 
     return lambda opened: opened(show, annotator, [head, chart, foot], **QUIET)

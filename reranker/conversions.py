@@ -116,7 +116,8 @@ def forget_oldest(root: Path) -> None:
 def _digest(path: Path) -> str:
     """A name for what a model directory holds: other weights, configuration or tokenizer give another."""
     digest = hashlib.sha256()
-    for file in sorted([*path.glob("*.json"), *path.glob("*.txt"), *path.glob("*.safetensors")]):
+    kinds = ("*.json", "*.txt", "*.jinja", "*.safetensors")
+    for file in sorted(file for kind in kinds for file in path.glob(kind)):
         digest.update(file.name.encode())
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -18,7 +18,7 @@ import time
 from errors import first_line
 
 # What a model has to have on this disk to be complete, as far as its repository holds such files.
-NEEDED = ["*.json", "*.txt", "*.safetensors", "*.model"]
+NEEDED = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
 PATTERNS = [*NEEDED, "README.md"]
 # Copies of the weights for other runtimes, which nothing here reads.
 IGNORED = ["onnx/*", "openvino/*"]

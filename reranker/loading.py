@@ -74,7 +74,8 @@ def load_at_once(path: Path, wanted: str = AUTO, conversions: Path | None = None
     try:
         return _load_plainly(path), False
     except Exception as error:  # what is wrong with it, the library says best
-        log.info("%s is not loaded plainly: %s", path.name, first_line(error), exc_info=True)
+        is_fault = not isinstance(error, UnusableModel)
+        log.info("%s is not loaded plainly: %s", path.name, first_line(error), exc_info=is_fault)
         return load_model(path, wanted, conversions), True
 
 
@@ -238,7 +239,10 @@ def _is_plain_classifier(path: Path) -> bool:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         modules = path / "modules.json"
         extra = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
-        return config["architectures"][0].endswith("ForSequenceClassification") and len(extra) <= 1
+        own = path / "config_sentence_transformers.json"
+        has_prompt = own.is_file() and json.loads(own.read_text(encoding="utf-8")).get("default_prompt_name")
+        is_classifier = config["architectures"][0].endswith("ForSequenceClassification")
+        return is_classifier and len(extra) <= 1 and not has_prompt
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return False
 
@@ -250,6 +254,8 @@ def _load_plainly(path: Path) -> LoadedModel:
     from reranker.first_token import shorten
 
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if not _reads_plainly(tokenizer):
+        raise UnusableModel("Its tokenizer puts pairs into a template, or cuts or pads them on the left.")
     model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, **MODEL_KWARGS)
     _check_head(model, path)
     if model.config.num_labels != 1:
@@ -264,6 +270,11 @@ def _load_plainly(path: Path) -> LoadedModel:
         TorchEngine(model, _inputs_of(tokenizer), "float32"),
         "It is being converted for this machine and checked meanwhile.",
     )
+
+
+def _reads_plainly(tokenizer: Any) -> bool:
+    """Whether a tokenizer takes a pair as it is, and cuts and pads it as PairTokenizer and the engines do."""
+    return not tokenizer.chat_template and tokenizer.truncation_side == tokenizer.padding_side == "right"
 
 
 def _inputs_of(tokenizer: Any) -> InputFormat:
@@ -322,7 +333,8 @@ def logits(cross_encoder: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> np.
 
     from reranker.first_token import shortened
 
-    if not type(cross_encoder.model).__name__.endswith("ForSequenceClassification"):
+    is_classifier = type(cross_encoder.model).__name__.endswith("ForSequenceClassification")
+    if not is_classifier or cross_encoder.default_prompt_name or not _reads_plainly(cross_encoder.tokenizer):
         return cross_encoder.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
     scorer = TorchEngine(shortened(cross_encoder.model), _inputs_of(cross_encoder.tokenizer), "float32")
     return scorer.score(tokenizer_of(cross_encoder).encode(list(pairs)))

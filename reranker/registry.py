@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from errors import Conflict, InvalidInput, ModelNotReady, NotFound, WorkbenchError
+from errors import Conflict, InvalidInput, ModelNotReady, NotFound, UnusableModel, WorkbenchError, first_line
 from reranker.engine import Plan
 from reranker.history import stack_of
 from reranker.model import Reranker
@@ -165,10 +165,12 @@ class ModelRegistry:
         reranker = self._load_directory(path)
         try:
             reranker.smoke_test()
-        except BaseException:
+        except BaseException as error:
             # Nobody will use what would be prepared.
             reranker.give_up_preparing()
-            raise
+            if isinstance(error, WorkbenchError) or not isinstance(error, Exception):
+                raise
+            raise UnusableModel(f"The model in {path.name!r} loads but cannot score: {first_line(error)}") from error
         return reranker
 
     def _load(self, version: ModelVersion) -> ActiveModel:
@@ -186,9 +188,13 @@ class ModelRegistry:
     def get(self, name: str | None) -> ActiveModel:
         """The model of that version or name, loaded; the active one for None and ACTIVE. Raises NotFound."""
         active = self.active()
-        if name is None or name in (ACTIVE, active.version.version, active.version.name):
+        if name is None or name in (ACTIVE, active.version.version):
             return active
-        version = self._version_or_none(name) or self._newest_named(name)
+        version = self._version_or_none(name)
+        # A model's own name may be that of another version: that one is meant then.
+        if version is None and name == active.version.name:
+            return active
+        version = version or self._newest_named(name)
         # Beside the active model, one other is kept in memory: the one that was asked for last.
         with self._other_lock:
             if self._other is None or self._other.version.version != version.version:

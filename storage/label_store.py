@@ -47,19 +47,22 @@ LABELS = """
     FROM labels l JOIN queries q ON q.id = l.query_id JOIN passages p ON p.id = l.passage_id
 """
 
-CONSENSUS = """
+# What each judged pair counts as: what was decided, else what most say, and nothing where as many say either.
+COUNTS_AS = """
+    SELECT query_id, passage_id, label FROM adjudications
+    UNION ALL
+    SELECT query_id, passage_id, iif(sum(label) * 2 = count(*), NULL, sum(label) * 2 > count(*)) FROM labels
+    WHERE NOT EXISTS (
+        SELECT 1 FROM adjudications a WHERE a.query_id = labels.query_id AND a.passage_id = labels.passage_id
+    )
+    GROUP BY query_id, passage_id
+"""
+CONSENSUS = f"""
     SELECT v.query_id, q.text AS query, v.passage_id, p.text AS passage, v.label
-    FROM (
-        SELECT query_id, passage_id, label FROM adjudications
-        UNION ALL
-        SELECT query_id, passage_id, sum(label) * 2 > count(*) AS label FROM labels
-        WHERE NOT EXISTS (
-            SELECT 1 FROM adjudications a WHERE a.query_id = labels.query_id AND a.passage_id = labels.passage_id
-        )
-        GROUP BY query_id, passage_id HAVING sum(label) * 2 != count(*)
-    ) v
+    FROM ({COUNTS_AS}) v
     JOIN queries q ON q.id = v.query_id
     JOIN passages p ON p.id = v.passage_id
+    WHERE v.label IS NOT NULL
     ORDER BY v.query_id, v.passage_id
 """
 SOMETHING_SAID = f"""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage import database
+from storage.label_store import COUNTS_AS
 
 CHIEF = "ndcg@10"
 
@@ -18,6 +19,15 @@ class MeasuredRun:
 
     labels: int
     differences: list[float]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How many judged pairs count as relevant, as not relevant, and as neither, where as many say either."""
+
+    relevant: int
+    not_relevant: int
+    undecided: int
 
 
 class ProgressStore:
@@ -39,6 +49,12 @@ class ProgressStore:
             return [
                 (day, total, own.get(day, 0)) for day, total in reversed(db.conn.execute(everyone, [days]).fetchall())
             ]
+
+    def balance(self) -> Balance:
+        """What the judged pairs count as, for training and in the exports with one label for each pair."""
+        sql = f"SELECT total(label = 1), total(label = 0), total(label IS NULL) FROM ({COUNTS_AS})"
+        with database.read(self.path) as db:
+            return Balance(*map(int, db.conn.execute(sql).fetchone()))
 
     def judged_queries(self) -> int:
         """How many queries have a label."""

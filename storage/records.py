@@ -298,7 +298,8 @@ class StagedCounts:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the judging has come. A pair is judged when at least one annotator has labelled it.
+    """How far the judging has come. A pair is judged when at least one annotator has labelled it, and counts as
+    `relevant` here when at least one has said so; what it counts as elsewhere is another question (ProgressStore).
 
     `mine_left` is None with a quota, where it depends on the others.
     """

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from errors import Conflict, NotFound
+from reranker.model import Reranker
 from reranker.publish import zip_directory
 from services import Services
 from tests.conftest import make_settings
@@ -126,6 +127,33 @@ def test_a_version_that_is_not_active_can_be_asked(client: httpx.Client, add_ver
     assert active(client) == base
     answer = client.post("/v1/rerank", json={"query": QUERY, "documents": TEXTS, "model": new}).json()
     assert answer["model"] == new
+
+
+def test_a_version_is_not_mistaken_for_the_active_model_of_that_name(
+    tmp_path: Path, model_dir: Path, other_model_dir: Path
+) -> None:
+    # As where a version that was made elsewhere and downloaded, v1.zip, is the model of the settings.
+    named = shutil.copytree(model_dir, tmp_path / "v1")
+    services = Services.build(make_settings(tmp_path / "data", named))
+    with serving(services) as client:
+        base = active(client)
+        assert base != "v1" and scores(client, "v1") == scores(client)
+        assert version_of(services, other_model_dir) == "v1"
+        assert scores(client, "v1") != pytest.approx(scores(client), abs=1e-3)
+        assert active(client) == base
+
+
+def test_a_model_that_fails_when_it_scores_is_refused_in_words(
+    services: Services, client: httpx.Client, add_version: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Reranker) -> None:
+        raise IndexError("index 514 is out of bounds for dimension 1 with size 514")
+
+    base, new = active(client), add_version()
+    monkeypatch.setattr(Reranker, "smoke_test", fail)
+    said = assert_error(client.post(f"/v1/models/{new}/promote"), 409, "unusable_model")
+    assert "loads but cannot score: index 514" in said
+    assert active(client) == base
 
 
 def test_a_promoted_version_answers_at_once_and_is_converted_elsewhere(

@@ -99,6 +99,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model as it lies on the Hub: with weights of some MB, and with files that the app does not fetch."""
     path = save_tiny_model(tmp_path_factory.mktemp("published") / "model", extra_tokens=25_000)
     (path / ".gitattributes").write_text("*.safetensors filter=lfs\n")
+    # What a model made from a chat model puts pairs into; this one is not asked so.
+    (path / "chat_template.jinja").write_text("{{ messages }}")
     (path / "pytorch_model.bin").write_bytes(b"not fetched" * 1_000)
     (path / "onnx").mkdir()
     (path / "onnx" / "model.onnx").write_bytes(b"not fetched either" * 1_000)
@@ -138,7 +140,8 @@ def test_a_model_on_the_hub_is_downloaded_and_works(hub: HubServer, machine: Mac
 
 def test_only_what_a_cross_encoder_needs_is_downloaded(hub: HubServer, machine: Machine) -> None:
     files = {path.name for path in Path(machine.start(hub.endpoint).path).rglob("*")}
-    assert {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "README.md"} <= files
+    wanted = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "README.md", "chat_template.jinja"}
+    assert wanted <= files
     assert not files & {"pytorch_model.bin", "onnx", "model.onnx", ".gitattributes"}
 
 

@@ -16,7 +16,13 @@ import psutil
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    Qwen2Config,
+    Qwen2ForSequenceClassification,
+)
 
 from errors import UnusableModel
 from reranker import loading
@@ -321,6 +327,39 @@ def test_it_scores_at_once_and_faster_later(
     assert reranker.scores(PAIRS) == pytest.approx(right, abs=1e-4 if plan.precision == "float32" else 0.1)
     # The next time what was prepared is there at once.
     assert Reranker(path, conversions=tmp_path, at_once=True).loaded.engine.plan.backend == "openvino"
+
+
+def save_with_template(path: Path, model_dir: Path) -> None:
+    """A model that is asked in the words of a template, as those made from chat models are."""
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    tokenizer.chat_template = "{% for message in messages %}music {{ message['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(1)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 64, "num_key_value_heads": 2, "pad_token_id": tokenizer.pad_token_id}
+    config = Qwen2Config(**sizes, num_labels=1, initializer_range=0.5)
+    Qwen2ForSequenceClassification(config).save_pretrained(path)
+
+
+@pytest.mark.parametrize("odd", ["prompt", "template", "padding_side", "truncation_side"])
+def test_a_model_that_reads_pairs_in_its_own_way_is_read_so_from_the_start(
+    odd: str, model_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd"
+    if odd == "prompt":
+        asked = {"prompts": {"search": "music in the garden: "}, "default_prompt_name": "search"}
+        CrossEncoder(str(model_dir), activation_fn=torch.nn.Identity(), **asked).save_pretrained(str(path))
+    elif odd == "template":
+        save_with_template(path, model_dir)
+    else:
+        settings = shutil.copytree(model_dir, path) / "tokenizer_config.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {odd: "left"}))
+    expected = plain_scores(path).tolist()
+    assert Reranker(path, at_once=True).scores(PAIRS) == pytest.approx(expected, abs=1e-4)
+    # What a training is held to.
+    model = CrossEncoder(str(path), activation_fn=torch.nn.Identity(), local_files_only=True)
+    assert loading.logits(model, PAIRS).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_what_the_process_that_converts_cannot_keep_is_converted_here(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from statistics import stdev
 
@@ -13,8 +14,9 @@ from labeling.worth import WORTH_SEEING, Z, outlook
 from storage import database
 from storage.label_store import LabelStore
 from storage.model_store import ModelStore
-from storage.progress_store import ProgressStore
-from storage.records import Judgment, ModelVersion, TrainingRun
+from storage.progress_store import Balance, ProgressStore
+from storage.records import Judgment, ModelVersion, TrainingRun, text_id
+from storage.review_store import ReviewStore
 
 
 @pytest.fixture
@@ -35,6 +37,20 @@ def test_labels_are_counted_by_day_for_all_and_for_one(path: Path) -> None:
     assert store.labels_by_day("anna", 30) == [("2026-01-01", 1, 1), ("2026-01-02", 2, 1), ("2026-01-04", 1, 0)]
     assert store.labels_by_day("nobody", 2) == [("2026-01-02", 2, 0), ("2026-01-04", 1, 0)]
     assert store.judged_queries() == 1
+
+
+def test_the_balance_is_that_of_what_pairs_count_as(path: Path) -> None:
+    said = {"outvoted": (0, 0, 1), "even": (0, 1), "relevant": (1, 1, 0), "decided": (1, 1), "alone": (0,)}
+    for passage, labels in said.items():
+        LabelStore(path).save(Judgment("q", passage, label, f"ann{who}") for who, label in enumerate(labels))
+    ReviewStore(path).decide(text_id("q"), text_id("decided"), 0, "ed", None)
+    assert ProgressStore(path).balance() == Balance(relevant=1, not_relevant=3, undecided=1)
+    counts = Counter(pair.label for pair in LabelStore(path).consensus())
+    assert counts == {1: 1, 0: 3}
+
+
+def test_there_is_no_balance_of_nothing(path: Path) -> None:
+    assert ProgressStore(path).balance() == Balance(0, 0, 0)
 
 
 def test_what_runs_measured_is_read_oldest_first(path: Path) -> None:
