@@ -205,7 +205,7 @@ class Queue:
         anything_learned: Callable[[], bool] = lambda: True,
         rng: random.Random | None = None,
     ) -> None:
-        """`versions` names the champion and the model that it is compared with, as far as there are any."""
+        """`versions` names the active model and the one before it, as far as there are any."""
         self.store = store
         self.versions = versions
         self.anything_learned = anything_learned

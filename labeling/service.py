@@ -25,13 +25,14 @@ class LabelingService:
     def __init__(self, store: LabelStore, queue: Queue, review: ReviewStore, scores: ScoreStore) -> None:
         self.store = store
         self.queue = queue
+        self.waiting = queue.store
         self.review = review
         self.scores = scores
 
     @property
     def renew_seconds(self) -> float:
         """How long a page keeps pairs before it asks whether it still may."""
-        return self.queue.store.renew_seconds
+        return self.waiting.renew_seconds
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> AddedCandidates:
         """Put pairs into the queue: all of them, or none when one is unusable (InvalidInput, TooLarge)."""
@@ -83,7 +84,7 @@ class LabelingService:
         return [
             held
             for task in tasks
-            if (held := self.queue.store.hold(*task.key, annotator, name, name, beside_others=True))
+            if (held := self.waiting.hold(*task.key, annotator, name, name, beside_others=True))
         ]
 
     def task(self, query_id: str, passage_id: str, annotator: str) -> Task:
@@ -95,7 +96,7 @@ class LabelingService:
 
     def find_task(self, query_id: str, passage_id: str, annotator: str) -> Task | None:
         """One pair as this annotator sees it; None where it is gone."""
-        return self.queue.store.task(query_id, passage_id, check_name(annotator))
+        return self.waiting.task(query_id, passage_id, check_name(annotator))
 
     # What is pressed on the page. A `press` names the key or button: one that is stored already is not stored again.
 
@@ -105,7 +106,7 @@ class LabelingService:
         Raises Conflict where others have judged it meanwhile, as often as is wanted.
         """
         [judgment] = _checked_judgments([judgment])
-        if self.store.save_press([judgment], press, self.queue.store.quota):
+        if self.store.save_press([judgment], press, self.waiting.quota):
             raise Conflict(
                 "Others have judged this pair while it lay here, as often as is wanted, so yours is not stored. "
                 "Go on with the next one."
@@ -126,7 +127,7 @@ class LabelingService:
                      source=task.source, note=notes.get(task.key) or None)
             for task in tasks
         ]  # fmt: skip
-        return len(self.store.save_press(_checked_judgments(judgments), press, self.queue.store.quota))
+        return len(self.store.save_press(_checked_judgments(judgments), press, self.waiting.quota))
 
     def skip(
         self,
@@ -152,8 +153,8 @@ class LabelingService:
         Returns the pairs that it was about; none when there is nothing to undo. Raises Conflict.
         """
         annotator = check_name(annotator)
-        undone = self.store.undo(annotator, event_id, self.queue.store.lease_seconds, press)
-        tasks = [self.queue.store.task(*key, annotator) for key in undone]
+        undone = self.store.undo(annotator, event_id, self.waiting.lease_seconds, press)
+        tasks = [self.waiting.task(*key, annotator) for key in undone]
         return [task for task in tasks if task is not None]
 
     # Query by query
@@ -172,7 +173,7 @@ class LabelingService:
             return hashlib.sha256(f"{annotator} {passage_id}".encode()).digest()
 
         name, _ = strategy_named(strategy)
-        return self.queue.store.hold_query(query_id, annotator, name, place, MAX_AT_ONCE, set(beside))
+        return self.waiting.hold_query(query_id, annotator, name, place, MAX_AT_ONCE, set(beside))
 
     def next_query(
         self,
@@ -199,7 +200,7 @@ class LabelingService:
 
     def give_back(self, annotator: str, keys: Iterable[tuple[str, str]]) -> None:
         """Let others have pairs that were handed to this annotator."""
-        self.queue.store.let_go(check_name(annotator), keys)
+        self.waiting.let_go(check_name(annotator), keys)
 
     def judged_by(self, annotator: str, limit: int) -> list[Judged]:
         """The pairs that this annotator judged last, the latest first; none where nobody is named. Raises TooLarge."""
@@ -224,7 +225,7 @@ class LabelingService:
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""
         progress = self.store.progress(annotator)
-        return replace(progress, mine_left=None) if self.queue.store.quota else progress
+        return replace(progress, mine_left=None) if self.waiting.quota else progress
 
 
 def _checked_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
