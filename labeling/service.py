@@ -206,7 +206,8 @@ class LabelingService:
         return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
 
     def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None = None) -> None:
-        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge."""
+        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge; Conflict where
+        somebody has decided it already."""
         if label not in (0, 1):
             raise InvalidInput(f"The decision is {label!r}; it has to be 1 (relevant) or 0 (not relevant).")
         decided_by = check_name(decided_by, "Your name")
