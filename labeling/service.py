@@ -216,11 +216,12 @@ class LabelingService:
         self.task(query_id, passage_id, decided_by)
         self.review.decide(query_id, passage_id, label, decided_by, note or None)
 
-    def write_guidelines(self, text: str, written_by: str) -> None:
-        """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""
+    def write_guidelines(self, text: str, written_by: str, instead_of: str | None) -> None:
+        """Put another text, in Markdown, in the place of the guidelines that were written at the moment `instead_of`,
+        None where nothing was. Raises InvalidInput, TooLarge; Conflict where others were written meanwhile."""
         if text.strip():
             check_note(text, "The guidelines")
-        self.store.write_guidelines(text, check_name(written_by, "Your name"))
+        self.store.write_guidelines(text, check_name(written_by, "Your name"), instead_of)
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""
