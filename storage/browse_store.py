@@ -293,6 +293,11 @@ class BrowseStore:
             one = "SELECT text FROM passages WHERE id = ?"
             return [Deletion(*row[:-1], (db.conn.execute(one, [row[-1]]).fetchone() or [""])[0]) for row in rows]
 
+    def count_deletions(self) -> int:
+        """How many steps can be put back."""
+        with database.read(self.path) as db:
+            return db.conn.execute("SELECT count(DISTINCT created_at) FROM deletions").fetchone()[0]
+
     # The index
 
     def _index(self) -> sqlite3.Connection:

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
+from storage.browse_store import BrowseStore
+from storage.records import text_id
+from tests.browser.conftest import box, choose, empty_queue, expect_error, open_tab, say_name
 from tests.serving import App, label
 
 pytestmark = pytest.mark.browser
@@ -303,4 +305,46 @@ def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shar
     expect(data.locator(".found-bar")).to_be_focused()
     expect(data.locator(".found-bar")).to_be_in_viewport()
     data.get_by_role("button", name="Back").click()
+    expect(rows).to_have_count(25)
+
+
+def test_who_empties_the_last_page_is_shown_the_one_before(data: Page, shared_app: App) -> None:
+    pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(26)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    say_name(data, "ed")
+    shown = data.locator("#latest-labels")
+    rows = shown.locator("tbody tr")
+    choose(data, "sort", "oldest first")
+    expect(rows).to_have_count(25)
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Delete").press("Enter")
+    expect(shown.locator(".found-bar")).to_contain_text("25 pairs")
+    expect(rows).to_have_count(25)
+    # Not at the button that deletes another one.
+    expect(shown.locator(".found-bar")).to_be_focused()
+    shown.get_by_role("button", name="Put it back").click()
+    choose(data, "filter", "not judged")
+    expect(shown.locator(".found-bar")).to_contain_text("26 pairs found")
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="✓ Relevant").click()
+    expect(shown.locator(".found-bar")).to_contain_text("25 pairs found")
+    expect(rows).to_have_count(25)
+
+
+def test_who_puts_back_the_last_step_of_the_last_page_is_shown_the_page_before(data: Page, shared_app: App) -> None:
+    store = BrowseStore(shared_app.data_dir / "workbench.db")
+    pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(26)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    for number in range(26):
+        store.delete(text_id("q"), text_id(f"passage {number:02}"), "ed")
+    shown = data.locator("#latest-labels")
+    rows = shown.locator("tbody tr")
+    choose(data, "filter", "deleted")
+    expect(rows).to_have_count(25)
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Put it back").click()
+    expect(shown).to_contain_text("It is back.")
     expect(rows).to_have_count(25)
