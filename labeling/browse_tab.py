@@ -118,6 +118,10 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             while done < INDEXED_BEFORE_A_SEARCH and (step := store.index_more()):
                 done += step
             waiting = store.not_indexed()
+        if waiting:
+            store.index_the_rest()
+            # What is found is a part of what there is: nobody is asked whether to delete all of it.
+            view = replace(view, asked=None)
         found = store.count(view.search)
         view = view.within(found.pairs)
         pairs = store.find(view.search, view.page * SHOWN, SHOWN + 1, view.sort)
@@ -249,8 +253,10 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
     inputs = [words, filter, source, sort, token]
+    # Whoever presses Enter asks for what is there now, also with the words of before.
+    words.submit(read, inputs, [state, shown, source], trigger_mode="always_last", **QUIET)
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    asked = [words.submit, words.blur, filter.input, source.input, sort.input]
+    asked = [words.blur, filter.input, source.input, sort.input]
     gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **QUIET)
     shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **QUIET)
     return lambda opened: opened(read, inputs, [state, shown, source], **QUIET)

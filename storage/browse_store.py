@@ -1,12 +1,14 @@
 """The part of the store that is looked through: candidates are found by their words, corrected, deleted and put back.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
-backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
+backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches; where
+that would take too long to wait for, also behind it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ from storage.pairs import OF_CANDIDATE, put_back, take_out
 from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
 from texts import words, words_together
+
+log = logging.getLogger(__name__)
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
 FILTERS: dict[Filter, str] = {
@@ -131,6 +135,7 @@ class BrowseStore:
         """`path` is the store; the index of words is kept beside it."""
         self.path = path
         self.index_path = path.with_name("search.db")
+        self._indexing_all = threading.Lock()
 
     # Finding
 
@@ -177,6 +182,20 @@ class BrowseStore:
                 index.executemany(insert, [_indexed(*row) for row in rows])
                 _note_down(index, db, rows[-1][0] if rows else done)
         return len(rows)
+
+    def index_the_rest(self) -> None:
+        """Index all that is not indexed, without holding up the caller."""
+        if self._indexing_all.acquire(blocking=False):
+            threading.Thread(target=self._index_all, name="index-words", daemon=True).start()
+
+    def _index_all(self) -> None:
+        try:
+            while self.index_more():
+                pass
+        except Exception:
+            log.exception("Indexing words has stopped; it goes on with the next search")
+        finally:
+            self._indexing_all.release()
 
     def not_indexed(self) -> int:
         """How many candidates the search cannot find yet, about."""

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
+from labeling import browse_tab
 from storage.browse_store import BrowseStore
 from storage.records import text_id
 from tests.browser.conftest import box, choose, empty_queue, expect_error, open_tab, say_name
-from tests.serving import App, label
+from tests.serving import App, eventually, label
 
 pytestmark = pytest.mark.browser
 
@@ -306,6 +307,39 @@ def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shar
     expect(data.locator(".found-bar")).to_be_in_viewport()
     data.get_by_role("button", name="Back").click()
     expect(rows).to_have_count(25)
+
+
+def test_enter_finds_what_came_in_since_and_what_was_not_indexed_yet(
+    data: Page, shared_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(passage: str) -> None:
+        pairs = [{"query": "how long", "passage": passage}]
+        shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+
+    add("the red bridge")
+    found = data.locator("#latest-labels .found-bar")
+    box(data, "search").fill("bridge")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("1 pair found")
+    add("the blue bridge")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("2 pairs found")
+    expect(found.get_by_role("button", name="Delete all of these")).to_be_visible()
+    # Many more than are indexed before the answer.
+    monkeypatch.setattr(browse_tab, "INDEXED_BEFORE_A_SEARCH", 0)
+    add("the green bridge")
+    box(data, "search").press("Enter")
+    expect(data.locator("#latest-labels")).to_contain_text("The words of 1 pair are still being indexed")
+    expect(found).to_contain_text("2 pairs found")
+    expect(found.get_by_role("button", name="Delete all of these")).to_have_count(0)
+    store = BrowseStore(shared_app.data_dir / "workbench.db")
+    eventually(lambda: store.not_indexed() == 0, "all words are indexed")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("3 pairs found")
+    add("the grey bridge")
+    found.get_by_role("button", name="Delete all of these").click()
+    expect(data.locator("#latest-labels")).to_contain_text("The words of 1 pair are still being indexed")
+    expect(data.get_by_role("alertdialog")).to_have_count(0)
 
 
 def test_who_empties_the_last_page_is_shown_the_one_before(data: Page, shared_app: App) -> None:

@@ -16,6 +16,7 @@ from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
+from tests.serving import eventually
 
 
 @pytest.fixture
@@ -197,6 +198,25 @@ def test_the_index_is_made_again_where_it_is_missing(labels: LabelStore, browse:
     browse.index_path.unlink()
     assert browse.not_indexed() == 1
     assert found(browse, "one") == ["one"]
+
+
+def test_what_is_not_indexed_yet_is_indexed_behind_the_search(
+    labels: LabelStore, browse: BrowseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.browse_store.INDEXED_AT_ONCE", 2)
+    add(labels, *(f"passage {number}" for number in range(5)))
+    for _ in range(3):
+        browse.index_the_rest()
+    eventually(lambda: browse.not_indexed() == 0, "all words are indexed")
+    assert len(browse.find(Search("passage"), 0, 10)) == 5
+    # And again, when others have come.
+    add(labels, "another passage")
+
+    def is_found() -> bool:
+        browse.index_the_rest()
+        return len(browse.find(Search("passage"), 0, 10)) == 6
+
+    eventually(is_found, "what came later is found too")
 
 
 def test_sources_are_listed_and_filtered_by(labels: LabelStore, browse: BrowseStore) -> None:
