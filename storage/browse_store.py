@@ -21,7 +21,7 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
-from storage.judgments import votes_of
+from storage.judgments import decision_on, votes_of
 from storage.pairs import OF_CANDIDATE, put_back, take_out
 from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
@@ -36,7 +36,9 @@ FILTERS: dict[Filter, str] = {
     "not judged": "c.voices = 0",
     "relevant": "c.relevant > 0",
     "not relevant": "c.voices > c.relevant",
-    "disputed": "c.relevant > 0 AND c.relevant < c.voices",
+    "disputed": f"""
+        c.relevant > 0 AND c.relevant < c.voices AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_CANDIDATE})
+    """,
     "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_CANDIDATE})",
     "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND note IS NOT NULL)",
 }
@@ -79,6 +81,9 @@ HISTORY = f"""
     SELECT annotator, action, label, skip, previous_label, note, created_at FROM (
         SELECT annotator, action, label, skip, previous_label, note, created_at, id FROM label_events
         WHERE query_id IN (SELECT id FROM asked) AND passage_id IN (SELECT id FROM read)
+        UNION ALL
+        SELECT decided_by, 'decide', label, NULL, NULL, note, created_at, 0 FROM adjudications
+        WHERE query_id = :query AND passage_id = :passage
         UNION ALL
         SELECT edited_by, kind, NULL, iif(kept_labels, NULL, 'again'), NULL, coalesce(q.text, p.text), e.created_at, 0
         FROM text_edits e
@@ -149,7 +154,7 @@ class BrowseStore:
         """
         with self._both() as db:
             rows = db.conn.execute(sql, values | {"skip": skip, "limit": limit}).fetchall()
-            return [FoundPair(*row, votes_of(db, row[1], row[3])) for row in rows]
+            return [FoundPair(*row, votes_of(db, row[1], row[3]), decision_on(db, row[1], row[3])) for row in rows]
 
     def count(self, search: Search) -> FoundCounts:
         """How many candidates are looked for, and what was said of them."""
@@ -206,7 +211,8 @@ class BrowseStore:
     def history(self, query_id: str, passage_id: str) -> list[PairEvent]:
         """Everything that anybody did with a pair, also while its texts were others, oldest first.
 
-        A correction has the action "query" or "passage", and the former text as its note.
+        A correction has the action "query" or "passage", and the former text as its note. Of decisions, the one that
+        holds is among it.
         """
         with database.read(self.path) as db:
             return [PairEvent(*row) for row in db.conn.execute(HISTORY, {"query": query_id, "passage": passage_id})]

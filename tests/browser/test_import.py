@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from labeling import browse_tab
 from storage.browse_store import BrowseStore
 from storage.records import text_id
+from storage.review_store import ReviewStore
 from tests.browser.conftest import box, choose, empty_queue, expect_error, open_tab, say_name
 from tests.serving import App, eventually, label
 
@@ -153,6 +154,21 @@ def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shar
     box(data, "filter").press("Enter")
     expect(rows).to_have_count(1)
     expect(rows.nth(0)).to_contain_text("Rain falls")
+
+
+def test_what_was_decided_is_shown_with_the_votes_and_in_the_history(data: Page, shared_app: App) -> None:
+    for who, given in {"anna": 1, "bo": 0}.items():
+        label(shared_app.client, ("how long", "rain", given), annotator=who)
+    pair = text_id("how long"), text_id("rain")
+    ReviewStore(shared_app.data_dir / "workbench.db").decide(*pair, 0, "dora", "says <nothing>")
+    rows = data.locator("#latest-labels tbody tr")
+    box(data, "search").fill("rain")
+    box(data, "search").press("Enter")
+    expect(rows.nth(0)).to_contain_text("Counts as ✗ not relevant, decided by dora")
+    expect(rows.nth(0)).to_contain_text("✎ says <nothing>")
+    rows.nth(0).get_by_role("button", name="History").click()
+    last = data.locator(".history-row li").last
+    expect(last).to_contain_text("dora decided that it counts as ✗ not relevant: says <nothing>")
 
 
 def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: App, tmp_path: Path) -> None:

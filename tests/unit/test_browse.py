@@ -96,6 +96,27 @@ def test_filters(labels: LabelStore, browse: BrowseStore) -> None:
     assert {kept: found(browse, kept=kept) for kept in expected} == expected
 
 
+def test_what_was_decided_is_found_with_the_votes_and_is_in_dispute_no_longer(
+    labels: LabelStore, browse: BrowseStore
+) -> None:
+    labels.save([Judgment("a query", "both", 0, "anna"), Judgment("a query", "both", 1, "bo")])
+    labels.save([Judgment("a query", "other", 1, "anna"), Judgment("a query", "other", 0, "bo")])
+    review = ReviewStore(labels.path)
+    review.decide(*key("both"), 1, "dora", "says the year")
+    assert found(browse, kept="disputed") == ["other"]
+    other, both = browse.find(Search(), 0, 10)
+    assert other.decision is None and both.decision is not None
+    assert (both.decision.label, both.decision.decided_by, both.decision.note) == (1, "dora", "says the year")
+    *_, last = browse.history(*key("both"))
+    assert (last.action, last.label, last.annotator, last.note) == ("decide", 1, "dora", "says the year")
+    # Also where the passage was corrected since.
+    browse.edit("passage", text_id("both"), "both of them", "ed", keep_labels=True)
+    assert [event.action for event in browse.history(*key("both of them"))] == ["label", "label", "decide", "passage"]
+    review.withdraw(*key("both of them"))
+    assert found(browse, kept="disputed") == ["both of them", "other"]
+    assert [pair.decision for pair in browse.find(Search(), 0, 10)] == [None, None]
+
+
 def test_pages_go_back_in_time(labels: LabelStore, browse: BrowseStore) -> None:
     add(labels, *(f"passage {number}" for number in range(15)))
     assert found(browse)[0] == "passage 14"
