@@ -53,7 +53,10 @@ function redrawn() {
   const isTyping = document.activeElement?.matches('.decision-note');
   for (const row of all) row.querySelector('.decision-note').value = drafts.get(keyOf(row)) ?? '';
   const still = all.findIndex((row) => keyOf(row) === selected);
-  select(still < 0 ? place : still, element.offsetParent !== null);
+  const isSeen = element.offsetParent !== null;
+  select(still < 0 ? place : still, isSeen);
+  // The button that decided the last one is gone.
+  if (!all.length && isSeen && document.activeElement === document.body) element.querySelector('.empty')?.focus();
   if (isTyping && still >= 0) all[still].querySelector('.decision-note').focus();
 }
 watch('value', () => setTimeout(redrawn));
