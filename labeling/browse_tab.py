@@ -84,6 +84,10 @@ class View:
         """Another page, on which nothing is open."""
         return replace(self, page=max(page, 0), open_pair=None, asked=None, done="")
 
+    def within(self, rows: int) -> View:
+        """On the last page that has some of so many rows, where this one has none."""
+        return replace(self, page=min(self.page, max(rows - 1, 0) // SHOWN))
+
     def toggled(self, pair: tuple[str, str], open_for: Literal["history", "edit"]) -> View:
         """With that pair open, or closed where it was."""
         is_open = (self.open_pair, self.open_for) == (pair, open_for)
@@ -105,6 +109,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
 
     def show(view: View) -> tuple[View, str]:
         if view.filter == DELETED:
+            view = view.within(store.count_deletions())
             steps = store.deletions(view.page * SHOWN, SHOWN + 1)
             return view, render("deleted.html", steps=steps[:SHOWN], more=len(steps) > SHOWN, view=view)
         waiting = 0
@@ -113,13 +118,19 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
             while done < INDEXED_BEFORE_A_SEARCH and (step := store.index_more()):
                 done += step
             waiting = store.not_indexed()
+        if waiting:
+            store.index_the_rest()
+            # What is found is a part of what there is: nobody is asked whether to delete all of it.
+            view = replace(view, asked=None)
+        found = store.count(view.search)
+        view = view.within(found.pairs)
         pairs = store.find(view.search, view.page * SHOWN, SHOWN + 1, view.sort)
         is_edited = view.open_pair is not None and view.open_for == "edit"
         html = render(
             "browse.html",
             pairs=pairs[:SHOWN],
             more=len(pairs) > SHOWN,
-            found=store.count(view.search),
+            found=found,
             view=view,
             words=view.words,
             filtered=not view.search.is_for_everything,
@@ -242,8 +253,10 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
     inputs = [words, filter, source, sort, token]
+    # Whoever presses Enter asks for what is there now, also with the words of before.
+    words.submit(read, inputs, [state, shown, source], trigger_mode="always_last", **QUIET)
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
-    asked = [words.submit, words.blur, filter.input, source.input, sort.input]
+    asked = [words.blur, filter.input, source.input, sort.input]
     gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **QUIET)
     shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **QUIET)
     return lambda opened: opened(read, inputs, [state, shown, source], **QUIET)

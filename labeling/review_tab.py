@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import gradio as gr
 
+from errors import Conflict, NotFound
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
 from page.events import QUIET, Press, Text
 from page.render import render, script
@@ -45,15 +46,20 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
 
     def decide(
         annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: Decision
-    ) -> str:
+    ) -> Iterator[str]:
         check_may_change(services, token, request, profile)
         name = annotator.strip() or (profile.username if profile else "")
         who = annotator_of(services, name, token, request, profile)
-        if event.label is None:
-            services.review_store.withdraw(event.query, event.passage)
-        else:
-            services.labeling.decide(event.query, event.passage, event.label, who, event.note)
-        return show()
+        try:
+            if event.label is None:
+                services.review_store.withdraw(event.query, event.passage)
+            else:
+                services.labeling.decide(event.query, event.passage, event.label, who, event.note)
+        except (Conflict, NotFound):
+            # The list on the screen is an old one.
+            yield show()
+            raise
+        yield show()
 
     view.decide(decide, [annotator, token], view, trigger_mode="multiple", concurrency_limit=1, **QUIET)
     return lambda opened: opened(read, token, view, **QUIET)

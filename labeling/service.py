@@ -207,7 +207,8 @@ class LabelingService:
         return self.store.judged_by(check_name(annotator), limit) if annotator.strip() else []
 
     def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None = None) -> None:
-        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge."""
+        """Say what a pair counts as where annotators differ. Raises NotFound, InvalidInput, TooLarge; Conflict where
+        somebody has decided it already."""
         if label not in (0, 1):
             raise InvalidInput(f"The decision is {label!r}; it has to be 1 (relevant) or 0 (not relevant).")
         decided_by = check_name(decided_by, "Your name")
@@ -216,11 +217,12 @@ class LabelingService:
         self.task(query_id, passage_id, decided_by)
         self.review.decide(query_id, passage_id, label, decided_by, note or None)
 
-    def write_guidelines(self, text: str, written_by: str) -> None:
-        """Put another text, in Markdown, in the place of the guidelines. Raises InvalidInput, TooLarge."""
+    def write_guidelines(self, text: str, written_by: str, instead_of: str | None) -> None:
+        """Put another text, in Markdown, in the place of the guidelines that were written at the moment `instead_of`,
+        None where nothing was. Raises InvalidInput, TooLarge; Conflict where others were written meanwhile."""
         if text.strip():
             check_note(text, "The guidelines")
-        self.store.write_guidelines(text, check_name(written_by, "Your name"))
+        self.store.write_guidelines(text, check_name(written_by, "Your name"), instead_of)
 
     def progress(self, annotator: str) -> Progress:
         """How far the team has come, and this annotator (whose name may be empty)."""

@@ -22,17 +22,22 @@ function showDrafts() {
   }
 }
 // The list is drawn anew after a press, and what was pressed may be gone: the focus goes to the same button of the same
-// pair, or of the one that took its place, or else to the head of the list, where another page begins.
+// pair, or of the one that took its place, or else to the head of the list: where another page begins, also one that was
+// turned to since nothing was left on this one.
 let pressed = null;
+const pageShown = () => element.querySelector('.pager')?.dataset.at;
 function putFocusBack() {
   if (!pressed) return;
-  const { act, key, place } = pressed;
+  const { act, key, place, at } = pressed;
   pressed = null;
-  if (act !== 'page' && document.activeElement !== document.body) return;
+  const isTurned = act === 'page' || at !== pageShown();
+  // Gradio writes the new list into the old elements: a button that has the focus may be another pair's by now.
+  const isHere = document.activeElement === document.body || (isTurned && element.contains(document.activeElement));
+  if (act !== 'page' && !isHere) return;
   const all = rows();
   const row = all.find((row) => keyOf(row) === key) ?? all[place] ?? (key && all.at(-1));
-  const same = act !== 'page' && (row || element).querySelector(`[data-act="${act}"]`);
-  const target = same || element.querySelector('.found-bar, [data-act]');
+  const same = !isTurned && (row || element).querySelector(`[data-act="${act}"]`);
+  const target = same || (element.querySelector('.found-bar') ?? element.querySelector('[data-act], .empty'));
   target?.focus({ preventScroll: true });
   if (target?.getBoundingClientRect().top < 0) target.scrollIntoView({ block: 'nearest' });
 }
@@ -51,7 +56,8 @@ element.addEventListener('click', (event) => {
   const { act, label = null, page = null, step = null } = button.dataset;
   const key = query && keyOf(row);
   const isOfTheBoxes = row?.matches('.edit-row');
-  pressed = { act: isOfTheBoxes ? 'edit' : act, key, place: rows().findIndex((other) => keyOf(other) === key) };
+  const place = rows().findIndex((other) => keyOf(other) === key);
+  pressed = { act: isOfTheBoxes ? 'edit' : act, key, place, at: pageShown() };
   const typed = (name) => row?.querySelector(`textarea[name=${name}]`)?.value ?? null;
   const texts = { query_text: typed('query'), passage_text: typed('passage') };
   trigger('act', { act, query, passage, label, page, step, ...texts });

@@ -1,6 +1,7 @@
 // The disputes: a key or a button decides the one that is selected. The list is drawn anew after each decision, and the
 // dispute that has moved up into the place of the one decided is selected then. gradio writes the new list into the old
-// elements, so the boxes keep what was typed by their place: what belongs to which pair is kept here.
+// elements, so the boxes keep what was typed by their place: what belongs to which pair is kept here, and is there again
+// when a decision is taken back, whoever's it was.
 let place = 0;
 let selected = '';
 const drafts = new Map();
@@ -50,10 +51,12 @@ element.addEventListener('focusin', (event) => {
 function redrawn() {
   const all = rows();
   const isTyping = document.activeElement?.matches('.decision-note');
-  for (const key of drafts.keys()) if (!all.some((row) => keyOf(row) === key)) drafts.delete(key);
   for (const row of all) row.querySelector('.decision-note').value = drafts.get(keyOf(row)) ?? '';
   const still = all.findIndex((row) => keyOf(row) === selected);
-  select(still < 0 ? place : still, element.offsetParent !== null);
+  const isSeen = element.offsetParent !== null;
+  select(still < 0 ? place : still, isSeen);
+  // The button that decided the last one is gone.
+  if (!all.length && isSeen && document.activeElement === document.body) element.querySelector('.empty')?.focus();
   if (isTyping && still >= 0) all[still].querySelector('.decision-note').focus();
 }
 watch('value', () => setTimeout(redrawn));

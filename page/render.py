@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from page.highlight import highlight
+from page.highlight import excerpt, highlight
 from texts import counted, p_value_said
 
 HERE = Path(__file__).parent
@@ -19,7 +19,7 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-_environment.filters |= {"highlight": highlight, "counted": counted, "p_value": p_value_said}
+_environment.filters |= {"excerpt": excerpt, "highlight": highlight, "counted": counted, "p_value": p_value_said}
 
 
 def render(template: str, **values: object) -> str:

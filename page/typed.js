@@ -34,11 +34,15 @@
     return now.some(Boolean) ? nothing(now.length) : stored;
   };
 
-  // What the box of the guidelines shows when it opens: what was not saved before the page went, or else what is saved.
+  // What the box of the guidelines shows when it opens, and when those were written that it began as: what was not saved
+  // before the page went, or else what is saved. Others may have saved theirs between the two.
   // Whoever opens it goes on to type: the keys that judge would be taken at their word.
-  workbench.guidelines = (saved) => {
+  workbench.guidelines = (saved, moment) => {
     setTimeout(() => document.querySelector('#guidelines-box textarea')?.focus()); // once gradio has drawn it
-    return takeStored('guidelines-box') ?? saved;
+    const typed = takeStored('guidelines-box');
+    const [before] = typed === null ? [moment] : kept('guidelines', 1);
+    workbench.keep('guidelines', before ?? moment);
+    return [typed ?? saved, before ?? moment];
   };
 
   // What is chosen in a form is stored at once: where its tab is not open, no box is there to be read when the page goes.

@@ -1,12 +1,14 @@
 """The part of the store that is looked through: candidates are found by their words, corrected, deleted and put back.
 
 The index of words is a file of its own beside the store, made from it and made again where it is missing: it is never
-backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches.
+backed up, and filling it does not hold up those who judge. It is filled up in steps, whenever somebody searches; where
+that would take too long to wait for, also behind it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,11 +21,13 @@ from sqlite_utils import Database
 
 from errors import NotFound
 from storage import database
-from storage.judgments import votes_of
+from storage.judgments import decision_on, votes_of
 from storage.pairs import OF_CANDIDATE, put_back, take_out
 from storage.records import FoundPair, PairEvent, now
 from storage.text_edits import Kind, edit_text
 from texts import words, words_together
+
+log = logging.getLogger(__name__)
 
 Filter = Literal["all", "judged", "not judged", "relevant", "not relevant", "disputed", "flagged", "with a note"]
 FILTERS: dict[Filter, str] = {
@@ -32,7 +36,9 @@ FILTERS: dict[Filter, str] = {
     "not judged": "c.voices = 0",
     "relevant": "c.relevant > 0",
     "not relevant": "c.voices > c.relevant",
-    "disputed": "c.relevant > 0 AND c.relevant < c.voices",
+    "disputed": f"""
+        c.relevant > 0 AND c.relevant < c.voices AND NOT EXISTS (SELECT 1 FROM adjudications WHERE {OF_CANDIDATE})
+    """,
     "flagged": f"EXISTS (SELECT 1 FROM flags WHERE {OF_CANDIDATE})",
     "with a note": f"EXISTS (SELECT 1 FROM labels WHERE {OF_CANDIDATE} AND note IS NOT NULL)",
 }
@@ -75,6 +81,9 @@ HISTORY = f"""
     SELECT annotator, action, label, skip, previous_label, note, created_at FROM (
         SELECT annotator, action, label, skip, previous_label, note, created_at, id FROM label_events
         WHERE query_id IN (SELECT id FROM asked) AND passage_id IN (SELECT id FROM read)
+        UNION ALL
+        SELECT decided_by, 'decide', label, NULL, NULL, note, created_at, 0 FROM adjudications
+        WHERE query_id = :query AND passage_id = :passage
         UNION ALL
         SELECT edited_by, kind, NULL, iif(kept_labels, NULL, 'again'), NULL, coalesce(q.text, p.text), e.created_at, 0
         FROM text_edits e
@@ -131,6 +140,7 @@ class BrowseStore:
         """`path` is the store; the index of words is kept beside it."""
         self.path = path
         self.index_path = path.with_name("search.db")
+        self._indexing_all = threading.Lock()
 
     # Finding
 
@@ -144,7 +154,7 @@ class BrowseStore:
         """
         with self._both() as db:
             rows = db.conn.execute(sql, values | {"skip": skip, "limit": limit}).fetchall()
-            return [FoundPair(*row, votes_of(db, row[1], row[3])) for row in rows]
+            return [FoundPair(*row, votes_of(db, row[1], row[3]), decision_on(db, row[1], row[3])) for row in rows]
 
     def count(self, search: Search) -> FoundCounts:
         """How many candidates are looked for, and what was said of them."""
@@ -178,6 +188,20 @@ class BrowseStore:
                 _note_down(index, db, rows[-1][0] if rows else done)
         return len(rows)
 
+    def index_the_rest(self) -> None:
+        """Index all that is not indexed, without holding up the caller."""
+        if self._indexing_all.acquire(blocking=False):
+            threading.Thread(target=self._index_all, name="index-words", daemon=True).start()
+
+    def _index_all(self) -> None:
+        try:
+            while self.index_more():
+                pass
+        except Exception:
+            log.exception("Indexing words has stopped; it goes on with the next search")
+        finally:
+            self._indexing_all.release()
+
     def not_indexed(self) -> int:
         """How many candidates the search cannot find yet, about."""
         with closing(self._index()) as index, database.read(self.path) as db:
@@ -187,7 +211,8 @@ class BrowseStore:
     def history(self, query_id: str, passage_id: str) -> list[PairEvent]:
         """Everything that anybody did with a pair, also while its texts were others, oldest first.
 
-        A correction has the action "query" or "passage", and the former text as its note.
+        A correction has the action "query" or "passage", and the former text as its note. Of decisions, the one that
+        holds is among it.
         """
         with database.read(self.path) as db:
             return [PairEvent(*row) for row in db.conn.execute(HISTORY, {"query": query_id, "passage": passage_id})]
@@ -292,6 +317,11 @@ class BrowseStore:
             rows = db.conn.execute(sql, (limit, skip)).fetchall()
             one = "SELECT text FROM passages WHERE id = ?"
             return [Deletion(*row[:-1], (db.conn.execute(one, [row[-1]]).fetchone() or [""])[0]) for row in rows]
+
+    def count_deletions(self) -> int:
+        """How many steps can be put back."""
+        with database.read(self.path) as db:
+            return db.conn.execute("SELECT count(DISTINCT created_at) FROM deletions").fetchone()[0]
 
     # The index
 

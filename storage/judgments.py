@@ -1,4 +1,5 @@
-"""What one annotator says of one pair, in an open store: read it, set it, and record that it changed.
+"""What one annotator says of one pair, in an open store: read it, set it, and record that it changed; and what was
+decided of a pair on which they differ.
 
 For the stores, which hold the transaction. What holds now is in `labels`, `skips` and `flags`; every change is an
 event in `label_events`. Whoever has judged a pair, or put it aside, holds it no longer.
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from storage.records import Judgment, Task, Vote, now, text_id
+from storage.records import Decision, Judgment, Task, Vote, now, text_id
 
 PAIR = "query_id = :query_id AND passage_id = :passage_id AND annotator = :annotator"
 # A candidate as an annotator sees it, judged or not. The note on one that was put aside is in its history alone.
@@ -34,6 +35,10 @@ VOTES = """
     SELECT annotator, label, note, updated_at FROM labels
     WHERE query_id = ? AND passage_id = ? ORDER BY updated_at
 """
+DECISIONS = """
+    SELECT a.query_id, q.text, a.passage_id, p.text, a.label, a.decided_by, a.note, a.created_at
+    FROM adjudications a JOIN queries q ON q.id = a.query_id JOIN passages p ON p.id = a.passage_id
+"""
 SET_LABEL = """
     INSERT INTO labels (query_id, passage_id, annotator, label, note, updated_at)
     VALUES (:query_id, :passage_id, :annotator, :label, :note, :moment)
@@ -53,6 +58,12 @@ def as_task(row: dict[str, Any]) -> Task:
 def votes_of(db: Database, query_id: str, passage_id: str) -> list[Vote]:
     """What everybody says of this pair, the first who said it first."""
     return [Vote(*row) for row in db.conn.execute(VOTES, (query_id, passage_id))]
+
+
+def decision_on(db: Database, query_id: str, passage_id: str) -> Decision | None:
+    """What was decided of this pair; None where nothing is."""
+    row = db.conn.execute(f"{DECISIONS} WHERE a.query_id = ? AND a.passage_id = ?", (query_id, passage_id)).fetchone()
+    return Decision(*row) if row else None
 
 
 def judge(db: Database, judgment: Judgment, batch: str | None = None, press: str | None = None) -> bool:

@@ -42,6 +42,8 @@ STANDING = f"""
     AND (EXISTS (SELECT 1 FROM labels WHERE {OF_EVENT}) OR EXISTS (SELECT 1 FROM skips WHERE {OF_EVENT}))
 """
 
+GUIDELINES = "SELECT text, written_by, created_at FROM guidelines ORDER BY created_at DESC, id DESC LIMIT 1"
+
 LABELS = """
     SELECT l.query_id, q.text AS query, l.passage_id, p.text AS passage, l.label, l.annotator, l.note, l.updated_at
     FROM labels l JOIN queries q ON q.id = l.query_id JOIN passages p ON p.id = l.passage_id
@@ -238,14 +240,24 @@ class LabelStore:
 
     def guidelines(self) -> Guidelines | None:
         """What annotators are asked to go by, as it was written last; None where nothing was written."""
-        sql = "SELECT text, written_by, created_at FROM guidelines ORDER BY created_at DESC, id DESC LIMIT 1"
         with database.read(self.path) as db:
-            row = db.conn.execute(sql).fetchone()
+            row = db.conn.execute(GUIDELINES).fetchone()
         return Guidelines(*row) if row else None
 
-    def write_guidelines(self, text: str, written_by: str) -> None:
-        """Put another text in the place of the guidelines; those before it are kept."""
+    def write_guidelines(self, text: str, written_by: str, instead_of: str | None) -> None:
+        """Put another text in the place of the guidelines that were written at this moment; those before it are kept.
+
+        Raises Conflict where others were written meanwhile: whoever wrote this one has not seen them.
+        """
         with database.write(self.path) as db:
+            row = db.conn.execute(GUIDELINES).fetchone()
+            last = Guidelines(*row) if row else None
+            if last and last.created_at != instead_of and last.text != text:
+                raise Conflict(
+                    f"\u2068{last.written_by}\u2069 has saved other guidelines meanwhile: they are shown "
+                    "above the box now. Yours are still in it, and not saved. Put in what is to stay of the others, "
+                    "and press Save again: then yours take their place."
+                )
             db["guidelines"].insert({"text": text, "written_by": written_by, "created_at": now()})
 
     def consensus(self) -> list[ConsensusLabel]:

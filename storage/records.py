@@ -211,7 +211,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class FoundPair:
-    """A candidate as it is found on the Data tab, with its votes."""
+    """A candidate as it is found on the Data tab, with its votes, and what was decided of it."""
 
     id: int
     query_id: str
@@ -221,12 +221,14 @@ class FoundPair:
     source: str
     rank: int | None
     votes: list[Vote]
+    decision: Decision | None
 
 
 @dataclass(frozen=True)
 class PairEvent:
-    """One thing that somebody did with a pair. Of a correction, `action` says whether of the query or the passage,
-    `note` is the former text, and `skip` is "again" where the pair was to be judged anew."""
+    """One thing that somebody did with a pair. A decision has the action "decide". Of a correction, `action` says
+    whether of the query or the passage, `note` is the former text, and `skip` is "again" where the pair was to be
+    judged anew."""
 
     annotator: str
     action: str

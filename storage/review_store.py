@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from errors import Conflict
 from storage import database
-from storage.judgments import votes_of
+from storage.judgments import DECISIONS, decision_on, votes_of
 from storage.records import Decision, Dispute, JudgingEvent, PairVotes, Task, VoteCounts, now, text_id
 
 IN_DISPUTE = """
@@ -72,23 +73,32 @@ class ReviewStore:
 
     def votes_on(self, pairs: Iterable[tuple[str, str]]) -> list[PairVotes]:
         """The votes on each of these pairs of texts (query, passage)."""
-        decided = "SELECT 1 FROM adjudications WHERE query_id = ? AND passage_id = ?"
         with database.read(self.path) as db:
             return [
-                PairVotes(votes_of(db, *key), db.conn.execute(decided, key).fetchone() is not None)
+                PairVotes(votes_of(db, *key), decision_on(db, *key) is not None)
                 for key in ((text_id(query), text_id(passage)) for query, passage in pairs)
             ]
 
     def decide(self, query_id: str, passage_id: str, label: int, decided_by: str, note: str | None) -> None:
-        """Say what a pair counts as, whatever its annotators say; a decision before this one is replaced."""
+        """Say what a pair counts as, whatever its annotators say.
+
+        Raises Conflict where somebody has decided it already: that one is taken back first. To press twice is to decide
+        once.
+        """
         sql = """
             INSERT INTO adjudications (query_id, passage_id, label, decided_by, note, created_at)
             VALUES (?, ?, ?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET label = excluded.label, decided_by = excluded.decided_by, note = excluded.note,
-                created_at = excluded.created_at
         """
         with database.write(self.path) as db:
-            db.conn.execute(sql, (query_id, passage_id, label, decided_by, note, now()))
+            before = decision_on(db, query_id, passage_id)
+            if before is None:
+                db.conn.execute(sql, (query_id, passage_id, label, decided_by, note, now()))
+            elif (before.label, before.decided_by, before.note) != (label, decided_by, note):
+                raise Conflict(
+                    f"\u2068{before.decided_by}\u2069 has decided this meanwhile: "
+                    f"{'relevant' if before.label else 'not relevant'}. To change that, take it back first, under "
+                    "Decided."
+                )
 
     def withdraw(self, query_id: str, passage_id: str) -> bool:
         """Take a decision back, so that the votes count again. Returns whether there was one."""
@@ -98,13 +108,9 @@ class ReviewStore:
 
     def decisions(self, limit: int) -> list[Decision]:
         """The latest decisions, newest first."""
-        sql = """
-            SELECT a.query_id, q.text, a.passage_id, p.text, a.label, a.decided_by, a.note, a.created_at
-            FROM adjudications a JOIN queries q ON q.id = a.query_id JOIN passages p ON p.id = a.passage_id
-            ORDER BY a.created_at DESC LIMIT ?
-        """
         with database.read(self.path) as db:
-            return [Decision(*row) for row in db.conn.execute(sql, [limit])]
+            rows = db.conn.execute(f"{DECISIONS} ORDER BY a.created_at DESC LIMIT ?", [limit])
+            return [Decision(*row) for row in rows]
 
     # How well they judge
 

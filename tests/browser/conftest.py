@@ -149,7 +149,7 @@ def empty_queue(app: App) -> None:
     """Take everything out of the store of a running app that has to do with judging."""
     tables = (
         "labels", "label_events", "skips", "flags", "leases", "adjudications", "candidate_scores", "candidates",
-        "annotators", "guidelines", "splits",
+        "annotators", "guidelines", "splits", "deletions",
     )  # fmt: skip
     with sqlite3.connect(app.data_dir / "workbench.db", timeout=30) as db:
         for table in tables:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from storage.review_store import ReviewStore
 from tests.browser.conftest import box, empty_queue, expect_error, open_page, open_tab, rerank, say_name, settle
 from tests.serving import App, app_in_thread, eventually, label
 
@@ -61,12 +62,34 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     expect(rows).to_have_count(1)
     expect(decided.filter(has_text="✎")).to_have_count(1)
     rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
-    expect(page.locator("#disputes")).to_contain_text("Nothing is in dispute")
+    expect(page.locator("#disputes .empty")).to_contain_text("Nothing is in dispute")
+    expect(page.locator("#disputes .empty")).to_be_focused()
     expect(decided.filter(has_text=last)).to_contain_text("of the last")
     eventually(lambda: counted(shared_app) == 4, "all decisions count")
     page.get_by_role("button", name="Take back").first.click()
     expect(rows).to_have_count(1)
     assert counted(shared_app) == 3
+
+
+def test_who_decides_what_another_has_decided_meanwhile_is_told_so_and_loses_no_note(
+    page: Page, disputes: None, shared_app: App
+) -> None:
+    open_tab(page, "Disputed")
+    rows = page.locator("#disputes [data-row]")
+    decided = page.locator("#disputes tbody tr")
+    expect(rows).to_have_count(3)
+    (pair, *_) = ReviewStore(shared_app.data_dir / "workbench.db").disputes(1)
+    ReviewStore(shared_app.data_dir / "workbench.db").decide(*pair.task.key, 1, "dora", "says the year")
+    rows.nth(0).locator(".decision-note").fill("off topic")
+    rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
+    expect_error(page, "dora\u2069 has decided this meanwhile: relevant. To change that, take it back first")
+    expect(rows).to_have_count(2)
+    expect(decided).to_contain_text("says the year")
+    expect(decided).to_contain_text("dora")
+    page.get_by_role("button", name="Take back").click()
+    expect(rows.nth(0).locator(".decision-note")).to_have_value("off topic")
+    rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
+    expect(decided).to_contain_text("off topic")
 
 
 def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None:

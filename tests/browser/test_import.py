@@ -10,8 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import box, empty_queue, expect_error, open_tab, say_name
-from tests.serving import App, label
+from labeling import browse_tab
+from storage.browse_store import BrowseStore
+from storage.records import text_id
+from storage.review_store import ReviewStore
+from tests.browser.conftest import box, choose, empty_queue, expect_error, open_tab, say_name
+from tests.serving import App, eventually, label
 
 pytestmark = pytest.mark.browser
 
@@ -150,6 +154,21 @@ def test_what_is_stored_is_found_labelled_and_deleted_with_undo(data: Page, shar
     box(data, "filter").press("Enter")
     expect(rows).to_have_count(1)
     expect(rows.nth(0)).to_contain_text("Rain falls")
+
+
+def test_what_was_decided_is_shown_with_the_votes_and_in_the_history(data: Page, shared_app: App) -> None:
+    for who, given in {"anna": 1, "bo": 0}.items():
+        label(shared_app.client, ("how long", "rain", given), annotator=who)
+    pair = text_id("how long"), text_id("rain")
+    ReviewStore(shared_app.data_dir / "workbench.db").decide(*pair, 0, "dora", "says <nothing>")
+    rows = data.locator("#latest-labels tbody tr")
+    box(data, "search").fill("rain")
+    box(data, "search").press("Enter")
+    expect(rows.nth(0)).to_contain_text("Counts as ✗ not relevant, decided by dora")
+    expect(rows.nth(0)).to_contain_text("✎ says <nothing>")
+    rows.nth(0).get_by_role("button", name="History").click()
+    last = data.locator(".history-row li").last
+    expect(last).to_contain_text("dora decided that it counts as ✗ not relevant: says <nothing>")
 
 
 def test_all_of_an_import_is_deleted_and_put_back(data: Page, shared_app: App, tmp_path: Path) -> None:
@@ -303,4 +322,79 @@ def test_what_is_stored_is_put_in_order_and_turned_page_by_page(data: Page, shar
     expect(data.locator(".found-bar")).to_be_focused()
     expect(data.locator(".found-bar")).to_be_in_viewport()
     data.get_by_role("button", name="Back").click()
+    expect(rows).to_have_count(25)
+
+
+def test_enter_finds_what_came_in_since_and_what_was_not_indexed_yet(
+    data: Page, shared_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(passage: str) -> None:
+        pairs = [{"query": "how long", "passage": passage}]
+        shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+
+    add("the red bridge")
+    found = data.locator("#latest-labels .found-bar")
+    box(data, "search").fill("bridge")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("1 pair found")
+    add("the blue bridge")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("2 pairs found")
+    expect(found.get_by_role("button", name="Delete all of these")).to_be_visible()
+    # Many more than are indexed before the answer.
+    monkeypatch.setattr(browse_tab, "INDEXED_BEFORE_A_SEARCH", 0)
+    add("the green bridge")
+    box(data, "search").press("Enter")
+    expect(data.locator("#latest-labels")).to_contain_text("The words of 1 pair are still being indexed")
+    expect(found).to_contain_text("2 pairs found")
+    expect(found.get_by_role("button", name="Delete all of these")).to_have_count(0)
+    store = BrowseStore(shared_app.data_dir / "workbench.db")
+    eventually(lambda: store.not_indexed() == 0, "all words are indexed")
+    box(data, "search").press("Enter")
+    expect(found).to_contain_text("3 pairs found")
+    add("the grey bridge")
+    found.get_by_role("button", name="Delete all of these").click()
+    expect(data.locator("#latest-labels")).to_contain_text("The words of 1 pair are still being indexed")
+    expect(data.get_by_role("alertdialog")).to_have_count(0)
+
+
+def test_who_empties_the_last_page_is_shown_the_one_before(data: Page, shared_app: App) -> None:
+    pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(26)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    say_name(data, "ed")
+    shown = data.locator("#latest-labels")
+    rows = shown.locator("tbody tr")
+    choose(data, "sort", "oldest first")
+    expect(rows).to_have_count(25)
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Delete").press("Enter")
+    expect(shown.locator(".found-bar")).to_contain_text("25 pairs")
+    expect(rows).to_have_count(25)
+    # Not at the button that deletes another one.
+    expect(shown.locator(".found-bar")).to_be_focused()
+    shown.get_by_role("button", name="Put it back").click()
+    choose(data, "filter", "not judged")
+    expect(shown.locator(".found-bar")).to_contain_text("26 pairs found")
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="✓ Relevant").click()
+    expect(shown.locator(".found-bar")).to_contain_text("25 pairs found")
+    expect(rows).to_have_count(25)
+
+
+def test_who_puts_back_the_last_step_of_the_last_page_is_shown_the_page_before(data: Page, shared_app: App) -> None:
+    store = BrowseStore(shared_app.data_dir / "workbench.db")
+    pairs = [{"query": "q", "passage": f"passage {number:02}"} for number in range(26)]
+    shared_app.client.post("/v1/candidates", json={"pairs": pairs}).raise_for_status()
+    for number in range(26):
+        store.delete(text_id("q"), text_id(f"passage {number:02}"), "ed")
+    shown = data.locator("#latest-labels")
+    rows = shown.locator("tbody tr")
+    choose(data, "filter", "deleted")
+    expect(rows).to_have_count(25)
+    data.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Put it back").click()
+    expect(shown).to_contain_text("It is back.")
     expect(rows).to_have_count(25)

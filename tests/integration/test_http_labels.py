@@ -377,7 +377,7 @@ def test_disputes_are_listed_with_their_votes(services: Services, client: httpx.
 
 def test_guidelines_are_read(services: Services, client: httpx.Client) -> None:
     assert client.get("/v1/guidelines").json() == {"text": "", "written_by": None, "created_at": None}
-    services.labeling.write_guidelines("# Be *kind*", "ed")
+    services.labeling.write_guidelines("# Be *kind*", "ed", None)
     answer = client.get("/v1/guidelines").json()
     assert (answer["text"], answer["written_by"]) == ("# Be *kind*", "ed")
 

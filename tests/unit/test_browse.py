@@ -16,6 +16,7 @@ from storage.queue_store import QueueStore
 from storage.records import Candidate, Judgment, text_id
 from storage.review_store import ReviewStore
 from storage.score_store import ScoreStore
+from tests.serving import eventually
 
 
 @pytest.fixture
@@ -93,6 +94,27 @@ def test_filters(labels: LabelStore, browse: BrowseStore) -> None:
         "with a note": ["yes"],
     }  # fmt: skip
     assert {kept: found(browse, kept=kept) for kept in expected} == expected
+
+
+def test_what_was_decided_is_found_with_the_votes_and_is_in_dispute_no_longer(
+    labels: LabelStore, browse: BrowseStore
+) -> None:
+    labels.save([Judgment("a query", "both", 0, "anna"), Judgment("a query", "both", 1, "bo")])
+    labels.save([Judgment("a query", "other", 1, "anna"), Judgment("a query", "other", 0, "bo")])
+    review = ReviewStore(labels.path)
+    review.decide(*key("both"), 1, "dora", "says the year")
+    assert found(browse, kept="disputed") == ["other"]
+    other, both = browse.find(Search(), 0, 10)
+    assert other.decision is None and both.decision is not None
+    assert (both.decision.label, both.decision.decided_by, both.decision.note) == (1, "dora", "says the year")
+    *_, last = browse.history(*key("both"))
+    assert (last.action, last.label, last.annotator, last.note) == ("decide", 1, "dora", "says the year")
+    # Also where the passage was corrected since.
+    browse.edit("passage", text_id("both"), "both of them", "ed", keep_labels=True)
+    assert [event.action for event in browse.history(*key("both of them"))] == ["label", "label", "decide", "passage"]
+    review.withdraw(*key("both of them"))
+    assert found(browse, kept="disputed") == ["both of them", "other"]
+    assert [pair.decision for pair in browse.find(Search(), 0, 10)] == [None, None]
 
 
 def test_pages_go_back_in_time(labels: LabelStore, browse: BrowseStore) -> None:
@@ -197,6 +219,25 @@ def test_the_index_is_made_again_where_it_is_missing(labels: LabelStore, browse:
     browse.index_path.unlink()
     assert browse.not_indexed() == 1
     assert found(browse, "one") == ["one"]
+
+
+def test_what_is_not_indexed_yet_is_indexed_behind_the_search(
+    labels: LabelStore, browse: BrowseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.browse_store.INDEXED_AT_ONCE", 2)
+    add(labels, *(f"passage {number}" for number in range(5)))
+    for _ in range(3):
+        browse.index_the_rest()
+    eventually(lambda: browse.not_indexed() == 0, "all words are indexed")
+    assert len(browse.find(Search("passage"), 0, 10)) == 5
+    # And again, when others have come.
+    add(labels, "another passage")
+
+    def is_found() -> bool:
+        browse.index_the_rest()
+        return len(browse.find(Search("passage"), 0, 10)) == 6
+
+    eventually(is_found, "what came later is found too")
 
 
 def test_sources_are_listed_and_filtered_by(labels: LabelStore, browse: BrowseStore) -> None:

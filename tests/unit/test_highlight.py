@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from page.highlight import highlight, query_stems, stem
+from page.highlight import excerpt, highlight, query_stems, stem
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,40 @@ def test_texts_in_other_scripts_stay_whole() -> None:
 )
 def test_what_stands_together_is_marked_in_scripts_without_spaces(text: str, query: str, marked: str) -> None:
     assert highlight(text, query) == marked
+
+
+LONG = "word " * 200
+
+
+def test_a_long_text_is_cut_around_the_first_word_that_was_found() -> None:
+    cut = excerpt(f"{LONG}a Zeppelin and another zeppelin {LONG}", 160, "the zeppelin")
+    assert cut.startswith("... word ") and cut.endswith(" word...")
+    assert 120 < len(cut) < 170
+    assert highlight(cut, "the zeppelin").count("<mark>") == 2
+    assert excerpt(f"{LONG}the end: zeppelin", 160, "zeppelin").endswith(" word the end: zeppelin")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("zeppelins", "red zep"),  # the last one is the beginning of a word
+        ("Köln", "koln"),
+        ("您可以在火车站租自行车", "火车站"),
+        ("पानी", "पानी"),
+        ("the", "the"),
+    ],
+)
+def test_a_text_is_cut_around_what_the_search_finds(there: str, words: str) -> None:
+    assert there in excerpt(f"reddish {LONG}{there} {LONG}", 320, words)
+
+
+def test_a_text_in_a_script_without_spaces_is_cut_around_what_was_found() -> None:
+    assert "火车站" in excerpt(f"租 {'车' * 900}火车站{'车' * 900} 租", 320, "火车站")
+
+
+@pytest.mark.parametrize("words", ["", "elsewhere", "beginning", "word", "?"])
+def test_a_long_text_is_shown_from_the_beginning_where_nothing_is_further_on(words: str) -> None:
+    text = f"beginning {LONG}elsewise"
+    assert excerpt(text, 320, words).startswith("beginning word word")
+    assert excerpt(text, 320, words).endswith("word...")
+    assert excerpt("short", 320, words) == "short"

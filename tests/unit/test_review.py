@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from errors import Conflict
 from labeling.pace import LONGEST_SECONDS, anchoring, pace
 from reranker.dataset import Suspect
 from reranker.results_tab import look_again
@@ -53,12 +54,19 @@ def test_pairs_that_are_judged_differently_are_in_dispute_until_they_are_decided
     assert [(item.passage, item.note) for item in review.decisions(5)] == [("outvoted", None), ("tied", "off topic")]
 
 
-def test_a_decision_can_be_changed_and_taken_back(labels: LabelStore, review: ReviewStore) -> None:
+def test_a_decision_is_made_once_and_can_be_taken_back(labels: LabelStore, review: ReviewStore) -> None:
     judge(labels, "tied", anna=1, bo=0)
     pair = text_id(QUERY), text_id("tied")
-    review.decide(*pair, 0, "ed", None)
-    review.decide(*pair, 1, "ada", "after all")
-    assert [(item.label, item.decided_by) for item in review.decisions(5)] == [(1, "ada")]
+    review.decide(*pair, 1, "dora", "says the year")
+    before = review.decisions(5)
+    with pytest.raises(Conflict, match="^\u2068dora\u2069 has decided this meanwhile: relevant"):
+        review.decide(*pair, 0, "emil", None)
+    with pytest.raises(Conflict):
+        review.decide(*pair, 1, "dora", "says the place")
+    # The same press, sent twice.
+    review.decide(*pair, 1, "dora", "says the year")
+    assert review.decisions(5) == before
+    assert [(item.label, item.decided_by, item.note) for item in before] == [(1, "dora", "says the year")]
     assert review.withdraw(*pair)
     assert not review.withdraw(*pair)
     assert disputed(review) == ["tied"]
