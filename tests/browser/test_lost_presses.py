@@ -115,6 +115,21 @@ def test_without_a_connection_the_page_goes_on_and_says_what_is_not_stored(
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("label", PASSAGES[1], 0)]
 
 
+def test_a_press_that_is_longer_than_what_may_outlive_the_page_stops_nothing(
+    page: Page, judge: str, shared_app: App
+) -> None:
+    page.evaluate(
+        """() => {
+          const { query, passage } = document.querySelector('#task [data-query]').dataset;
+          workbench.say('judge', { key: [query, passage], state: 'cannot-tell', note: '字'.repeat(23_000) });
+        }"""
+    )
+    page.keyboard.press("1")
+    expect(page.locator("#mine")).to_have_text("1")
+    settle(page)
+    assert events_of(shared_app, judge) == [("skip", PASSAGES[0], None), ("label", PASSAGES[0], 1)]
+
+
 def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_app: App) -> None:
     cut_off(page)
     page.keyboard.press("1")
