@@ -3,7 +3,9 @@
 // elements, so the boxes keep what was typed by their place: what belongs to which pair is kept here.
 let place = 0;
 let selected = '';
-const drafts = new Map();
+// The note that went with each decision.
+const decided = new Map();
+const drafts = workbench.drafts('decisions');
 const rows = () => [...element.querySelectorAll('[data-row]')];
 const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
 
@@ -25,6 +27,7 @@ function decide(row, label) {
   row.setAttribute('aria-busy', 'true');
   setTimeout(() => row.removeAttribute('aria-busy'), 3000); // refused or lost: it can be pressed again
   const note = drafts.get(keyOf(row))?.trim() || null;
+  if (label !== null) decided.set(keyOf(row), note);
   trigger('decide', { query: row.dataset.query, passage: row.dataset.passage, label, note });
 }
 
@@ -42,7 +45,7 @@ element.addEventListener('judgekey', ({ detail }) => {
 element.addEventListener('keydown', (event) => {
   if (event.target.matches('.decision-note') && ['Enter', 'Escape'].includes(event.key)) select(place);
 });
-element.addEventListener('input', (event) => drafts.set(keyOf(event.target.closest('[data-row]')), event.target.value));
+element.addEventListener('input', (event) => drafts.put(keyOf(event.target.closest('[data-row]')), event.target.value));
 element.addEventListener('focusin', (event) => {
   if (event.target.matches('.decision-note')) select(rows().indexOf(event.target.closest('[data-row]')), false);
 });
@@ -50,7 +53,9 @@ element.addEventListener('focusin', (event) => {
 function redrawn() {
   const all = rows();
   const isTyping = document.activeElement?.matches('.decision-note');
-  for (const key of drafts.keys()) if (!all.some((row) => keyOf(row) === key)) drafts.delete(key);
+  // What is decided is no longer in the list; what was refused is, with its note. Without the token there is none.
+  const isShown = element.querySelector('[data-judge-list]');
+  for (const [key, note] of decided) if (isShown && !all.some((row) => keyOf(row) === key)) drafts.drop(key, note);
   for (const row of all) row.querySelector('.decision-note').value = drafts.get(keyOf(row)) ?? '';
   const still = all.findIndex((row) => keyOf(row) === selected);
   select(still < 0 ? place : still, element.offsetParent !== null);

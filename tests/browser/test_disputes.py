@@ -69,6 +69,23 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     assert counted(shared_app) == 3
 
 
+def test_a_note_on_a_dispute_outlives_a_reload_and_goes_with_the_decision(page: Page, disputes: None) -> None:
+    open_tab(page, "Disputed")
+    rows = page.locator("#disputes [data-row]")
+    expect(rows).to_have_count(3)
+    last = rows.nth(2).locator(".passage").inner_text()
+    rows.nth(2).locator(".decision-note").fill("of the last")
+    page.reload()
+    expect(rows).to_have_count(3)
+    expect(rows.nth(2).locator(".decision-note")).to_have_value("of the last")
+    rows.nth(2).get_by_role("button", name="Counts as relevant").click()
+    expect(rows).to_have_count(2)
+    expect(page.locator("#disputes tbody tr").filter(has_text=last)).to_contain_text("of the last")
+    page.get_by_role("button", name="Take back").click()
+    expect(rows).to_have_count(3)
+    expect(rows.filter(has_text=last).locator(".decision-note")).to_have_value("")
+
+
 def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None:
     open_tab(page, "Agreement")
     alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]
