@@ -96,6 +96,26 @@ def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None
     expect(page.locator("#by-week tbody tr")).to_have_count(1)
 
 
+def test_what_is_shown_is_read_anew_when_the_label_tab_is_opened_again(
+    page: Page, disputes: None, shared_app: App
+) -> None:
+    label(shared_app.client, (QUERY, "fourth", 1), annotator="anna")
+    open_tab(page, "Disputed")
+    expect(page.locator("#disputes [data-row]")).to_have_count(3)
+    open_tab(page, "Data")
+    label(shared_app.client, (QUERY, "fourth", 0), annotator="bo")
+    open_tab(page, "Label")
+    expect(page.locator("#disputes [data-row]")).to_have_count(4)
+    open_tab(page, "Agreement")
+    expect(page.locator("#agreement")).to_contain_text("over 5 pairs")
+    open_tab(page, "Data")
+    label(shared_app.client, (QUERY, "fifth", 1), annotator="anna")
+    label(shared_app.client, (QUERY, "fifth", 1), annotator="bo")
+    open_tab(page, "Label")
+    expect(page.locator("#agreement")).to_contain_text("over 6 pairs")
+    expect(page.locator("#team")).to_have_text("6")
+
+
 def test_without_shared_pairs_the_page_says_how_to_get_some(page: Page, shared_app: App) -> None:
     empty_queue(shared_app)
     open_tab(page, "Label")
@@ -133,17 +153,28 @@ def test_who_has_no_token_judges_nothing_sees_no_labels_of_others_and_changes_no
     expect(page.locator("#judge-message")).to_contain_text("only for those who may train. This needs the API token")
     open_tab(page, "Query")
     expect(page.locator("#query-view .empty")).to_contain_text("only for those who may train")
-    for tab, view in (("Disputed", "#disputes"), ("Agreement", "#agreement")):
+    for tab, view in (("Agreement", "#agreement"), ("Disputed", "#disputes")):
         open_tab(page, tab)
         expect(page.locator(view)).to_contain_text("needs the API token")
     page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
     page.locator("#guidelines-edit").click()
     expect_error(page, "needs the API token")
     box(page, "api-token").fill("a-token")
-    open_tab(page, "Disputed")
+    box(page, "api-token").press("Enter")
     expect(page.locator("#disputes [data-row]")).to_have_count(1)
     open_tab(page, "Pair")
     expect(page.locator("#task .passage")).to_have_text("first")
     page.locator("#judge-relevant").click()
     settle(page)
     assert "cy" in closed_app.client.get("/v1/labels").text
+
+
+def test_what_is_stored_is_shown_once_the_token_is_typed(closed_app: App, context: BrowserContext) -> None:
+    closed_app.client.headers["Authorization"] = "Bearer a-token"
+    label(closed_app.client, (QUERY, "first", 1))
+    page = open_page(context, closed_app)
+    open_tab(page, "Data")
+    expect(page.locator("#latest-labels")).to_contain_text("needs the API token")
+    box(page, "api-token").fill("a-token")
+    box(page, "api-token").press("Enter")
+    expect(page.locator("#latest-labels tbody tr")).to_have_count(1)
