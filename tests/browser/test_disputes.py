@@ -37,7 +37,10 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     open_tab(page, "Disputed")
     rows = page.locator("#disputes [data-row]")
     decided = page.locator("#disputes tbody tr")
+    heard = page.locator("#disputes").get_by_role("status")
     expect(rows).to_have_count(3)
+    expect(heard).to_have_text("3 pairs in dispute")
+    heard.evaluate("(line) => { window.heard = line; }")
     expect(rows.nth(0)).to_contain_text("anna")
     expect(rows.nth(0)).to_have_attribute("aria-current", "true")
     assert counted(shared_app) == 1
@@ -62,6 +65,8 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     expect(decided.filter(has_text="✎")).to_have_count(1)
     rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
     expect(page.locator("#disputes")).to_contain_text("Nothing is in dispute")
+    # Only what changes in a line that stays is read aloud.
+    assert page.evaluate("window.heard.isConnected && window.heard.textContent") == "0 pairs in dispute"
     expect(decided.filter(has_text=last)).to_contain_text("of the last")
     eventually(lambda: counted(shared_app) == 4, "all decisions count")
     page.get_by_role("button", name="Take back").first.click()
