@@ -50,7 +50,7 @@ ABOUT = (
 @dataclass
 class Checked:
     """A file that was checked, and the directory in which its rows are staged; `columns` is what holds what in it, as
-    the drop-downs say."""
+    the drop-downs say, and None of files of TREC."""
 
     file: CheckedFile
     directory: Path
@@ -133,7 +133,7 @@ class ImportForm:
         """Another file was chosen: guess its columns, and check it."""
         same = [gr.skip()] * len(self.columns)
         if path is None:
-            return gr.skip(), gr.skip(), gr.update(interactive=False), gr.update(visible=False), "", *same
+            return *self._taken_away(checked), gr.update(visible=False), "", *same
         shown: tuple = (gr.update(visible=False), "", *same)
         try:
             check_may_change(self.services, token, request, profile)
@@ -222,6 +222,14 @@ class ImportForm:
             before.remove()
         gr.Warning(as_text(error), duration=SECONDS_TO_READ)
         return None, render("refused.html", name=name, reason=str(error)), gr.update(interactive=False)
+
+    def _taken_away(self, checked: Checked | None) -> tuple:
+        # An import takes the file away, too, and what was imported stays on the page. So do files of TREC, which have
+        # boxes of their own.
+        if checked is None or checked.columns is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        checked.remove()
+        return None, "", gr.update(interactive=False)
 
     def run(
         self, annotator: str, token: str, checked: Checked | None, request: gr.Request,

@@ -12,6 +12,8 @@ window.workbench = (() => {
   const UNNOTICED = 700;
   // A server that is there, but fails at one and the same call: the others go on without it then.
   const FAILURES = 6;
+  // In bytes. A browser refuses to send more than 64 KiB that outlive the page, in all calls that are under way.
+  const OUTLIVES = 32_768;
   const visit = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
   const outbox = [];
   let said = 0;
@@ -103,12 +105,13 @@ window.workbench = (() => {
   async function deliver(message) {
     const { press, call, data, more } = message;
     try {
+      const body = JSON.stringify({ ...data, ...more?.(), press });
       const response = await fetch(new URL(`judging/${call}`, location.origin + location.pathname.replace(/\/*$/, '/')), {
         method: 'POST',
         headers: { 'Content-Type': 'application/json', ...authorization() },
-        body: JSON.stringify({ ...data, ...more?.(), press }),
+        body,
         signal: AbortSignal.timeout(SILENCE),
-        keepalive: true, // also when the page is closed right after the key
+        keepalive: new Blob([body]).size <= OUTLIVES, // also when the page is closed right after the key
       });
       const answer = await response.json();
       if (response.ok) return answer;

@@ -4,7 +4,7 @@
 // when a decision is taken back, whoever's it was.
 let place = 0;
 let selected = '';
-const drafts = new Map();
+const drafts = workbench.drafts('decisions');
 const rows = () => [...element.querySelectorAll('[data-row]')];
 const keyOf = (row) => `${row.dataset.query} ${row.dataset.passage}`;
 
@@ -43,7 +43,7 @@ element.addEventListener('judgekey', ({ detail }) => {
 element.addEventListener('keydown', (event) => {
   if (event.target.matches('.decision-note') && ['Enter', 'Escape'].includes(event.key)) select(place);
 });
-element.addEventListener('input', (event) => drafts.set(keyOf(event.target.closest('[data-row]')), event.target.value));
+element.addEventListener('input', (event) => drafts.put(keyOf(event.target.closest('[data-row]')), event.target.value));
 element.addEventListener('focusin', (event) => {
   if (event.target.matches('.decision-note')) select(rows().indexOf(event.target.closest('[data-row]')), false);
 });

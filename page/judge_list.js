@@ -28,6 +28,9 @@ const rows = () => rowsIn(list);
 const keyOf = (row) => [row.dataset.query, row.dataset.passage];
 const rowOf = ([query, passage]) =>
   rows().find((row) => row.dataset.query === query && row.dataset.passage === passage);
+const draftOf = (row) => workbench.notes.get(who, keyOf(row));
+const keepDraft = (row, text) =>
+  workbench.notes.put(who, keyOf(row), text, row.dataset.state === 'open' ? '' : row.dataset.note);
 const stateOf = (row) => ({
   state: row.dataset.state, note: row.dataset.note, flagged: !row.querySelector('[data-flag]').hidden,
 });
@@ -98,13 +101,18 @@ function send(call, data, here = [], undoLocally, more) {
       answered(answer) {
         here.forEach((row) => { row.waiting -= 1; });
         if (answer.error) undoLocally?.();
-        say(answer.error ?? answer.message ?? '');
+        // It stays until the next press: the answers to what was pressed before come at once.
+        if (answer.error ?? answer.message) say(answer.error ?? answer.message);
         for (const { key, ...state } of answer.rows ?? []) {
+          if (state.state !== 'open') workbench.notes.drop(who, key, state.note);
           const row = rowOf(key);
           if (row && state.event) row.dataset.event = state.event;
+          if (!row || row.waiting) continue;
+          const typed = draftOf(row) ?? row.dataset.note;
+          show(row, state);
           // What was typed goes with the next judgment.
-          if (row && call === 'undo' && state.state === 'open') state.note ||= row.dataset.note;
-          if (row && !row.waiting) show(row, state);
+          if (call === 'undo' && state.state === 'open') keepDraft(row, typed);
+          showDraft(row);
         }
         resolve(answer);
       },
@@ -121,7 +129,9 @@ function isMine() {
 }
 
 function putBack(row, before) {
-  if (!row.waiting) show(row, before);
+  if (row.waiting) return;
+  show(row, before);
+  showDraft(row);
 }
 
 function judge(row, state) {
@@ -140,15 +150,28 @@ function flag(row) {
   send('flag', { key: keyOf(row) }, [row], () => putBack(row, before));
 }
 
+// What was typed on this pair and is not stored yet. Of one that is not judged, it is what goes with the judgment.
+function showDraft(row) {
+  if (row.dataset.state !== 'open') workbench.notes.drop(who, keyOf(row), row.dataset.note);
+  const draft = draftOf(row);
+  if (draft === undefined || row.querySelector('.note-box')) return;
+  if (row.dataset.state === 'open') show(row, { ...stateOf(row), note: draft.trim() });
+  else openNote(row);
+}
+
 function note(row) {
-  if (row.querySelector('.note-box')) return;
+  (row.querySelector('.note-box') ?? openNote(row)).focus();
+}
+
+function openNote(row) {
   const box = document.createElement('input');
   box.className = 'note-box';
-  box.value = row.dataset.note;
+  box.maxLength = 2000;
+  box.value = draftOf(row) ?? row.dataset.note;
   box.setAttribute('aria-label', 'Note: enter keeps it, escape drops it');
   box.placeholder = 'A note on this judgment; enter keeps it';
   row.querySelector('.row-buttons').before(box);
-  box.focus();
+  box.addEventListener('input', () => keepDraft(row, box.value));
   box.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' && event.key !== 'Escape') return;
     event.preventDefault();
@@ -156,13 +179,14 @@ function note(row) {
     const before = stateOf(row);
     box.remove();
     select(row);
-    if (event.key === 'Escape') return;
+    if (event.key === 'Escape') return keepDraft(row, row.dataset.note);
     show(row, { ...before, note: box.value.trim() });
     if (before.state !== 'open') {
       const said = { key: keyOf(row), state: before.state, note: row.dataset.note };
       send('judge', said, [row], () => putBack(row, before));
     }
   });
+  return box;
 }
 
 function rest() {
@@ -277,6 +301,7 @@ function refused(error) {
 function begin(first = null) {
   const all = rows();
   selected = null;
+  all.forEach(showDraft);
   count();
   const wanted = first && all.find((row) => row.dataset.passage === first);
   // Whoever types, or moves by the tab key, is not drawn away.

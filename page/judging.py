@@ -13,10 +13,10 @@ from labeling.progress_tab import build_progress_tab
 from labeling.queue import DEFAULT_STRATEGY, STRATEGIES
 from labeling.review_tab import build_agreement_tab, build_disputes_tab
 from page.events import QUIET
-from page.render import render
+from page.render import render, script
 from services import Services
 
-TEAM_JS = "workbench.whenShown(element, workbench.team);"
+JUDGING_JS = script("judging.js")
 
 
 class JudgingTab:
@@ -24,7 +24,7 @@ class JudgingTab:
 
     def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
         with gr.Column(elem_id="label-tab-body"):
-            gr.HTML(render("saving.html"), elem_id="label-progress", js_on_load=TEAM_JS)
+            head = gr.HTML(render("saving.html"), elem_id="label-progress", js_on_load=JUDGING_JS)
             with gr.Row(elem_classes="quiet-row"):
                 self.strategy = gr.Dropdown(
                     [(f"{name}: {strategy.meaning}", name) for name, strategy in STRATEGIES.items()],
@@ -51,9 +51,13 @@ class JudgingTab:
         self.read_guidelines = connect_guidelines
         choose = f"(strategy) => workbench.choose(strategy, '{self.strategy.value}')"
         self.strategy.input(None, self.strategy, None, js=choose, **QUIET)
-        show_disputes(disputed_tab.select)
-        show_agreement(agreement_tab.select)
-        show_progress(progress_tab.select)
+        for show, opened, shown_anew in (
+            (show_disputes, disputed_tab.select, head.disputed),
+            (show_agreement, agreement_tab.select, head.agreement),
+            (show_progress, progress_tab.select, head.progress),
+        ):
+            show(opened)
+            show(shown_anew)
 
     def connect(self, opened: Any, loaded: Any) -> None:
         """Make an event, the tab's `select`, read what is not fetched by the page itself; and another one, the page's

@@ -119,6 +119,10 @@ def build_page(services: Services) -> gr.Blocks:
         # Also where labelling is closed to those without the token.
         judging.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
+        # What was refused without the token is there with it.
+        known_token = gr.State("")
+        gr.on([token.blur, token.submit], lambda typed: typed, token, known_token, **QUIET)
+        connect_data(known_token.change)
         connect_models(models_tab.select)
 
         def show_status(shown: str) -> tuple:

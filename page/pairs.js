@@ -29,6 +29,8 @@ let heardAt = 0;
 const same = (one, other) => one[0] === other[0] && one[1] === other[1];
 const find = (key) => seen.find((pair) => same(pair.key, key)) ?? ahead.find((pair) => same(pair.key, key));
 const current = () => seen[place];
+const draftOf = (pair) => pair && workbench.notes.get(who, pair.key);
+const noteOf = (pair) => draftOf(pair) ?? pair?.note ?? '';
 const isOpen = (pair) => pair && (pair.state === 'open' || pair.isBack);
 const notJudged = () => [...seen, ...ahead].filter(isOpen).map((pair) => pair.key);
 const wanted = () => Math.max(0, AHEAD + (current() ? 0 : 1) - ahead.length);
@@ -49,7 +51,7 @@ function draw() {
   if (pair) box.innerHTML = pair.html;
   else if (!who) box.innerHTML = element.querySelector('[data-empty]').innerHTML;
   else box.innerHTML = nothingLeft ?? '<div class="empty" aria-busy="true"><p class="empty-title">The next pair is fetched…</p></div>';
-  noteBox.value = pair?.draft ?? pair?.note ?? '';
+  noteBox.value = noteOf(pair);
   shownAt = performance.now();
   describe();
   const top = box.getBoundingClientRect().top;
@@ -102,6 +104,7 @@ function take(answer) {
   heardAt = performance.now();
   for (const { key, state, note, flagged } of answer.rows ?? []) {
     const pair = find(key);
+    if (state !== 'open') workbench.notes.drop(who, key, note);
     if (pair && !pair.waiting) Object.assign(pair, { state, note, flagged, isBack: pair.isBack && state === 'later' });
   }
   for (const pair of answer.tasks ?? []) {
@@ -167,6 +170,7 @@ function begin() {
     const pair = current();
     if (isOpen(pair) && !pair.waiting) drop(pair);
   }
+  noteBox.value = noteOf(current()); // it may have been typed in one of the lists
   if (who) ask(notJudged());
 }
 
@@ -207,11 +211,8 @@ function judge(state, at) {
   const pair = current();
   const before = { state: pair.state, note: pair.note, isBack: pair.isBack };
   const [note, seconds] = [noteBox.value.trim(), (performance.now() - shownAt) / 1000];
-  Object.assign(pair, { state, note, draft: undefined, isBack: false });
-  send('judge', pair, { state, note, seconds }, before, () => {
-    pair.draft = note;
-    goTo(pair);
-  });
+  Object.assign(pair, { state, note, isBack: false });
+  send('judge', pair, { state, note, seconds }, before, () => goTo(pair));
   advance();
 }
 
@@ -236,13 +237,11 @@ function keepNote() {
   if (!pair) return;
   tell('');
   if (!['relevant', 'not-relevant', 'cannot-tell'].includes(pair.state)) {
-    pair.draft = noteBox.value;
     return tell('The note goes with your judgment: press 1 or 0.');
   }
   const before = { note: pair.note };
   pair.note = noteBox.value.trim();
-  pair.draft = undefined;
-  send('judge', pair, { state: pair.state, note: pair.note }, before, () => { pair.draft = noteBox.value; });
+  send('judge', pair, { state: pair.state, note: pair.note }, before);
   describe();
 }
 
@@ -259,7 +258,7 @@ function undo() {
       const isUndone = ({ key }) => answer.rows.some((row) => same(row.key, key));
       ahead = ahead.filter((pair) => !isUndone(pair));
       // It is back in its old place among those that were seen, with what was typed.
-      for (const pair of seen.filter(isUndone)) pair.draft = pair.note;
+      for (const pair of seen.filter(isUndone)) workbench.notes.put(who, pair.key, noteOf(pair));
       const [first] = answer.rows;
       take({ ...answer, tasks: answer.tasks?.filter((pair) => !isUndone(pair)) });
       if (first) goTo(find(first.key) ?? { ...first });
@@ -288,7 +287,10 @@ const acts = {
 element.addEventListener('click', (event) => {
   acts[event.target.closest('[data-act]')?.dataset.act]?.(workbench.keyPressedAt ?? event.timeStamp);
 });
-noteBox.addEventListener('input', () => { if (current()) current().draft = noteBox.value; });
+noteBox.addEventListener('input', () => {
+  const pair = current();
+  if (pair) workbench.notes.put(who, pair.key, noteBox.value, pair.note ?? '');
+});
 noteBox.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !event.isComposing) keepNote();
   if (['Enter', 'Escape'].includes(event.key) && !event.isComposing) {

@@ -1,6 +1,6 @@
 // What was typed outlives a reload of the page, which reloads by itself when the server was started anew: the query and
-// the passages, the guidelines that somebody is editing, the settings of a training and which pair comes next. It stays
-// in this tab of the browser, and goes with it.
+// the passages, the guidelines that somebody is editing, notes that are not stored yet, the settings of a training and
+// which pair comes next. It stays in this tab of the browser, and goes with it.
 (() => {
   const STORED = 'rerank-workbench-typed ';
   // What is in these boxes is the newest there is; what was stored for others still waits to be asked for.
@@ -58,6 +58,30 @@
     } catch { return nothing(count); }
   }
   workbench.kept = kept;
+
+  // What is typed and not stored yet, each under a key of its own.
+  workbench.drafts = (form) => {
+    const drafts = new Map(kept(form, 1)[0]);
+    const save = () => workbench.keep(form, [...drafts]);
+    return {
+      get: (key) => drafts.get(key),
+      // What is the same as what is `stored` is no draft.
+      put(key, text, stored = '') {
+        if (text === stored) drafts.delete(key);
+        else drafts.set(key, text);
+        save();
+      },
+      // This was stored; what has been typed over it since has not.
+      drop(key, text) {
+        if (drafts.get(key)?.trim() === (text ?? '').trim() && drafts.delete(key)) save();
+      },
+    };
+  };
+
+  // One note of each annotator on each pair, wherever it is shown.
+  const notes = workbench.drafts('notes');
+  const under = (act) => (who, pair, ...rest) => act([who, ...pair].join(' '), ...rest);
+  workbench.notes = { get: under(notes.get), put: under(notes.put), drop: under(notes.drop) };
 
   // What the fields at these places of a form are to count as. A tab may be opened before what was kept is back in them:
   // then it is that, and not what they `show`.

@@ -131,10 +131,11 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             run_view = gr.HTML(elem_id="training-run")
             with gr.Row():
                 loss_plot = _plot("loss", "Loss", "loss-curve")
-                dev_plot = _plot("nDCG@10", "nDCG@10 on the held-out queries", "dev-curve")
+                dev_plot = _plot("nDCG@10", "Held-out nDCG@10", "dev-curve")
             curves_note = gr.HTML(elem_id="curves-note", visible=False)
             with gr.Accordion("Log", open=False, elem_id="log-box") as log_box:
                 log = gr.Textbox(
+                    label="Log of the run",
                     lines=10,
                     max_lines=10,
                     show_label=False,

@@ -38,7 +38,10 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     open_tab(page, "Disputed")
     rows = page.locator("#disputes [data-row]")
     decided = page.locator("#disputes tbody tr")
+    heard = page.locator("#disputes").get_by_role("status")
     expect(rows).to_have_count(3)
+    expect(heard).to_have_text("3 pairs in dispute")
+    heard.evaluate("(line) => { window.heard = line; }")
     expect(rows.nth(0)).to_contain_text("anna")
     expect(rows.nth(0)).to_have_attribute("aria-current", "true")
     assert counted(shared_app) == 1
@@ -64,6 +67,8 @@ def test_disputes_are_decided_by_key_and_by_button_and_taken_back(
     rows.nth(0).get_by_role("button", name="✗ Counts as not relevant").click()
     expect(page.locator("#disputes .empty")).to_contain_text("Nothing is in dispute")
     expect(page.locator("#disputes .empty")).to_be_focused()
+    # Only what changes in a line that stays is read aloud.
+    assert page.evaluate("window.heard.isConnected && window.heard.textContent") == "0 pairs in dispute"
     expect(decided.filter(has_text=last)).to_contain_text("of the last")
     eventually(lambda: counted(shared_app) == 4, "all decisions count")
     page.get_by_role("button", name="Take back").first.click()
@@ -92,6 +97,23 @@ def test_who_decides_what_another_has_decided_meanwhile_is_told_so_and_loses_no_
     expect(decided).to_contain_text("off topic")
 
 
+def test_a_note_on_a_dispute_outlives_a_reload_and_goes_with_the_decision(page: Page, disputes: None) -> None:
+    open_tab(page, "Disputed")
+    rows = page.locator("#disputes [data-row]")
+    expect(rows).to_have_count(3)
+    last = rows.nth(2).locator(".passage").inner_text()
+    rows.nth(2).locator(".decision-note").fill("of the last")
+    page.reload()
+    expect(rows).to_have_count(3)
+    expect(rows.nth(2).locator(".decision-note")).to_have_value("of the last")
+    rows.nth(2).get_by_role("button", name="Counts as relevant").click()
+    expect(rows).to_have_count(2)
+    expect(page.locator("#disputes tbody tr").filter(has_text=last)).to_contain_text("of the last")
+    page.get_by_role("button", name="Take back").click()
+    expect(rows).to_have_count(3)
+    expect(rows.filter(has_text=last).locator(".decision-note")).to_have_value("of the last")
+
+
 def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None:
     open_tab(page, "Agreement")
     alpha = shared_app.client.get("/v1/agreement").json()["krippendorff_alpha"]
@@ -100,6 +122,26 @@ def test_agreement_is_shown(page: Page, disputes: None, shared_app: App) -> None
     expect(page.locator("#by-annotator")).to_contain_text("25 %")
     expect(page.locator("#kappas tbody tr")).to_contain_text("anna and bo")
     expect(page.locator("#by-week tbody tr")).to_have_count(1)
+
+
+def test_what_is_shown_is_read_anew_when_the_label_tab_is_opened_again(
+    page: Page, disputes: None, shared_app: App
+) -> None:
+    label(shared_app.client, (QUERY, "fourth", 1), annotator="anna")
+    open_tab(page, "Disputed")
+    expect(page.locator("#disputes [data-row]")).to_have_count(3)
+    open_tab(page, "Data")
+    label(shared_app.client, (QUERY, "fourth", 0), annotator="bo")
+    open_tab(page, "Label")
+    expect(page.locator("#disputes [data-row]")).to_have_count(4)
+    open_tab(page, "Agreement")
+    expect(page.locator("#agreement")).to_contain_text("over 5 pairs")
+    open_tab(page, "Data")
+    label(shared_app.client, (QUERY, "fifth", 1), annotator="anna")
+    label(shared_app.client, (QUERY, "fifth", 1), annotator="bo")
+    open_tab(page, "Label")
+    expect(page.locator("#agreement")).to_contain_text("over 6 pairs")
+    expect(page.locator("#team")).to_have_text("6")
 
 
 def test_without_shared_pairs_the_page_says_how_to_get_some(page: Page, shared_app: App) -> None:
@@ -139,17 +181,28 @@ def test_who_has_no_token_judges_nothing_sees_no_labels_of_others_and_changes_no
     expect(page.locator("#judge-message")).to_contain_text("only for those who may train. This needs the API token")
     open_tab(page, "Query")
     expect(page.locator("#query-view .empty")).to_contain_text("only for those who may train")
-    for tab, view in (("Disputed", "#disputes"), ("Agreement", "#agreement")):
+    for tab, view in (("Agreement", "#agreement"), ("Disputed", "#disputes")):
         open_tab(page, tab)
         expect(page.locator(view)).to_contain_text("needs the API token")
     page.locator("#guidelines").get_by_role("button", name="Guidelines").click()
     page.locator("#guidelines-edit").click()
     expect_error(page, "needs the API token")
     box(page, "api-token").fill("a-token")
-    open_tab(page, "Disputed")
+    box(page, "api-token").press("Enter")
     expect(page.locator("#disputes [data-row]")).to_have_count(1)
     open_tab(page, "Pair")
     expect(page.locator("#task .passage")).to_have_text("first")
     page.locator("#judge-relevant").click()
     settle(page)
     assert "cy" in closed_app.client.get("/v1/labels").text
+
+
+def test_what_is_stored_is_shown_once_the_token_is_typed(closed_app: App, context: BrowserContext) -> None:
+    closed_app.client.headers["Authorization"] = "Bearer a-token"
+    label(closed_app.client, (QUERY, "first", 1))
+    page = open_page(context, closed_app)
+    open_tab(page, "Data")
+    expect(page.locator("#latest-labels")).to_contain_text("needs the API token")
+    box(page, "api-token").fill("a-token")
+    box(page, "api-token").press("Enter")
+    expect(page.locator("#latest-labels tbody tr")).to_have_count(1)

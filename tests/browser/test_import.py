@@ -54,6 +54,26 @@ def test_a_broken_row_is_named_and_what_is_new_is_counted(data: Page, tmp_path: 
     expect(report).to_contain_text("None of its pairs and labels is new")
 
 
+def test_a_file_that_is_taken_away_is_not_waiting_any_more(data: Page, tmp_path: Path, shared_app: App) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("query,passage,label\nq,one,1\n")
+    give(data, path)
+    report = data.locator("#import-report")
+    expect(report).to_contain_text("Nothing is stored yet: press Import.")
+    staged = [*shared_app.data_dir.glob("import-*")]
+    data.locator("#import-file").get_by_role("button", name="Clear").click()
+    expect(report).to_have_text("")
+    expect(data.locator("button#import")).to_be_disabled()
+    assert staged and not any(directory.exists() for directory in staged)
+    # An import takes the file away by itself.
+    give(data, path)
+    data.locator("button#import").click()
+    expect(report).to_contain_text("Imported: 1 label and 1 new pair")
+    expect(data.locator("#import-file").get_by_role("button", name="Clear")).to_have_count(0)
+    data.wait_for_timeout(500)
+    expect(report).to_contain_text("Imported: 1 label and 1 new pair")
+
+
 def test_the_sample_is_imported_like_any_file(data: Page, shared_app: App) -> None:
     data.locator("#sample").click()
     expect(data.locator("#import-report")).to_contain_text("holds 125 labels and 15 pairs to be judged.")

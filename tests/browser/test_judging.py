@@ -142,6 +142,14 @@ def test_a_note_goes_with_the_judgment(page: Page, judge: str, shared_app: App) 
     assert '"note": "10 reasons, see page 1"' in shared_app.client.get("/v1/labels").text
 
 
+def test_a_note_in_a_list_is_as_long_as_one_on_a_pair_at_most(page: Page, judge: str) -> None:
+    page.keyboard.press("n")
+    page.evaluate("navigator.clipboard.writeText('x'.repeat(3_000))")
+    page.keyboard.press("Control+v")
+    expect(rows(page).locator(".note-box")).to_have_value("x" * 2_000)
+    assert page.locator("#note-box").get_attribute("maxlength") == "2000"
+
+
 def test_a_note_goes_with_the_rest_too_and_stays_after_an_undo(page: Page, judge: str, shared_app: App) -> None:
     page.keyboard.press("n")
     page.keyboard.type("of another town")
@@ -154,6 +162,40 @@ def test_a_note_goes_with_the_rest_too_and_stays_after_an_undo(page: Page, judge
     expect(page.locator('[data-row][data-state="open"]')).to_have_count(4)
     settle(page)
     expect(rows(page).nth(0)).to_contain_text("of another town")
+
+
+def test_notes_that_are_not_stored_yet_are_back_after_another_tab_and_a_reload(
+    page: Page, judge: str, shared_app: App
+) -> None:
+    judged, noted, typed = (rows(page).filter(has_text=passage) for passage in order(page)[:3])
+    page.keyboard.press("1")
+    judged.get_by_role("button", name="Note").click()
+    page.keyboard.type("half writ")
+    noted.get_by_role("button", name="Note").click()
+    page.keyboard.type("kept")
+    page.keyboard.press("Enter")
+    typed.get_by_role("button", name="Note").click()
+    page.keyboard.type("half")
+    settle(page)
+    open_tab(page, "Mine")
+    mine = page.locator("#mine-view [data-row]")
+    expect(mine.locator(".note-box")).to_have_value("half writ")
+    open_tab(page, "Query")
+    for at_last in (False, True):
+        expect(judged.locator(".note-box")).to_have_value("half writ")
+        expect(noted.locator(".note-text")).to_have_text("kept")
+        expect(typed.locator(".note-text")).to_have_text("half")
+        if not at_last:
+            page.reload()
+    noted.get_by_role("button", name="Flag").click()
+    settle(page)
+    noted.get_by_role("button", name="✓ Relevant").click()
+    judged.locator(".note-box").press("Escape")
+    open_tab(page, "Mine")
+    expect(mine).to_have_count(2)
+    expect(mine.locator(".note-text")).to_have_text(["kept", ""])
+    expect(mine.locator(".note-box")).to_have_count(0)
+    assert page.evaluate("workbench.kept('notes', 1)[0].map(([, note]) => note)") == ["half"]
 
 
 def test_on_to_the_next_query_and_to_the_end(page: Page, judge: str, shared_app: App) -> None:
@@ -360,3 +402,30 @@ def test_a_note_on_a_pair(page: Page, queue: None, shared_app: App) -> None:
     eventually(lambda: '"another note"' in shared_app.client.get("/v1/labels").text, "the other note is stored")
     settle(page)
     assert stored(shared_app, name) == {PASSAGES[0]: 0}
+
+
+def test_a_note_on_a_pair_outlives_a_reload_and_goes_with_the_judgment_in_a_list_too(
+    page: Page, queue: None, shared_app: App
+) -> None:
+    name = next(people)
+    say_name(page, name)
+    choose_strategy(page, "oldest")
+    expect(page.locator("#task")).to_contain_text(PASSAGES[0])
+    box(page, "note").fill("half")
+    page.reload()
+    expect(page.locator("#task")).to_contain_text(PASSAGES[0])
+    expect(box(page, "note")).to_have_value("half")
+    open_tab(page, "Query")
+    row = rows(page).filter(has_text=PASSAGES[0])
+    expect(row.locator(".note-text")).to_have_text("half")
+    row.get_by_role("button", name="Note").click()
+    page.keyboard.type(" and all")
+    page.keyboard.press("Enter")
+    open_tab(page, "Pair")
+    expect(box(page, "note")).to_have_value("half and all")
+    page.keyboard.press("1")
+    expect(page.locator("#task")).to_contain_text(PASSAGES[1])
+    expect(box(page, "note")).to_have_value("")
+    settle(page)
+    assert '"note": "half and all"' in shared_app.client.get("/v1/labels").text
+    assert page.evaluate("workbench.kept('notes', 1)[0]") == []

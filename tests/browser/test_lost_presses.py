@@ -115,6 +115,37 @@ def test_without_a_connection_the_page_goes_on_and_says_what_is_not_stored(
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("label", PASSAGES[1], 0)]
 
 
+def test_a_press_that_is_longer_than_what_may_outlive_the_page_stops_nothing(
+    page: Page, judge: str, shared_app: App
+) -> None:
+    page.evaluate(
+        """() => {
+          const { query, passage } = document.querySelector('#task [data-query]').dataset;
+          workbench.say('judge', { key: [query, passage], state: 'cannot-tell', note: '字'.repeat(23_000) });
+        }"""
+    )
+    page.keyboard.press("1")
+    expect(page.locator("#mine")).to_have_text("1")
+    settle(page)
+    assert events_of(shared_app, judge) == [("skip", PASSAGES[0], None), ("label", PASSAGES[0], 1)]
+
+
+def test_a_note_that_the_server_refuses_stops_nothing(page: Page, judge: str, shared_app: App) -> None:
+    open_tab(page, "Query")
+    rows = page.locator("#query-view [data-row]")
+    expect(rows).to_have_count(4)
+    shown = rows.locator(".passage").all_text_contents()
+    page.keyboard.press("n")
+    rows.locator(".note-box").evaluate("(box) => { box.value = 'x'.repeat(100_001); }")
+    page.keyboard.press("Enter")
+    page.keyboard.press("1")
+    page.keyboard.press("0")
+    expect(page.locator("#query-view .list-status")).to_contain_text("has 100,001 characters")
+    settle(page)
+    expect(rows.nth(0)).to_have_attribute("data-state", "open")
+    assert events_of(shared_app, judge) == [("label", shown[1], 0)]
+
+
 def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_app: App) -> None:
     cut_off(page)
     page.keyboard.press("1")

@@ -64,6 +64,12 @@ def test_a_run_goes_on_while_the_page_is_loaded_anew_and_is_cancelled(
     assert labelled_app.client.get("/v1/models").json()[0]["version"] == version
 
 
+def test_the_log_has_a_name(page: Page) -> None:
+    open_tab(page, "Train")
+    page.get_by_role("button", name="Log").click()
+    expect(page.get_by_role("textbox", name="Log of the run")).to_be_visible()
+
+
 def test_the_curve_is_that_of_the_run_that_is_looked_at(labelled_app: App, context: BrowserContext) -> None:
     client = labelled_app.client
     steps = []
