@@ -2,7 +2,8 @@
 
 `ask` starts `python -m storage.hub`, a process of its own because that can be ended: a Hub that takes a connection and
 then says nothing must neither keep the app from starting nor from stopping. One request goes to its standard input as
-JSON, one answer comes from its standard output; `error` in it is a sentence for a person.
+JSON; its standard output has a line when it begins to ask the Hub, which on a slow machine is seconds after its start,
+and then one answer. `error` in that is a sentence for a person.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ ATTEMPTS = 3
 CHUNK_BYTES = 16_384
 STALL_BYTES = 50_000
 POLL_SECONDS = 0.05
+# How long the process may take until it asks the Hub.
+SECONDS_TO_START = 60
 
 
 class HubFailed(Exception):
@@ -52,7 +55,8 @@ def ask(
     """The answer to a request: "do" names a function below, the rest are its arguments. Raises HubFailed.
 
     It may take `seconds`, counted anew with each STALL_BYTES that come into the directory `watched`, at most `limit`,
-    and no longer than to the moment `ends`, which may move while this waits.
+    and no longer than to the moment `ends`, which may move while this waits. On a machine so slow that the process has
+    not asked by then, the Hub still has most of `seconds` to answer.
     """
     start = since = time.monotonic()
     seen = 0
@@ -61,12 +65,17 @@ def ask(
             try:
                 child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
                 child.stdin.close()  # type: ignore[union-attr]
+                asking = threading.Thread(target=child.stdout.readline, daemon=True)  # type: ignore[union-attr]
+                asking.start()
                 while child.poll() is None:
+                    if asking.is_alive() and time.monotonic() < start + SECONDS_TO_START:
+                        since = max(start, time.monotonic() - seconds / 3)
                     if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
                         seen, since = size, time.monotonic()
                     if time.monotonic() > min(since + seconds, start + limit, ends()):
                         raise HubFailed("The Hub did not answer in time.")
                     time.sleep(POLL_SECONDS)
+                asking.join()
                 answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
             finally:
                 child.kill()
@@ -187,6 +196,7 @@ def _answer(do: str, request: dict[str, Any]) -> dict[str, Any]:
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+    print("asking", flush=True)
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     if do == "fetch":
         # Xet writes a file in pieces of many megabytes; plain HTTP shows at any moment how much has come.
