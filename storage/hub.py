@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 PROJECT_DIR = Path(__file__).parent.parent
 
 MAIN_COPY = "workbench.db"
-# Others stand beside it where it could be neither read nor replaced; their names sort by time.
-ANY_COPY = re.compile(r"workbench(-[\w-]+)?\.db")
+# Others stand beside it where it could be neither read nor replaced; their names, of the app's making, sort by time.
+ANY_COPY = re.compile(r"workbench(-\d{8}T\d{6}-[0-9a-f]{4})?\.db")
 # What an earlier model leaves in a repository and a later one would be loaded with.
 MODEL_FILES = (".safetensors", ".safetensors.index.json")
 # How often somebody else may be faster before an upload is given up.
@@ -126,8 +126,8 @@ def fetch(api: HfApi, repo: str, folder: str) -> dict[str, Any]:
         info = api.dataset_info(repo, files_metadata=True)
     except RepositoryNotFoundError:
         return {}
-    copies = [name for name in _files(info) if ANY_COPY.fullmatch(name)]
-    for name in sorted(copies, key=lambda name: (name == MAIN_COPY, name), reverse=True):
+    copies = _copies(_files(info))
+    for name in copies:
         path = _download(api, repo, info, name, folder)
         if is_sound(path):
             return {"file": str(path), "name": name}
@@ -136,13 +136,17 @@ def fetch(api: HfApi, repo: str, folder: str) -> dict[str, Any]:
     return {}
 
 
-def push(api: HfApi, repo: str, folder: str, file: str, name: str, known: list[str]) -> dict[str, Any]:
+def push(
+    api: HfApi, repo: str, folder: str, file: str, name: str, known: list[str], left: list[str]
+) -> dict[str, Any]:
     """Write `file` to the repository as `name`, made private where it is missing.
 
-    A copy that is there already is replaced only if it is one of `known`; else it is downloaded, for the caller to
-    look at: {"unseen": where it is}. The commit names its parent, so that nobody can slip in between.
+    `known` are the contents that `file` holds all of. A copy that is there already is replaced only if it is one of
+    them. Else it is downloaded for the caller to look at, and so are those beside it that are not `left` alone; nothing
+    is written then. Returns where these are, by their names: {"unseen": {...}}. The commit names its parent, so that
+    nobody can slip in between.
     """
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     for _ in range(ATTEMPTS):
@@ -152,17 +156,22 @@ def push(api: HfApi, repo: str, folder: str, file: str, name: str, known: list[s
             api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
             info = api.dataset_info(repo, files_metadata=True)
         files = _files(info)
-        if name in files and files[name] not in known:
-            return {"unseen": str(_download(api, repo, info, name, folder))}
+        copies = _copies(files)
+        unseen = [copy for copy in copies if files[copy] not in known and (copy == name or copy not in left)]
+        if unseen:
+            return {"unseen": {copy: str(_download(api, repo, info, copy, folder)) for copy in unseen}}
+        outdated = [copy for copy in copies if files[copy] in known and copy not in (name, MAIN_COPY)]
+        if not outdated and files.get(name) in content_ids(Path(file)):
+            return {"unseen": {}}
         try:
             api.create_commit(
                 repo,
-                [CommitOperationAdd(name, file)],
+                [CommitOperationAdd(name, file), *map(CommitOperationDelete, outdated)],
                 commit_message=f"{name} as of {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
                 repo_type="dataset",
                 parent_commit=info.sha,
             )
-            return {}
+            return {"unseen": {}}
         except HfHubHTTPError as error:
             if error.response.status_code != 412:
                 raise
@@ -186,6 +195,12 @@ def push_model(api: HfApi, repo: str, folder: str, files: list[str], message: st
 def _files(info: DatasetInfo) -> dict[str, str]:
     """The files of the repository and the ids of their contents."""
     return {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) or "" for file in info.siblings or []}
+
+
+def _copies(files: dict[str, str]) -> list[str]:
+    """The copies of a store among the files, the main one first, then the latest."""
+    names = (name for name in files if ANY_COPY.fullmatch(name))
+    return sorted(names, key=lambda name: (name == MAIN_COPY, name), reverse=True)
 
 
 def _download(api: HfApi, repo: str, info: DatasetInfo, name: str, folder: str) -> Path:
