@@ -33,8 +33,6 @@ PROJECT_DIR = Path(__file__).parent.parent
 MAIN_COPY = "workbench.db"
 # Others stand beside it where it could be neither read nor replaced; their names, of the app's making, sort by time.
 ANY_COPY = re.compile(r"workbench(-\d{8}T\d{6}-[0-9a-f]{4})?\.db")
-# What an earlier model leaves in a repository and a later one would be loaded with.
-MODEL_FILES = (".safetensors", ".safetensors.index.json")
 # How often somebody else may be faster before an upload is given up.
 ATTEMPTS = 3
 # Pieces so small that a slow download can be told from one that stands still.
@@ -178,17 +176,22 @@ def push(
     raise HubFailed("others kept writing to it.")
 
 
-def push_model(api: HfApi, repo: str, folder: str, files: list[str], message: str) -> dict[str, Any]:
-    """Write these files of a folder to a model repository, made private where it is missing; files of an earlier model
-    that this one has not are removed. Returns where it is: {"url": ...}.
+def push_model(
+    api: HfApi, repo: str, folder: str, files: list[str], loaded: list[str], message: str
+) -> dict[str, Any]:
+    """Write these files of a folder to a model repository, made private where it is missing. Returns where it is:
+    {"url": ...}.
+
+    Others there whose names end as those that a model is `loaded` from are removed: they are of an earlier model, and
+    this one would be loaded with them. Hidden ones are not.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     url = api.create_repo(repo, repo_type="model", private=True, exist_ok=True)
     there = [file.rfilename for file in api.model_info(repo).siblings or []]
     adds = [CommitOperationAdd(name, Path(folder, name)) for name in files]
-    deletes = [CommitOperationDelete(name) for name in there if name.endswith(MODEL_FILES) and name not in files]
-    api.create_commit(repo, [*adds, *deletes], commit_message=message, repo_type="model")
+    earlier = [name for name in there if name.endswith(tuple(loaded)) and "/." not in f"/{name}" and name not in files]
+    api.create_commit(repo, [*adds, *map(CommitOperationDelete, earlier)], commit_message=message, repo_type="model")
     return {"url": str(url)}
 
 
