@@ -12,7 +12,9 @@ It never gives up on a job because the Hub does not answer for a while: the job 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import secrets
 import shlex
 import signal
@@ -30,14 +32,12 @@ from huggingface_hub.utils import disable_progress_bars
 from errors import HubRefused, WorkbenchError, first_line
 from reranker.hub_bucket import SECONDS_TO_ANSWER, RunBucket
 from reranker.in_job import ENDED
-from reranker.launch import HubJob
+from reranker.launch import JOB_EVENT, HubJob
 from reranker.run_files import RunFiles, read_json, write_json
 
 BUCKET = "rerank-workbench-runs"
 LABEL = "rerank-workbench"
 MOUNT = "/workbench"
-# Of an event, what it is about where this process and not the job wrote it.
-KIND = "job"
 LOG_LINES = 200
 TRIES_TO_CANCEL = 3
 ENDINGS = {
@@ -106,7 +106,9 @@ class HubRun:
             traceback.print_exc()
             if not _may_pass(error):
                 self._forget()
-            raise error if isinstance(error, WorkbenchError) else HubRefused(explain(error, self.owner)) from error
+            if isinstance(error, WorkbenchError):
+                raise
+            raise HubRefused(explain(error, self.owner, "What the job needs could not be made ready here")) from error
         self._note(id=job.id)
         self.files.job_log.unlink(missing_ok=True)
         self._event(id=job.id, note=f"Hugging Face Job on {self.job.flavor}: {job.url}")
@@ -154,9 +156,10 @@ class HubRun:
                 unreachable = False
             except Exception as error:
                 if not _may_pass(error):
-                    raise (
-                        error if isinstance(error, WorkbenchError) else HubRefused(explain(error, self.owner))
-                    ) from error
+                    if isinstance(error, WorkbenchError):
+                        raise
+                    here = "What the job has made could not be stored here"
+                    raise HubRefused(explain(error, self.owner, here)) from error
                 if not unreachable:
                     traceback.print_exc()
                     self._event(phase="Waiting for the Hub, which does not answer; the job goes on meanwhile")
@@ -230,11 +233,12 @@ class HubRun:
         taken = 0
         for line in self.files.events.read_bytes().splitlines(keepends=True):
             event = json.loads(line)
-            if event["event"] != KIND:
+            if event["event"] == JOB_EVENT:
+                if "id" in event:
+                    taken, self.failed = 0, False
+            elif "here" not in event:
                 taken += len(line)
                 self.failed |= event["event"] == "error"
-            elif "id" in event:
-                taken, self.failed = 0, False
         return taken
 
     # The end
@@ -294,7 +298,7 @@ class HubRun:
         self._phase = phase
 
     def _event(self, **values: Any) -> None:
-        self.files.add_event(KIND, **values)
+        self.files.add_event(JOB_EVENT, **values)
 
     def _note(self, **values: Any) -> None:
         self.state |= values
@@ -303,7 +307,7 @@ class HubRun:
 
 def _may_pass(error: Exception) -> bool:
     """Whether the same may go well a little later."""
-    if isinstance(error, OfflineModeIsEnabled):
+    if isinstance(error, OfflineModeIsEnabled) or _is_of_this_machine(error):
         return False
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
@@ -311,14 +315,26 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, httpx2.TransportError | RuntimeError | ConnectionError)
 
 
-def explain(error: Exception, owner: str | None) -> str:
-    """What to tell a person about an error of the Hub's client; `owner` is the account that was asked for."""
+def _is_of_this_machine(error: Exception) -> bool:
+    """Whether it is the disk here that refuses something, and not the Hub or the network."""
+    if isinstance(error, RuntimeError):
+        return os.strerror(errno.ENOSPC) in str(error)
+    return isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError)
+
+
+def explain(error: Exception, owner: str | None, here: str) -> str:
+    """What to tell a person about an error of the Hub's client, or of this machine, for which `here` says what failed.
+
+    `owner` is the account that was asked for.
+    """
     account = f"the account {owner}" if owner else "the account of HF_TOKEN"
     if isinstance(error, LocalTokenNotFoundError):
         return NO_TOKEN
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE forbids asking the Hub for a job."
     if not isinstance(error, HfHubHTTPError):
+        if _is_of_this_machine(error):
+            return f"{here}: {first_line(error).rstrip('.')}."
         return f"The Hub cannot be reached to train there: {first_line(error).rstrip('.')}."
     status, said = error.response.status_code, (error.server_message or "").strip().rstrip(".")
     says = f" The Hub says: {said}." if said else ""
@@ -372,7 +388,8 @@ def main(directory: Path) -> int:
     except Exception as error:
         message = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"[:500]
         traceback.print_exc()
-        files.add_event("error", message=message)
+        # The job has not said it, and whoever goes on with this has to know that.
+        files.add_event("error", message=message, here=True)
         return 1
     return 0
 

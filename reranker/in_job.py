@@ -35,8 +35,9 @@ def train(mount: Path, seconds: float, processes: int) -> int:
     with files.log.open("ab") as log:
         process = subprocess.Popen(launch.command(files.directory), env=launch.environment(), stdout=log, stderr=log)
         while process.poll() is None:
-            if given.stop.exists():
-                files.stop.touch()
+            with suppress(OSError):  # the mount does not answer just now
+                if given.stop.exists():
+                    files.stop.touch()
             mirror.copy()
             time.sleep(seconds)
     if process.returncode < 0:
@@ -45,7 +46,8 @@ def train(mount: Path, seconds: float, processes: int) -> int:
         if mirror.copy():
             break
         time.sleep(seconds)
-    (given.directory / ENDED).write_text(str(process.returncode))
+    with suppress(OSError):  # whoever follows the job does not wait for it for ever
+        (given.directory / ENDED).write_text(str(process.returncode))
     # For the page that the job has on the Hub.
     print(files.log.read_text(errors="replace"))
     return abs(process.returncode)
@@ -80,7 +82,7 @@ class Mirror:
         self._copied = self._files()
 
     def copy(self) -> bool:
-        """Bring over what has changed since the last time; False where something could not be written."""
+        """Bring over what has changed since the last time; False where something could not be written or removed."""
         seen = self._files()
         went_well = True
         for name in sorted(seen, key=_rank):
@@ -98,8 +100,12 @@ class Mirror:
                     break
         if went_well:
             for name in self._copied.keys() - seen.keys():
-                (self.target / name).unlink(missing_ok=True)
-                del self._copied[name]
+                try:
+                    (self.target / name).unlink(missing_ok=True)
+                    del self._copied[name]
+                except OSError as error:
+                    print(f"{name} could not be removed from the bucket: {error}", flush=True)
+                    went_well = False
         return went_well
 
     def _files(self) -> dict[str, tuple[int, int]]:

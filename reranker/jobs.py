@@ -367,10 +367,11 @@ class TrainingJobs:
             self._keep(run, read_json(files.manifest))
             files.tidy()
             return
+        lost = None if files.directory.is_dir() else child.lost_job(run_id, self.models.events(run_id))
         if run.outcome == CANCELLED:
-            self._close(run_id, "cancelled", "Cancelled")
+            self._close(run_id, "cancelled", "Cancelled", error=run.error or lost)
         else:
-            error = " ".join(filter(None, (run.error or how, child.what_now(files))))
+            error = " ".join(filter(None, (run.error or lost or how, child.what_now(files))))
             self._close(run_id, "failed", "Failed", error=error)
 
     def _keep(self, run: TrainingRun, manifest: dict[str, Any]) -> None:

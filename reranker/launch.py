@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HUB_JOB = "hf_job"
+# Of an event, what it is about where what follows a job, and not the job, wrote it.
+JOB_EVENT = "job"
 
 
 @dataclass(frozen=True)

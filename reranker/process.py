@@ -7,11 +7,12 @@ import signal
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from errors import InvalidInput
-from reranker.launch import HUB_JOB, Launch
+from reranker.launch import HUB_JOB, JOB_EVENT, Launch
 from reranker.run_files import RunFiles, read_json, write_json
 from storage.records import TrainingRun
 
@@ -141,3 +142,20 @@ def how_it_ended(process: psutil.Process | None, files: RunFiles) -> str:
     if code < 0:
         return f"The training process was stopped by a signal ({signal.Signals(-code).name})."
     return f"The training process ended with status {code}. Its log says more."
+
+
+def lost_job(run_id: str, events: list[dict[str, Any]]) -> str | None:
+    """What to tell a person about a run whose files here are gone, if a job on the Hub was to train it; else None.
+
+    `events` are what the store has of it.
+    """
+    said = [event for event in events if event["event"] == JOB_EVENT]
+    if not said:
+        return None
+    # The note that has the job's address ends with it.
+    noted = next((event["note"].split()[-1] for event in reversed(said) if "id" in event), None)
+    return (
+        f"This run's job on the Hub may still run, or have ended: {noted or 'the list of your jobs there'} shows it. "
+        f"Its files are in the bucket for jobs (TRAIN_BUCKET), in a folder whose name begins with {run_id}. What the "
+        "app needs to follow the job was lost with the disk here."
+    )

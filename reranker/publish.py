@@ -20,8 +20,10 @@ from storage.hub import HubFailed
 # How long an upload of a model may take.
 PUSH_SECONDS = 1800
 PIECE_BYTES = 1 << 20
+# What a model is loaded from.
+LOADED = (".safetensors", ".json", ".txt", ".model", ".jinja")
 # What belongs to a model. A directory that RERANKER_MODEL names may hold other things, which are nobody's business.
-SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".md", ".jinja")
+SUFFIXES = (*LOADED, ".md")
 
 
 class _Sink(io.RawIOBase):
@@ -94,7 +96,7 @@ def push_to_hub(directory: Path, version: str, repo: str) -> str:
     """
     check_repo_id(repo, "The repository")
     names = [path.relative_to(directory).as_posix() for path in model_files(directory)]
-    request = {"do": "push_model", "repo": repo, "folder": str(directory.absolute()), "files": names}
+    request = {"do": "push_model", "repo": repo, "folder": str(directory.absolute()), "files": names, "loaded": LOADED}
     try:
         answer = hub.ask(
             {**request, "message": f"Version {version}"}, PUSH_SECONDS, PUSH_SECONDS, lambda: math.inf, None

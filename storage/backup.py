@@ -4,8 +4,12 @@ The store is fetched at the start where there is none yet, and written again wit
 the app stops. What must never happen is that a copy is replaced by a store that lacks some of it, be it that the Hub
 did not answer at the start, that another app writes to the same repository, or that the answer to an upload was lost.
 So this keeps, in a file beside the store, the ids of the contents that the store includes. A copy of any other content
-is first fetched and merged into the store; one that cannot be merged is left alone, and this store goes beside it.
-The repository is one of git: all that was ever written stays in its history.
+is first fetched and merged into the store; one that cannot be merged is left alone, and this store goes beside it until
+it can be. What lies beside the main copy, be it of this store or of another, is merged in the same way, and goes as
+soon as the main copy holds it. The repository is one of git: all that was ever written stays in its history.
+
+What the repository holds is never taken for granted for long: somebody may have deleted it. Each process asks for it
+once, and now and then later, also where nothing has changed here.
 
 The Hub is asked in a process of its own (storage/hub.py). Nothing here raises into the app.
 """
@@ -36,6 +40,8 @@ from storage.hub import MAIN_COPY, HubFailed, content_ids
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60
+# How long the repository is taken to be as it was.
+ASK_SECONDS = 3600
 # How long the Hub may be silent at the start.
 ANSWER_SECONDS = 4.5
 UPLOAD_SECONDS = 300
@@ -53,8 +59,8 @@ KEPT_IDS = 40
 class Ledger:
     """What is known of the repository, kept beside the store for the next start.
 
-    `name` is the copy that this store writes to, `stored` the id of what it last wrote there, `included` the ids of
-    the contents that this store holds all of.
+    `name` is the copy that this store writes to where the main one cannot be merged, `stored` the id of what it last
+    wrote, `included` the ids of the contents that this store holds all of.
     """
 
     repo: str
@@ -73,6 +79,10 @@ class Backup:
         self.look_seconds = look_seconds
         # What is to be said about the copies, for a person; empty when all is well.
         self.notice = ""
+        # Copies that this process could not merge, and why.
+        self._left: dict[str, str] = {}
+        self._asked_at = -math.inf
+        self._was_restored = False
         self._ledger_path = path.with_name("backup.json")
         self._stopping = threading.Event()
         self._end_at = math.inf
@@ -116,6 +126,7 @@ class Backup:
                 return
             file.rename(self.path)
         self._write(Ledger(self.repo, name, ids[0], ids))
+        self._was_restored = True
         log.info("The store was restored from %s in %s", name, self.repo)
 
     # While the app runs
@@ -135,8 +146,11 @@ class Backup:
     def _run(self) -> None:
         with database.read(self.path) as db:
             uploaded = None
+            # What lies beside the copy that was restored is missed here, so it is added at once.
+            pause = 0 if self._was_restored else self.look_seconds
             while True:
-                stopping = self._stopping.wait(self.look_seconds)
+                stopping = self._stopping.wait(pause)
+                pause = self.look_seconds
                 uploaded = self._look(db, uploaded)
                 if stopping:
                     return
@@ -146,19 +160,23 @@ class Backup:
         try:
             # Differs as soon as any other connection, of any process, has changed the file.
             version = db.conn.execute("PRAGMA data_version").fetchone()[0]
-            if version == uploaded:
+            if version == uploaded and not self._is_time_to_ask():
                 return uploaded
             ledger = self._upload()
         except Exception as error:  # whatever it is, it must not end this thread: the next look tries again
             self._tell(f"The store could not be copied to {self.repo}; it is tried again every minute. {error}")
             return uploaded
         self.notice = ""
-        if ledger.name != MAIN_COPY:
+        if self._left:
+            names = " and ".join(f"{name} ({why})" for name, why in self._left.items())
             self._tell(
-                f"{MAIN_COPY} in {self.repo} could not be brought together with this store, which is kept beside it "
-                f"as {ledger.name}. Nothing is lost; look at both before you delete one."
+                f"In {self.repo}, {names} could not be brought together with this store, which is kept there as "
+                f"{ledger.name}. Nothing is lost: it is tried again at every start. Look at each before you delete one."
             )
         return version
+
+    def _is_time_to_ask(self) -> bool:
+        return time.monotonic() - self._asked_at > ASK_SECONDS
 
     def _upload(self) -> Ledger:
         ledger = self._read()
@@ -167,34 +185,39 @@ class Backup:
                 copy = folder / "copy"
                 copies.take(self.path, copy)
                 ids = content_ids(copy)
-                if ids[0] == ledger.stored:
+                if ids[0] == ledger.stored and not self._is_time_to_ask():
                     return ledger
                 if not copies.is_sound(copy):
                     raise HubFailed(f"The database file {self.path} is damaged; the copy on the Hub is left as it is.")
                 # Noted first: should the answer be lost, this copy is known again by its content.
                 ledger.included = [*ledger.included[-KEPT_IDS:], *ids]
                 self._write(ledger)
-                request = {"file": str(copy), "name": ledger.name, "known": ledger.included}
-                answer = self._ask(UPLOAD_SECONDS, do="push", folder=str(folder), **request)
-                if "unseen" in answer:
-                    self._take_in(Path(answer["unseen"]), ledger)
-                else:
-                    ledger.stored, ledger.included = ids[0], ids
+                name = ledger.name if MAIN_COPY in self._left else MAIN_COPY
+                request = {"file": str(copy), "name": name, "known": ledger.included, "left": [*self._left]}
+                unseen = self._ask(UPLOAD_SECONDS, do="push", folder=str(folder), **request)["unseen"]
+                for other, path in unseen.items():
+                    self._take_in(other, Path(path), ledger)
+                if not unseen:
+                    ledger.name, ledger.stored, ledger.included = name, ids[0], ids
+                    self._asked_at = time.monotonic()
                 self._write(ledger)
-                if ledger.stored == ids[0]:
+                if not unseen:
                     return ledger
         raise HubFailed("Others keep writing to it.")
 
-    def _take_in(self, unseen: Path, ledger: Ledger) -> None:
-        """Merge a copy that holds what this store does not; where that cannot be, choose a name beside it."""
+    def _take_in(self, name: str, unseen: Path, ledger: Ledger) -> None:
+        """Merge a copy that holds what this store does not; where that cannot be, leave it and write beside it."""
         ids = content_ids(unseen)
         try:
             copies.merge(self.path, unseen)
         except copies.CannotMerge as error:
-            log.warning("%s in %s is left as it is: %s", ledger.name, self.repo, error)
-            ledger.name = f"workbench-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}.db"
+            log.warning("%s in %s is left as it is: %s", name, self.repo, error)
+            self._left[name] = str(error)
+            if name == ledger.name:
+                ledger.name = f"workbench-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}.db"
         else:
-            log.info("What %s in %s held beyond this store was added to it", ledger.name, self.repo)
+            log.info("What %s in %s held beyond this store was added to it", name, self.repo)
+            self._left.pop(name, None)
             ledger.included += ids
 
     def _tell(self, message: str) -> None:

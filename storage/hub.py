@@ -2,7 +2,8 @@
 
 `ask` starts `python -m storage.hub`, a process of its own because that can be ended: a Hub that takes a connection and
 then says nothing must neither keep the app from starting nor from stopping. One request goes to its standard input as
-JSON, one answer comes from its standard output; `error` in it is a sentence for a person.
+JSON; its standard output has a line when it begins to ask the Hub, which on a slow machine is seconds after its start,
+and then one answer. `error` in that is a sentence for a person.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 PROJECT_DIR = Path(__file__).parent.parent
 
 MAIN_COPY = "workbench.db"
-# Others stand beside it where it could be neither read nor replaced; their names sort by time.
-ANY_COPY = re.compile(r"workbench(-[\w-]+)?\.db")
-# What an earlier model leaves in a repository and a later one would be loaded with.
-MODEL_FILES = (".safetensors", ".safetensors.index.json")
+# Others stand beside it where it could be neither read nor replaced; their names, of the app's making, sort by time.
+ANY_COPY = re.compile(r"workbench(-\d{8}T\d{6}-[0-9a-f]{4})?\.db")
 # How often somebody else may be faster before an upload is given up.
 ATTEMPTS = 3
 # Pieces so small that a slow download can be told from one that stands still.
 CHUNK_BYTES = 16_384
 STALL_BYTES = 50_000
 POLL_SECONDS = 0.05
+# How long the process may take until it asks the Hub.
+SECONDS_TO_START = 60
 
 
 class HubFailed(Exception):
@@ -52,7 +53,8 @@ def ask(
     """The answer to a request: "do" names a function below, the rest are its arguments. Raises HubFailed.
 
     It may take `seconds`, counted anew with each STALL_BYTES that come into the directory `watched`, at most `limit`,
-    and no longer than to the moment `ends`, which may move while this waits.
+    and no longer than to the moment `ends`, which may move while this waits. On a machine so slow that the process has
+    not asked by then, the Hub still has most of `seconds` to answer.
     """
     start = since = time.monotonic()
     seen = 0
@@ -61,12 +63,17 @@ def ask(
             try:
                 child.stdin.write(json.dumps({**request, "limit": limit}))  # type: ignore[union-attr]
                 child.stdin.close()  # type: ignore[union-attr]
+                asking = threading.Thread(target=child.stdout.readline, daemon=True)  # type: ignore[union-attr]
+                asking.start()
                 while child.poll() is None:
+                    if asking.is_alive() and time.monotonic() < start + SECONDS_TO_START:
+                        since = max(start, time.monotonic() - seconds / 3)
                     if watched and (size := _bytes_in(watched)) >= seen + STALL_BYTES:
                         seen, since = size, time.monotonic()
                     if time.monotonic() > min(since + seconds, start + limit, ends()):
                         raise HubFailed("The Hub did not answer in time.")
                     time.sleep(POLL_SECONDS)
+                asking.join()
                 answer = json.loads(child.stdout.read())  # type: ignore[union-attr]
             finally:
                 child.kill()
@@ -117,8 +124,8 @@ def fetch(api: HfApi, repo: str, folder: str) -> dict[str, Any]:
         info = api.dataset_info(repo, files_metadata=True)
     except RepositoryNotFoundError:
         return {}
-    copies = [name for name in _files(info) if ANY_COPY.fullmatch(name)]
-    for name in sorted(copies, key=lambda name: (name == MAIN_COPY, name), reverse=True):
+    copies = _copies(_files(info))
+    for name in copies:
         path = _download(api, repo, info, name, folder)
         if is_sound(path):
             return {"file": str(path), "name": name}
@@ -127,13 +134,17 @@ def fetch(api: HfApi, repo: str, folder: str) -> dict[str, Any]:
     return {}
 
 
-def push(api: HfApi, repo: str, folder: str, file: str, name: str, known: list[str]) -> dict[str, Any]:
+def push(
+    api: HfApi, repo: str, folder: str, file: str, name: str, known: list[str], left: list[str]
+) -> dict[str, Any]:
     """Write `file` to the repository as `name`, made private where it is missing.
 
-    A copy that is there already is replaced only if it is one of `known`; else it is downloaded, for the caller to
-    look at: {"unseen": where it is}. The commit names its parent, so that nobody can slip in between.
+    `known` are the contents that `file` holds all of. A copy that is there already is replaced only if it is one of
+    them. Else it is downloaded for the caller to look at, and so are those beside it that are not `left` alone; nothing
+    is written then. Returns where these are, by their names: {"unseen": {...}}. The commit names its parent, so that
+    nobody can slip in between.
     """
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     for _ in range(ATTEMPTS):
@@ -143,40 +154,56 @@ def push(api: HfApi, repo: str, folder: str, file: str, name: str, known: list[s
             api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
             info = api.dataset_info(repo, files_metadata=True)
         files = _files(info)
-        if name in files and files[name] not in known:
-            return {"unseen": str(_download(api, repo, info, name, folder))}
+        copies = _copies(files)
+        unseen = [copy for copy in copies if files[copy] not in known and (copy == name or copy not in left)]
+        if unseen:
+            return {"unseen": {copy: str(_download(api, repo, info, copy, folder)) for copy in unseen}}
+        outdated = [copy for copy in copies if files[copy] in known and copy not in (name, MAIN_COPY)]
+        if not outdated and files.get(name) in content_ids(Path(file)):
+            return {"unseen": {}}
         try:
             api.create_commit(
                 repo,
-                [CommitOperationAdd(name, file)],
+                [CommitOperationAdd(name, file), *map(CommitOperationDelete, outdated)],
                 commit_message=f"{name} as of {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
                 repo_type="dataset",
                 parent_commit=info.sha,
             )
-            return {}
+            return {"unseen": {}}
         except HfHubHTTPError as error:
             if error.response.status_code != 412:
                 raise
     raise HubFailed("others kept writing to it.")
 
 
-def push_model(api: HfApi, repo: str, folder: str, files: list[str], message: str) -> dict[str, Any]:
-    """Write these files of a folder to a model repository, made private where it is missing; files of an earlier model
-    that this one has not are removed. Returns where it is: {"url": ...}.
+def push_model(
+    api: HfApi, repo: str, folder: str, files: list[str], loaded: list[str], message: str
+) -> dict[str, Any]:
+    """Write these files of a folder to a model repository, made private where it is missing. Returns where it is:
+    {"url": ...}.
+
+    Others there whose names end as those that a model is `loaded` from are removed: they are of an earlier model, and
+    this one would be loaded with them. Hidden ones are not.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     url = api.create_repo(repo, repo_type="model", private=True, exist_ok=True)
     there = [file.rfilename for file in api.model_info(repo).siblings or []]
     adds = [CommitOperationAdd(name, Path(folder, name)) for name in files]
-    deletes = [CommitOperationDelete(name) for name in there if name.endswith(MODEL_FILES) and name not in files]
-    api.create_commit(repo, [*adds, *deletes], commit_message=message, repo_type="model")
+    earlier = [name for name in there if name.endswith(tuple(loaded)) and "/." not in f"/{name}" and name not in files]
+    api.create_commit(repo, [*adds, *map(CommitOperationDelete, earlier)], commit_message=message, repo_type="model")
     return {"url": str(url)}
 
 
 def _files(info: DatasetInfo) -> dict[str, str]:
     """The files of the repository and the ids of their contents."""
     return {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) or "" for file in info.siblings or []}
+
+
+def _copies(files: dict[str, str]) -> list[str]:
+    """The copies of a store among the files, the main one first, then the latest."""
+    names = (name for name in files if ANY_COPY.fullmatch(name))
+    return sorted(names, key=lambda name: (name == MAIN_COPY, name), reverse=True)
 
 
 def _download(api: HfApi, repo: str, info: DatasetInfo, name: str, folder: str) -> Path:
@@ -187,6 +214,7 @@ def _answer(do: str, request: dict[str, Any]) -> dict[str, Any]:
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+    print("asking", flush=True)
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     if do == "fetch":
         # Xet writes a file in pieces of many megabytes; plain HTTP shows at any moment how much has come.

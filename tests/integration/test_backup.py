@@ -97,6 +97,11 @@ def commits(hub: HubServer) -> int:
     return len(hub.datasets[REPO].commits) - 1 if REPO in hub.datasets else 0
 
 
+def looks(hub: HubServer) -> int:
+    """How often the Hub was asked what the repository holds."""
+    return sum(request.startswith(f"GET /api/datasets/{REPO}") for request in hub.requests)
+
+
 def store_with(path: Path, *judgments: Judgment) -> bytes:
     """What a copy of a store with these judgments looks like."""
     path.mkdir()
@@ -104,6 +109,20 @@ def store_with(path: Path, *judgments: Judgment) -> bytes:
     LabelStore(path / "workbench.db").save(judgments)
     copies.take(path / "workbench.db", path / "copy")
     return (path / "copy").read_bytes()
+
+
+def by_a_later_version(path: Path, *judgments: Judgment) -> bytes:
+    """The same, of an app whose stores have a table that those here have not."""
+    store_with(path, *judgments)
+    update(path / "workbench.db")
+    copies.take(path / "workbench.db", path / "later")
+    return (path / "later").read_bytes()
+
+
+def update(path: Path) -> None:
+    """Give a store what a later version of the app keeps there."""
+    with database.write(path) as db:
+        db.conn.execute("CREATE TABLE moods (id INTEGER PRIMARY KEY)")
 
 
 def publish(hub: HubServer, **files: bytes) -> Dataset:
@@ -151,13 +170,36 @@ def test_nothing_is_uploaded_when_nothing_changed(hub: HubServer, tmp_path: Path
     for kept in (True, False):
         if not kept:
             shutil.rmtree(tmp_path / "one")
+        hub.requests.clear()
         with running(tmp_path / "one") as machine:
             ModelStore(machine.path).add_version(version)  # as every start does, and it changes nothing
-            hub.requests.clear()
+            # Once whether what is known of the repository is still so; before that, where all is lost, for the copy.
+            times = 1 if kept else 2
+            eventually(lambda times=times: looks(hub) == times, "the Hub was asked")
             time.sleep(1)
             assert machine.labels() == {BRIDGE.query: 1}
-            assert hub.requests == []
+            assert looks(hub) == times and not [request for request in hub.requests if request.startswith("POST")]
     assert commits(hub) == uploaded
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["gone", "made anew"])
+def test_a_repository_that_was_deleted_gets_its_copy_again_though_nothing_changes_here(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    def delete() -> None:
+        hub.datasets.clear()
+        if anew:
+            hub.datasets[REPO] = Dataset()
+
+    with running(tmp_path / "one") as machine:
+        machine.store.save([BRIDGE])
+    delete()
+    with running(tmp_path / "one") as machine:
+        eventually(lambda: on_hub(hub, tmp_path) == {BRIDGE.query: 1}, "an app that starts looks after it")
+        delete()
+        monkeypatch.setattr(backups, "ASK_SECONDS", 0.5)
+        eventually(lambda: on_hub(hub, tmp_path) == {BRIDGE.query: 1}, "so does one that runs, now and then")
+        assert machine.backup.notice == ""
 
 
 def test_what_changed_while_the_app_was_being_killed_is_uploaded_at_the_next_start(
@@ -312,11 +354,7 @@ def test_a_copy_that_cannot_be_merged_is_left_and_the_store_goes_beside_it(
     hub: HubServer, tmp_path: Path, copy: bytes | str
 ) -> None:
     if copy == "newer":
-        copy = store_with(tmp_path / "other", RAIN)
-        with database.write(tmp_path / "other" / "workbench.db") as db:
-            db.conn.execute("CREATE TABLE moods (id INTEGER PRIMARY KEY)")
-        copies.take(tmp_path / "other" / "workbench.db", tmp_path / "newer")
-        copy = (tmp_path / "newer").read_bytes()
+        copy = by_a_later_version(tmp_path / "other", RAIN)
     assert isinstance(copy, bytes)
     store_with(tmp_path / "one")
     publish(hub, **{MAIN_COPY: copy})
@@ -353,6 +391,46 @@ def test_a_damaged_copy_is_refused_at_the_start_and_a_sound_one_beside_it_is_tak
     assert hub.datasets[REPO].files[MAIN_COPY] == damaged
     (beside,) = [name for name in hub.datasets[REPO].files if name.startswith("workbench-")]
     assert on_hub(hub, tmp_path, beside) == {BRIDGE.query: 1, SUN.query: 1}
+
+
+def test_what_lies_beside_the_copy_is_restored_too_and_what_cannot_be_is_named(hub: HubServer, tmp_path: Path) -> None:
+    beside, later = "workbench-20250101T101500-0a1b.db", "workbench-20250102T101500-0a1b.db"
+    of_a_later_version = by_a_later_version(tmp_path / "later", SUN)
+    publish(hub, **{MAIN_COPY: store_with(tmp_path / "main", RAIN), later: of_a_later_version})
+    publish(hub, **{beside: store_with(tmp_path / "beside", BRIDGE), "workbench-mine.db": b"not the app's"})
+    with running(tmp_path / "one", look_seconds=600) as machine:
+        assert RAIN.query in machine.labels()
+        eventually(lambda: machine.labels() == {RAIN.query: 0, BRIDGE.query: 1}, "the labels beside it are here")
+        eventually(lambda: later in machine.backup.notice, "what could not be added is named")
+        assert "another version" in machine.backup.notice and REPO in machine.backup.notice
+        assert beside not in machine.backup.notice
+        # What is in the main copy now needs no copy of its own.
+        assert sorted(hub.datasets[REPO].files) == [".gitattributes", later, "workbench-mine.db", MAIN_COPY]
+        assert on_hub(hub, tmp_path) == machine.labels()
+    assert hub.datasets[REPO].files[later] == of_a_later_version
+    # The app is brought up to date.
+    update(machine.path)
+    with running(tmp_path / "one") as machine:
+        eventually(lambda: len(on_hub(hub, tmp_path)) == 3, "all labels are in one copy")
+        assert machine.labels() == {RAIN.query: 0, BRIDGE.query: 1, SUN.query: 1} and machine.backup.notice == ""
+    assert sorted(hub.datasets[REPO].files) == [".gitattributes", "workbench-mine.db", MAIN_COPY]
+
+
+def test_a_store_that_went_beside_the_main_copy_comes_back_to_it_when_they_are_of_one_version(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    publish(hub, **{MAIN_COPY: by_a_later_version(tmp_path / "other", RAIN)})
+    store_with(tmp_path / "one", BRIDGE)
+    with running(tmp_path / "one") as machine:
+        eventually(lambda: MAIN_COPY in machine.backup.notice, "the store goes beside it")
+    assert on_hub(hub, tmp_path) == {RAIN.query: 0} and len(hub.datasets[REPO].files) == 3
+    update(machine.path)
+    with running(tmp_path / "one") as machine:
+        eventually(lambda: on_hub(hub, tmp_path) == {RAIN.query: 0, BRIDGE.query: 1}, "they are one")
+        machine.store.save([SUN])
+        eventually(lambda: len(on_hub(hub, tmp_path)) == 3, "and stay so")
+        assert machine.backup.notice == ""
+    assert sorted(hub.datasets[REPO].files) == [".gitattributes", MAIN_COPY]
 
 
 # The Hub does not answer

@@ -405,11 +405,24 @@ def test_a_version_is_pushed(
     for path in directory.rglob("*.*"):
         assert repo.files[path.relative_to(directory).as_posix()] == path.read_bytes()
 
-    # A second one takes its place, and shards that only the first one had go.
-    repo.commit(**{"model-00009-of-00009.safetensors": b"old", "notes.md": b"mine"})
+
+
+def test_nothing_of_an_earlier_model_is_left_that_a_pushed_version_would_be_loaded_with(
+    client: httpx.Client, add_version: Callable[[], str], hub: HubServer
+) -> None:
+    loaded_version(client)
+    name = add_version()
     client.post(f"/v1/models/{name}/push", json={"repo": "ada/reranker"}).raise_for_status()
-    assert "model-00009-of-00009.safetensors" not in repo.files
-    assert repo.files["notes.md"] == b"mine"
+    repo = hub.pushed["ada/reranker"]
+    before = dict(repo.files)
+    earlier = (
+        "model-00009-of-00009.safetensors", "model.safetensors.index.json", "chat_template.jinja", "added_tokens.json",
+        "1_Dense/config.json", "merges.txt", "spm.model",
+    )  # fmt: skip
+    mine = {"notes.md": b"mine", "plot.png": b"mine", ".github/labels.json": b"mine"}
+    repo.commit(**dict.fromkeys(earlier, b"old"), **mine)
+    client.post(f"/v1/models/{name}/push", json={"repo": "ada/reranker"}).raise_for_status()
+    assert repo.files == before | mine
 
 
 def test_a_push_that_fails_says_why(

@@ -6,6 +6,7 @@ The Hub is the stand-in, which really runs the job's command on this machine.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ import httpx
 import pytest
 
 from reranker import process as child
+from reranker.hub_job import _may_pass, explain
+from reranker.jobs import CANCELLED
 from reranker.launch import Launch
 from services import Services
 from tests.conftest import make_settings
@@ -296,6 +299,61 @@ def test_a_job_that_was_ended_among_its_folds_leaves_nothing_that_could_be_mista
         files = services.jobs.files(run_id)
         assert not files.is_trained() and not files.model.exists() and not files.trained.exists()
         assert files.saved_step() == 3
+
+
+def test_what_cannot_be_stored_here_is_said_and_fetched_again(build: Callable[..., Services], jobs: HubJobs) -> None:
+    jobs.is_full = True
+    services = build()
+    with serving(services) as client:
+        label_queries(client)
+        run_id = start(client)
+        eventually(lambda: jobs.jobs, "the job was asked for")
+        (next(jobs.directory(BUCKET).glob("*/run")) / "history.json").write_text("{}")
+        # What no file can take the place of.
+        in_the_way = services.jobs.files(run_id).history / "file"
+        in_the_way.mkdir(parents=True)
+        only(jobs).end("CANCELED")
+        run = ended(client, run_id)
+        assert run["status"] == "failed" and "could not be stored here" in run["error"] and run["resumable"], run
+        assert "follow it again" in run["error"] and jobs.files(BUCKET)
+        shutil.rmtree(in_the_way.parent)
+        client.post(f"/v1/training-runs/{run_id}/resume").raise_for_status()
+        assert "cancelled on the Hub" in ended(client, run_id)["error"]
+        assert services.jobs.files(run_id).history.read_text() == "{}" and jobs.files(BUCKET) == []
+
+
+def test_a_full_disk_is_not_taken_for_a_hub_that_is_away() -> None:
+    # As Python says it, and as what moves the files does.
+    for full in (
+        OSError(28, "No space left on device", "model.safetensors"),
+        RuntimeError("Task error: File reconstruction error: IO Error: No space left on device (os error 28)"),
+    ):
+        assert not _may_pass(full)
+        assert explain(full, "acme", "It could not be stored").startswith("It could not be stored: ")
+    for away in (ConnectionResetError(), RuntimeError("Task error: Network error")):
+        assert _may_pass(away) and "cannot be reached" in explain(away, "acme", "It could not be stored")
+    assert "cannot be reached" in explain(TimeoutError(), "acme", "It could not be stored")
+
+
+@pytest.mark.parametrize("wish", [None, CANCELLED], ids=["under way", "being cancelled"])
+def test_an_app_that_lost_its_disk_says_where_the_job_is(
+    build: Callable[..., Services], jobs: HubJobs, wish: str | None
+) -> None:
+    jobs.is_full = True
+    services = build()
+    with serving(services) as client:
+        label_queries(client)
+        run_id = start(client)
+        eventually(lambda: "Waiting for a machine" in read(client, run_id)["phase"], "the job was asked for")
+        services.model_store.update_run(run_id, outcome=wish)
+    # What is backed up is the store alone.
+    shutil.rmtree(services.jobs.runs_dir)
+    with serving(build()) as client:
+        run = ended(client, run_id)
+        assert run["status"] == ("cancelled" if wish else "failed")
+        assert only(jobs).status["stage"] == "SCHEDULING" and "may still run" in run["error"]
+        (folder,) = jobs.directory(BUCKET).iterdir()
+        assert f"/{only(jobs).id} " in run["error"] and folder.name.startswith(run_id) and run_id in run["error"]
 
 
 def test_a_job_that_takes_too_long_says_what_the_hub_says(build: Callable[..., Services], jobs: HubJobs) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import errno
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from reranker import in_job
 from reranker.hub_bucket import LIBRARIES, MODULES, training_requirements
-from reranker.in_job import Mirror
-from reranker.run_files import files_in
+from reranker.in_job import ENDED, Mirror
+from reranker.launch import Launch
+from reranker.run_files import MODELS, files_in
 from tests.unit.test_imports import IMPORTS, reached_from
 from tests.unit.test_imports import MODULES as APP
 
@@ -115,6 +119,57 @@ def test_what_cannot_be_written_is_tried_again_and_nothing_after_it(places: tupl
     (mount / "model").unlink()
     assert mirror.copy()
     assert {"model/weights", "manifest.json"} <= names(mount)
+
+
+def test_what_cannot_be_removed_is_tried_again(places: tuple[Path, Path]) -> None:
+    here, mount = places
+    mirror = Mirror(here, mount)
+    write(here, **{"best-1_dot_safetensors": "best", "best-2_dot_safetensors": "best"})
+    assert mirror.copy()
+    for path in here.glob("best-*"):
+        path.unlink()
+    # What no file can be removed of.
+    (mount / "best-1.safetensors").unlink()
+    (mount / "best-1.safetensors").mkdir()
+    write(here, manifest_dot_json="{}")
+    assert not mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl", "manifest.json"}
+    (mount / "best-1.safetensors").rmdir()
+    write(mount, **{"best-1_dot_safetensors": "best"})
+    assert mirror.copy()
+    assert names(mount) == {"config.json", "train.jsonl", "manifest.json"}
+
+
+def test_a_mount_that_does_not_answer_for_a_moment_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount, job = tmp_path / "mount", tmp_path / "job"
+    config = json.dumps({f"{name}_path": "models/base" for name in MODELS})
+    write(mount, run__config_dot_json=config, models__base__weights="w")
+    job.mkdir()
+    monkeypatch.chdir(job)
+    (job / "train.py").write_text(
+        "import pathlib, time\n"
+        "run = pathlib.Path('run')\n"
+        "for _ in range(200):\n"
+        "    (run / 'stop').exists() or time.sleep(0.05)\n"
+        "(run / 'manifest.json').write_text('it was stopped' if (run / 'stop').exists() else 'it was not')\n"
+    )
+    monkeypatch.setattr(Launch, "command", lambda *_: [sys.executable, "train.py"])
+    answers = iter([OSError(errno.EIO, "Input/output error"), OSError(errno.ENOTCONN, "Not connected"), True])
+    stop = mount / "run" / "stop"
+    exists = Path.exists
+
+    def ask(path: Path) -> bool:
+        answer = next(answers, True) if path == stop else exists(path)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Path, "exists", ask)
+    assert in_job.train(mount, 0.05, 1) == 0
+    assert (mount / "run" / "manifest.json").read_text() == "it was stopped"
+    assert (mount / "run" / ENDED).read_text() == "0"
 
 
 def test_a_job_is_sent_the_code_and_the_libraries_that_training_needs() -> None:
