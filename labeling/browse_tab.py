@@ -15,7 +15,7 @@ from pydantic import Field
 from errors import InvalidInput
 from page.events import QUIET, Press, Text
 from page.render import counted, render, script
-from page.rights import annotator_of, check_may_change, why_hidden
+from page.rights import annotator_of, check_may_change, name_of, why_hidden
 from services import Services
 from storage.browse_store import Filter, FoundCounts, Search, Sort
 from storage.records import Judgment, Task
@@ -178,7 +178,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         if event.act == "label":
             who = annotator_of(services, annotator, token, request, profile)
         else:
-            who = annotator.strip() or "admin"
+            who = name_of(annotator, profile, "admin")
         view = replace(view, saved=None, heard="")
         if event.act == "delete-all":
             yield from map(show, delete_all(view, who))

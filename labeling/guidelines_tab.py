@@ -9,7 +9,7 @@ import gradio as gr
 from errors import Conflict
 from page.events import QUIET
 from page.render import plain_markdown
-from page.rights import check_may_change
+from page.rights import check_may_change, name_of
 from services import Services
 from storage.records import Guidelines
 
@@ -53,7 +53,7 @@ def build_guidelines(services: Services, annotator: gr.Textbox, token: gr.Textbo
         text: str, begun_from: str, annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> Iterator[tuple]:
         check_may_change(services, token, request, profile)
-        who = annotator.strip() or (profile.username if profile else "admin")
+        who = name_of(annotator, profile, "admin")
         try:
             services.labeling.write_guidelines(text, who, begun_from or None)
         except Conflict:

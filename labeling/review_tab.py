@@ -11,7 +11,7 @@ from errors import Conflict, NotFound
 from labeling.agreement import agreement, agreement_by_annotator, agreement_by_week, in_words
 from page.events import QUIET, Press, Text
 from page.render import render, script
-from page.rights import annotator_of, check_may_change, why_hidden
+from page.rights import annotator_of, check_may_change, name_of, why_hidden
 from services import Services
 
 DISPUTES_JS = script("disputes.js")
@@ -48,8 +48,7 @@ def build_disputes_tab(services: Services, annotator: gr.Textbox, token: gr.Text
         annotator: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None, event: Decision
     ) -> Iterator[str]:
         check_may_change(services, token, request, profile)
-        name = annotator.strip() or (profile.username if profile else "")
-        who = annotator_of(services, name, token, request, profile)
+        who = annotator_of(services, name_of(annotator, profile), token, request, profile)
         try:
             if event.label is None:
                 services.review_store.withdraw(event.query, event.passage)

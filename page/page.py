@@ -10,10 +10,11 @@ import gradio as gr
 from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from labeling.hub_tab import build_hub_form
+from labeling.label_tab import LabelTab
 from page.client_api import add_client_api
 from page.events import QUIET, Page
-from page.judging import JudgingTab
 from page.render import render
+from page.rights import user_of
 from reranker.models_tab import build_models_tab
 from reranker.rerank_tab import build_rerank_tab
 from reranker.results_tab import build_results
@@ -60,7 +61,7 @@ DAY = 24 * 3600
 
 def _account(profile: gr.OAuthProfile | None) -> str:
     """The name under which whoever is signed in labels, where labelling is for those who are."""
-    return profile.username if profile else ""
+    return user_of(profile) or ""
 
 
 def build_page(services: Services) -> gr.Blocks:
@@ -95,7 +96,7 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Rerank", id="rerank") as rerank_tab:
                 typed, connect_rerank = build_rerank_tab(services, annotator, token)
             with gr.Tab("Label", id="label") as label_tab:
-                judging = JudgingTab(services, annotator, token)
+                labelling = LabelTab(services, annotator, token)
             with gr.Tab("Data", id="data") as data_tab:
                 import_form = build_data_tab(
                     services, annotator, token, functools.partial(build_hub_form, services, token)
@@ -108,7 +109,7 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Models", id="models") as models_tab:
                 connect_models, switched = build_models_tab(services, token)
 
-        judging.connect(label_tab.select, page.load)
+        labelling.connect(label_tab.select, page.load)
         if by_account:
             known = page.load(_account, None, annotator, **QUIET)
         else:
@@ -117,7 +118,7 @@ def build_page(services: Services) -> gr.Blocks:
         known.then(None, None, None, js="() => workbench.named()", **QUIET)
         page.load(None, typed, typed, js="(...typed) => workbench.typed(...typed)", **QUIET)
         # Also where labelling is closed to those without the token.
-        judging.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
+        labelling.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
         # What was refused without the token is there with it.
         known_token = gr.State("")

@@ -27,11 +27,21 @@ NOBODY = {
 }
 
 
+def user_of(profile: gr.OAuthProfile | None) -> str | None:
+    """The name of the account that is signed in; None without one."""
+    return profile.username if profile else None
+
+
+def name_of(typed: str, profile: gr.OAuthProfile | None, otherwise: str = "") -> str:
+    """Under which name something is noted down that only those do who may change things."""
+    return typed.strip() or user_of(profile) or otherwise
+
+
 def check_may_change(
     services: Services, token: str | None, request: gr.Request, profile: gr.OAuthProfile | None
 ) -> None:
     """Return if whoever sent this event may train, promote, import and export. Raises TokenRequired or NotAllowed."""
-    user = profile.username if profile else None
+    user = user_of(profile)
     try:
         services.access.check(_host(request), request.headers, token or None, user)
     except (TokenRequired, NotAllowed) as error:
@@ -67,7 +77,7 @@ def annotator_of(
     services: Services, typed: str, token: str | None, request: gr.Request, profile: gr.OAuthProfile | None
 ) -> str:
     """`labels_as` for a press that labels something. Raises InvalidInput without a name."""
-    name = labels_as(services, typed, token, request, profile.username if profile else None)
+    name = labels_as(services, typed, token, request, user_of(profile))
     if not name:
         raise InvalidInput("Who is judging? Type your name at the top of the page first, then press again.")
     return name

@@ -16,7 +16,7 @@ from errors import InvalidInput, WorkbenchError
 from page.choices import offer
 from page.events import QUIET, Press
 from page.render import duration, render, script
-from page.rights import annotator_of, labels_as
+from page.rights import annotator_of, labels_as, user_of
 from reranker.model import RankedPassage
 from reranker.passages import FILE_TYPES, join_passages, read_passages, split_pasted
 from reranker.ranking_view import PageRankings, RankingView
@@ -119,7 +119,7 @@ def build_rerank_tab(
                 rankings.give_up()
             raise
         try:
-            name = labels_as(services, name, token, request, profile.username if profile else None)
+            name = labels_as(services, name, token, request, user_of(profile))
             view = view.with_labels(services.labeling.labels_of(query, name))
         except WorkbenchError as error:
             view = replace(view, closed=str(error))
@@ -248,7 +248,7 @@ def build_rerank_tab(
     def add_to_queue(
         rankings: PageRankings, name: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> None:
-        labels_as(services, name, token, request, profile.username if profile else None)
+        labels_as(services, name, token, request, user_of(profile))
         view = rankings.view
         if view is None:
             raise InvalidInput("There is no ranking to add. Rerank first.")

@@ -19,7 +19,7 @@ from services import Services
 JUDGING_JS = script("judging.js")
 
 
-class JudgingTab:
+class LabelTab:
     """What the Label tab holds, and how it is brought up to date."""
 
     def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
