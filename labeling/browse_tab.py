@@ -119,12 +119,13 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
                 done += step
             waiting = store.not_indexed()
         if waiting:
-            store.index_the_rest()
             # What is found is a part of what there is: nobody is asked whether to delete all of it.
             view = replace(view, asked=None)
         found = store.count(view.search)
         view = view.within(found.pairs)
         pairs = store.find(view.search, view.page * SHOWN, SHOWN + 1, view.sort)
+        if waiting:
+            store.index_the_rest()
         is_edited = view.open_pair is not None and view.open_for == "edit"
         html = render(
             "browse.html",
