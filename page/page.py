@@ -10,9 +10,9 @@ import gradio as gr
 from labeling.browse_tab import build_browser
 from labeling.data_tab import build_data_tab
 from labeling.hub_tab import build_hub_form
-from labeling.label_tab import LabelTab
 from page.client_api import add_client_api
 from page.events import QUIET, Page
+from page.label_tab import LabelTab
 from page.render import render
 from page.rights import user_of
 from reranker.models_tab import build_models_tab
