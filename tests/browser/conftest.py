@@ -215,6 +215,24 @@ LABELS = [{"query": "a query", "passage": f"passage {number}", "label": number %
 
 
 @pytest.fixture
+def data(page: Page, shared_app: App) -> Page:
+    """The Data tab of an app that holds nothing."""
+    empty_queue(shared_app)
+    open_tab(page, "Data")
+    return page
+
+
+def give(page: Page, path: Path, field: str = "import-file") -> None:
+    """Choose a file in a field of the Data tab."""
+    page.set_input_files(f"#{field} input[type=file]", path)
+
+
+def stored(app: App) -> list[str]:
+    """The labels in the store, a line of JSON for each."""
+    return app.client.get("/v1/labels").text.splitlines()
+
+
+@pytest.fixture
 def empty_app(shared_app: App) -> Iterator[App]:
     """The app that the tests share, with no labels in it and no run under way; what was trained before is there."""
     empty_queue(shared_app)
