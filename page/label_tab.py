@@ -16,7 +16,7 @@ from page.events import QUIET
 from page.render import render, script
 from services import Services
 
-JUDGING_JS = script("judging.js")
+LABEL_TAB_JS = script("label_tab.js")
 
 
 class LabelTab:
@@ -24,7 +24,7 @@ class LabelTab:
 
     def __init__(self, services: Services, annotator: gr.Textbox, token: gr.Textbox) -> None:
         with gr.Column(elem_id="label-tab-body"):
-            head = gr.HTML(render("saving.html"), elem_id="label-progress", js_on_load=JUDGING_JS)
+            head = gr.HTML(render("saving.html"), elem_id="label-progress", js_on_load=LABEL_TAB_JS)
             with gr.Row(elem_classes="quiet-row"):
                 self.strategy = gr.Dropdown(
                     [(f"{name}: {strategy.meaning}", name) for name, strategy in STRATEGIES.items()],

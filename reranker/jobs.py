@@ -23,12 +23,12 @@ import psutil
 
 from errors import Conflict, InvalidInput, NotFound, WorkbenchError, first_line
 from reranker import process as child
-from reranker.dataset import HELD_OUT, SPLITS, LabelledPair, by_query
+from reranker.dataset import SPLITS, LabelledPair
 from reranker.finish import keep
 from reranker.follow import Follower
 from reranker.label_sets import LabelSets
 from reranker.launch import Launch
-from reranker.learned import learned_by, met_before, without
+from reranker.learned import learned_by, leave_out, met_before
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -126,10 +126,8 @@ class TrainingJobs:
         run = TrainingRun(uuid.uuid4().hex[:12], "queued", needed, now())
         files = self.files(run.id)
         given = self._child_config(run, base, champion, sets)
-        if not again and given["learned"]:
-            left = without(sets, set(given["learned"]))
-            given["learned_before"] = sum(len(by_query(sets[split])) - len(by_query(left[split])) for split in HELD_OUT)
-            sets = left
+        if not again:
+            sets, given["learned_before"] = leave_out(sets, given["learned"] or ())
         files.create({**given, "stop_after": stop_after}, sets)
         try:
             self.models.add_run(run)
@@ -148,6 +146,8 @@ class TrainingJobs:
         except NotFound:
             untaught = self.registry.directory(base)
         learned = learned_by((base, champion), self.models, self.files)
+        # Whoever corrects the text of a query gives it another id, and it is no new query for that.
+        ids = self.labels.as_corrected({pair.query_id for pair in learned or ()})
         slower = self.launch.job.seconds_between_checkpoints if self.launch.job else 0
         return {
             **run.config,
@@ -158,14 +158,9 @@ class TrainingJobs:
             "champion_path": str(self.registry.directory(champion)),
             # What the base was first made from: it has learned from none of the labels.
             "untaught_path": str(untaught),
-            "learned": None if learned is None else sorted(self._met_before(sets, learned)),
+            "learned": None if learned is None else sorted(ids | met_before(sets, learned)),
             "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
-
-    def _met_before(self, sets: dict[str, list[LabelledPair]], learned: list[LabelledPair]) -> set[str]:
-        """The ids of the queries that were learned from. Whoever corrects the text of one gives it another id, and it
-        is no new query for that."""
-        return self.labels.as_corrected({pair.query_id for pair in learned}) | met_before(sets, learned)
 
     def _begin(
         self, run: TrainingRun, new_splits: dict[str, str], prepare: Callable[[], object] = lambda: None

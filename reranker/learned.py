@@ -53,7 +53,12 @@ def met_before(sets: Mapping[str, list[LabelledPair]], learned: list[LabelledPai
     return {name.removeprefix(NOW) for name, number in group.items() if name.startswith(NOW) and number in known}
 
 
-def without(sets: Mapping[str, list[LabelledPair]], learned: Collection[str]) -> dict[str, list[LabelledPair]]:
-    """The sets without what is held out of the queries with these ids: it tells nothing any more."""
-    held_out = {split: [pair for pair in sets[split] if pair.query_id not in learned] for split in HELD_OUT}
-    return {**sets, **held_out}
+def leave_out(
+    sets: Mapping[str, list[LabelledPair]], learned: Collection[str]
+) -> tuple[dict[str, list[LabelledPair]], int]:
+    """The sets without what is held out of the queries with these ids, which tells nothing any more; and how many
+    queries these were."""
+    gone = set(learned)
+    left = {split: [pair for pair in sets[split] if pair.query_id not in gone] for split in HELD_OUT}
+    seen = {pair.query_id for split in HELD_OUT for pair in sets[split]}
+    return {**sets, **left}, len(seen & gone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reranker.dataset import LabelledPair
-from reranker.learned import met_before, without
+from reranker.learned import leave_out, met_before
 
 BRIDGE = "The bridge over the river was built of red stone in the winter of that year by three brothers."
 ROAD = "The road to the south follows the coast for two days and then turns into the hills behind the old town."
@@ -43,4 +43,5 @@ def test_what_was_met_before_is_left_out_of_what_is_held_out_and_trained_on_all_
     query = pairs("who built the bridge", BRIDGE)
     other = pairs("who dug the well", WELL)
     sets = {"train": query, "dev": [*query, *other], "test": query}
-    assert without(sets, {"who built the bridge"}) == {"train": query, "dev": other, "test": []}
+    assert leave_out(sets, ["who built the bridge"]) == ({"train": query, "dev": other, "test": []}, 1)
+    assert leave_out(sets, []) == (sets, 0)
