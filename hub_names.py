@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from errors import InvalidInput
 
 
@@ -21,3 +23,9 @@ def check_repo_id(text: str, what: str) -> str:
     if "/" not in text:
         raise InvalidInput(wrong)
     return text
+
+
+def bare_id(text: str) -> str:
+    """The name in what somebody copied: without spaces, without the address around it or a folder of it."""
+    bare = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", text.strip())
+    return re.sub(r"/((tree|blob|resolve)/.*)?$", "", bare)

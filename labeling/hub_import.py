@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import HubRefused, InvalidInput
-from hub_names import check_repo_id
+from hub_names import bare_id, check_repo_id
 
 PROJECT_DIR = Path(__file__).parent.parent
 MAX_ROWS = 1_000_000
@@ -70,8 +69,7 @@ def fetch(
 
 def check_id(dataset_id: str) -> str:
     """The id without the spaces and the address around it. Raises InvalidInput unless it is of the form owner/name."""
-    bare = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", dataset_id.strip()).rstrip("/")
-    return check_repo_id(bare, "The dataset")
+    return check_repo_id(bare_id(dataset_id), "The dataset")
 
 
 def _answers(command: list[str], silent_seconds: float) -> Iterator[dict[str, Any]]:

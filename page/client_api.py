@@ -118,6 +118,11 @@ def add_client_api(services: Services) -> None:
         """Every model version, newest first."""
         return [version_as_json(version) for version in services.model_store.versions()]
 
+    def add_model(name: str, request: gr.Request, token: str = "") -> dict[str, Any]:
+        """Make a cross-encoder of the Hub (owner/name) a version."""
+        check_caller_may_change(services, token, request)
+        return version_as_json(services.registry.add(name))
+
     def promote(version: str, request: gr.Request, token: str = "") -> dict[str, Any]:
         """Make a version the active one."""
         check_caller_may_change(services, token, request)
@@ -156,6 +161,7 @@ def add_client_api(services: Services) -> None:
         ("cancel_training", cancel_training),
         ("resume_training", resume_training),
         ("models", models),
+        ("add_model", add_model),
         ("promote", promote),
         ("rollback", rollback),
         ("delete_model", delete_model),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from typing import Any
 
 import gradio as gr
@@ -36,9 +39,12 @@ element.addEventListener('click', (event) => {
   if (!button) return;
   const { promote, download, again, delete: gone } = button.dataset;
   if (download) return trigger('download', { version: download });
-  if (gone && !confirm(`Delete ${gone}? Its weights are gone then; its labels and figures are kept.`)) return;
-  const [action] = Object.keys(button.dataset);
   const row = button.closest('tr');
+  const lost = row.dataset.source === 'hub'
+    ? "Its files stay in the Hub's cache on the machine of the app."
+    : 'Its weights are gone then; its labels and figures are kept.';
+  if (gone && !confirm(`Delete ${gone}? ${lost}`)) return;
+  const [action] = Object.keys(button.dataset);
   pressed = { action, version: row.dataset.version, place: rows().indexOf(row) };
   button.disabled = true;
   button.textContent = promote ? 'Loading…' : gone ? 'Deleting…' : 'Starting…';
@@ -59,6 +65,7 @@ watch('value', () => {
 LATEST_EVENTS = 20
 ROLL_BACK_TO = "Roll back to "
 SHOWN_QUERIES = 200
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class VersionPress(Press):
@@ -84,6 +91,15 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             second = gr.Dropdown([], label="Beside", elem_id="compare-second")
             compare = gr.Button("Compare", elem_id="compare", scale=0, min_width=140)
         compared = gr.HTML(elem_id="compared")
+    with gr.Accordion("Add a model from the Hugging Face Hub", open=False, elem_id="add-box"):
+        gr.Markdown(
+            "Any cross-encoder with one output becomes a version, also one that was pushed from here: compare it, "
+            "train from it, promote it. It is downloaded and tried out first, which goes on if you close this page."
+        )
+        with gr.Row():
+            wanted = gr.Textbox(label="Model", placeholder="owner/name", elem_id="add-name")
+            add = gr.Button("Add", elem_id="add", scale=0, min_width=140)
+        added = gr.HTML(elem_id="added")
     with gr.Accordion("Push a version to the Hugging Face Hub", open=False, elem_id="push-box"):
         gr.Markdown(
             "It goes to a model repository, made as a private one where it is missing, with the token in `HF_TOKEN`. "
@@ -111,6 +127,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             before={name: run.metrics["champion"] for name, run in runs.items()},
             made={name: how_made(run, services.jobs.files(run.id)) for name, run in runs.items()},
             active=active.version if active else None,
+            wanted=registry.wanted,
             engine=status.engine,
             engine_reason=status.engine_reason,
             room=_room(registry, versions),
@@ -190,6 +207,19 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             **counts,
         )
 
+    def run_add(
+        wanted: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
+    ) -> Iterator[str]:
+        check_may_change(services, token, request, profile)
+        if not wanted.strip():
+            raise InvalidInput("Type which model first: owner/name.")
+        said: list[str] = []
+        # In a thread of its own: who closes the page need not ask again.
+        adding = _begin(lambda: registry.add(wanted, said.append))
+        while not wait_for([adding], SECONDS_BETWEEN_LOOKS).done:
+            yield render("added.html", said=said[-1] if said else "", version=None)
+        yield render("added.html", version=adding.result().version)
+
     def run_push(
         version: str | None, repo: str, token: str, request: gr.Request, profile: gr.OAuthProfile | None
     ) -> str:
@@ -211,6 +241,9 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     table.delete(delete, token, outputs, **QUIET).then(offer_versions, **fill)
     table.again(again, token, outputs, **QUIET)
     compare.click(run_comparison, [first, second, token], compared, show_progress_on=compared, api_visibility="private")
+    adding = gr.on([add.click, wanted.submit], run_add, [wanted, token], added, concurrency_limit=2, **QUIET)
+    adding.success(show, None, outputs, **QUIET).then(offer_versions, **fill)
+    adding.failure(lambda: "", None, added, **QUIET)
     push.click(run_push, [pushed, repo, token], push_outcome, show_progress_on=push_outcome, api_visibility="private")
     archive.connect(table.download, download, token, show_progress_on=archive.box)
     went_back = roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
@@ -220,6 +253,20 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         opened(offer_versions, **fill)
 
     return connect, [promoted.then, went_back.then]
+
+
+def _begin(work: Callable[[], ModelVersion]) -> Future[ModelVersion]:
+    """Do this in a thread that the end of the app does not wait for."""
+    outcome: Future[ModelVersion] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="add-model", daemon=True).start()
+    return outcome
 
 
 def _worth_comparing(registry: ModelRegistry, names: list[str]) -> tuple[str, str] | tuple[None, None]:

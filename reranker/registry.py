@@ -17,12 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from errors import Conflict, InvalidInput, ModelNotReady, NotFound, UnusableModel, WorkbenchError, first_line
+from hub_names import bare_id, check_repo_id
 from reranker.engine import Plan
 from reranker.history import stack_of
 from reranker.model import Reranker
 from reranker.run_files import files_in
-from reranker.sources import STARTER_DIR, FoundModel, cached_snapshot, find_model, starter
+from reranker.sources import PATIENT_SECONDS, STARTER_DIR, FoundModel, cached_snapshot, find_model, from_hub, starter
 from storage.model_store import ModelStore
 from storage.records import ModelEvent, ModelVersion, now
 
@@ -117,6 +120,9 @@ class ModelRegistry:
             return False
         try:
             version = self.store.version(stack[-1])
+            if version.source == "hub":
+                # It was asked for on the page, and the disk may be another one since.
+                from_hub(version.location or "", self._report)
             self._active = self._load(version)
         except WorkbenchError as error:
             log.warning("The active version cannot be loaded: %s", error)
@@ -129,9 +135,9 @@ class ModelRegistry:
         """Load the model that the settings name, or the starter where that is not to be had."""
         found = find_model(self.wanted, self._report)
         try:
-            reranker = self._try(found.path)
-        except WorkbenchError as error:
-            found = starter(f"{found.name} cannot be used: {error}")
+            reranker = self._try_found(found)
+        except UnusableModel as error:
+            found = starter(str(error))
             reranker = self._try(found.path)
         self._active = ActiveModel(self._register(found), reranker)
         self._message = self._notice + (f"The built-in starter model answers: {found.notice}" if found.notice else "")
@@ -172,6 +178,12 @@ class ModelRegistry:
                 raise
             raise UnusableModel(f"The model in {path.name!r} loads but cannot score: {first_line(error)}") from error
         return reranker
+
+    def _try_found(self, found: FoundModel) -> Reranker:
+        try:
+            return self._try(found.path)
+        except WorkbenchError as error:
+            raise UnusableModel(f"{found.name} cannot be used: {error}") from error
 
     def _load(self, version: ModelVersion) -> ActiveModel:
         return ActiveModel(version, self._try(self.directory(version)))
@@ -264,6 +276,26 @@ class ModelRegistry:
 
     # Changing
 
+    def add(self, model_id: str, report: Callable[[str], None] = log.info) -> ModelVersion:
+        """Make a model of the Hub a version: it is downloaded, unless it is in the cache, and tried out.
+
+        `report` gets a line whenever there is something new to say. Raises InvalidInput for what cannot be a model's
+        id, Conflict where it is a version already, HubRefused where it is not to be had, UnusableModel where it cannot
+        be used.
+        """
+        model_id = check_repo_id(bare_id(model_id), "The model")
+        known = self._version_or_none(_name_of_hub_model(model_id))
+        if known and cached_snapshot(model_id):
+            raise Conflict(f"{model_id} is here already, as version {known.version}.")
+        report(f"Asking the Hub for {model_id}.")
+        found = from_hub(model_id, report, PATIENT_SECONDS)
+        report(f"Trying out {model_id}.")
+        _check_memory(found)
+        self._try_found(found).give_up_preparing()
+        version = self._register(found)
+        log.info("Added model version %s", version.version)
+        return version
+
     def next_name(self) -> str:
         """The name of the next trained version: v1, v2 and so on, never one that is or was taken."""
         names = [version.version for version in self.store.all_versions()]
@@ -325,8 +357,10 @@ class ModelRegistry:
     def why_kept(self, version: ModelVersion) -> str | None:
         """Why this version cannot be deleted, for a person; None when it can."""
         active = self._active
-        if version.source != "trained":
+        if version.source in ("starter", "directory"):
             return f"{version.version} was not trained here, so its files are not the workbench's to delete."
+        if version.location == self.wanted:
+            return f"{version.version} is the model of the settings, which is there after every start."
         if active is None or version.version == active.version.version:
             return f"{version.version} is the active version. Promote another one first."
         if version.version == self.can_roll_back_to():
@@ -341,7 +375,8 @@ class ModelRegistry:
     def delete(self, name: str) -> ModelVersion:
         """Delete a version's files; its labels and figures stay with its run.
 
-        Raises NotFound, or Conflict with the reason why it is kept.
+        Those of a model of the Hub stay in the Hub's cache, which other programs may share. Raises NotFound, or
+        Conflict with the reason why it is kept.
         """
         version = self.store.version(name)
         with self._swap:
@@ -389,6 +424,21 @@ def _version_name(found: FoundModel) -> str:
     if found.source == "starter":
         return "starter"
     if found.source == "hub":
-        return re.sub(r"[^\w.-]", "-", found.name.replace("/", "--"))
+        return _name_of_hub_model(found.name)
     digest = hashlib.sha256((found.location or "").encode()).hexdigest()[:6]
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', found.name)}-{digest}"
+
+
+def _name_of_hub_model(model_id: str) -> str:
+    return re.sub(r"[^\w.-]", "-", model_id.replace("/", "--"))
+
+
+def _check_memory(found: FoundModel) -> None:
+    """Raise UnusableModel where the weights alone are more than the memory that is free: loading would end the app."""
+    needed = sum(path.stat().st_size for path in found.path.glob("*.safetensors"))
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UnusableModel(
+            f"{found.name} is too large for this machine: its weights take {needed / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB of memory are free."
+        )

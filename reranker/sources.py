@@ -1,14 +1,15 @@
-"""Where the first model comes from: a directory, the Hub or its cache, or the starter that ships with the app.
+"""Where a model comes from: a directory, the Hub or its cache, or the starter that ships with the app.
 
 The download runs in a process of its own (reranker/hub_download.py) for one reason: it can be ended. A Hub that does
-not answer, or stops sending half way, is given up after STALL_SECONDS and the app goes on with the starter. What has
-come is told by the size of the files in the cache, which need no message from the process that writes them.
+not answer, or stops sending half way, is given up; when the app starts, it goes on with the starter. What has come is
+told by the size of the files in the cache, which need no message from the process that writes them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import InvalidInput
+from errors import HubRefused, InvalidInput
 from reranker.hub_download import IGNORED, NEEDED
 from reranker.model import check_model_directory
 from storage.records import ModelSource
@@ -29,8 +30,10 @@ STARTER_DIR = Path(__file__).parent / "starter"
 STARTER_NAME = "rerank-workbench-starter"
 PROJECT_DIR = Path(__file__).parent.parent
 
-# A Hub that has sent less than STALL_BYTES in STALL_SECONDS counts as not answering.
+# A Hub that has sent less than STALL_BYTES in so many seconds counts as not answering: while an app waits for its first
+# model, and while somebody waits for one that they asked for.
 STALL_SECONDS = 4.5
+PATIENT_SECONDS = 30
 STALL_BYTES = 50_000
 POLL_SECONDS = 0.1
 SECONDS_TO_TIDY = 0.3
@@ -55,7 +58,6 @@ def find_model(wanted: str, report: Callable[[str], None]) -> FoundModel:
     `report` gets a line whenever there is something new to say about the download. Where the model is not to be had,
     the starter is returned, with the reason in `notice`; nothing is raised.
     """
-    asked_at = time.monotonic()
     if wanted == "starter":
         return starter()
     if is_directory_name(wanted):
@@ -65,13 +67,21 @@ def find_model(wanted: str, report: Callable[[str], None]) -> FoundModel:
         except (InvalidInput, OSError) as error:
             return starter(f"RERANKER_MODEL is {wanted!r}, but {error}")
         return FoundModel("directory", path.name, str(path), path)
-    if cached := cached_snapshot(wanted):
-        return FoundModel("hub", wanted, wanted, cached)
     try:
-        return FoundModel("hub", wanted, wanted, _download(wanted, report, asked_at))
-    except HubError as error:
+        return from_hub(wanted, report)
+    except HubRefused as error:
         log.warning("Using the starter model: %s", error)
         return starter(str(error))
+
+
+def from_hub(model_id: str, report: Callable[[str], None], stall_seconds: float = STALL_SECONDS) -> FoundModel:
+    """A model of the Hub, from its cache or else downloaded; `report` is as for `find_model`.
+
+    Raises HubRefused with the reason where it is not to be had, or nothing comes for `stall_seconds`.
+    """
+    asked_at = time.monotonic()
+    path = cached_snapshot(model_id) or _download(model_id, report, asked_at, stall_seconds)
+    return FoundModel("hub", model_id, model_id, path)
 
 
 def starter(notice: str | None = None) -> FoundModel:
@@ -99,12 +109,8 @@ def cached_snapshot(model_id: str) -> Path | None:
         return None
 
 
-class HubError(Exception):
-    """The Hub did not deliver; the message says why, for a person."""
-
-
-def _download(model_id: str, report: Callable[[str], None], asked_at: float) -> Path:
-    """Download a model into the Hub's cache and return its snapshot directory. Raises HubError."""
+def _download(model_id: str, report: Callable[[str], None], asked_at: float, stall_seconds: float) -> Path:
+    """Download a model into the Hub's cache and return its snapshot directory. Raises HubRefused."""
     command = [sys.executable, "-m", "reranker.hub_download", model_id]
     try:
         child = subprocess.Popen(
@@ -117,29 +123,31 @@ def _download(model_id: str, report: Callable[[str], None], asked_at: float) -> 
             start_new_session=True,  # ctrl+c is for the app; this ends when its standard input is closed
         )
     except OSError as error:
-        raise HubError(f"The download of {model_id} could not be started: {error}.") from error
+        raise HubRefused(f"The download of {model_id} could not be started: {error}.") from error
     with child:
         try:
-            _watch(child, model_id, report, asked_at)
+            _watch(child, model_id, report, asked_at, stall_seconds)
             answer = child.stdout.read()  # type: ignore[union-attr]
         finally:
             _end(child)
     try:
         outcome = json.loads(answer)
     except json.JSONDecodeError:
-        raise HubError(f"The download of {model_id} from the Hub broke off without a reason.") from None
+        raise HubRefused(f"The download of {model_id} from the Hub broke off without a reason.") from None
     if "error" in outcome:
-        raise HubError(outcome["error"])
+        raise HubRefused(outcome["error"])
     path = Path(outcome["path"])
     if not any(path.glob("*.safetensors")):
-        raise HubError(f"{model_id} has no .safetensors file on the Hub. Weights in another format are not loaded.")
+        raise HubRefused(f"{model_id} has no .safetensors file on the Hub. Weights in another format are not loaded.")
     if not (path / "config.json").is_file() or not _has_all_shards(path):
-        raise HubError(f"{model_id} is not complete on the Hub: a part of its weights or its config.json is missing.")
+        raise HubRefused(f"{model_id} is not complete on the Hub: a part of its weights or its config.json is missing.")
     return path
 
 
-def _watch(child: subprocess.Popen, model_id: str, report: Callable[[str], None], asked_at: float) -> None:
-    """Return when the download has ended. Raises HubError as soon as it stalls.
+def _watch(
+    child: subprocess.Popen, model_id: str, report: Callable[[str], None], asked_at: float, stall_seconds: float
+) -> None:
+    """Return when the download has ended. Raises HubRefused as soon as it stalls.
 
     The first wait counts from `asked_at`, but on a machine too slow for that the Hub still has most of it to answer.
     """
@@ -147,18 +155,19 @@ def _watch(child: subprocess.Popen, model_id: str, report: Callable[[str], None]
     asking = threading.Thread(target=child.stdout.readline, daemon=True)  # type: ignore[union-attr]
     asking.start()
     asking.join(SECONDS_TO_START)
-    since = max(asked_at, time.monotonic() - STALL_SECONDS / 3)
+    since = max(asked_at, time.monotonic() - stall_seconds / 3)
     while child.poll() is None:
         time.sleep(POLL_SECONDS)
         most = max(most, _downloaded_bytes(model_id))
         if most - seen >= STALL_BYTES:
             seen, since = most, time.monotonic()
             report(f"Downloading {model_id}: {(most - at_start) / 1e6:.0f} MB so far.")
-        elif time.monotonic() - since > STALL_SECONDS:
+        elif time.monotonic() - since > stall_seconds:
             if most > at_start:
                 came = f"{(most - at_start) / 1e6:.1f} MB"
-                raise HubError(f"The Hub stopped sending {model_id}, or nearly so, after {came}.")
-            raise HubError(f"The Hub did not answer within 5 seconds when asked for {model_id}.")
+                raise HubRefused(f"The Hub stopped sending {model_id}, or nearly so, after {came}.")
+            seconds = math.ceil(stall_seconds)
+            raise HubRefused(f"The Hub did not answer within {seconds} seconds when asked for {model_id}.")
 
 
 def _end(child: subprocess.Popen) -> None:

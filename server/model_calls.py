@@ -27,6 +27,12 @@ def add_model_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
         """Every model version, newest first."""
         return [version_body(registry, version) for version in store.versions()]
 
+    @app.post("/v1/models", tags=["models"], status_code=201, **guarded(409, 413, 422))
+    def add_model(body: schemas.AddRequest) -> schemas.VersionResponse:
+        """Make a cross-encoder of the Hub a version. Answered when it was downloaded and tried out, which may take
+        minutes; it goes on if the client gives up."""
+        return version_body(registry, registry.add(body.name))
+
     @app.post("/v1/models/rollback", tags=["models"], **guarded(404, 409, 503))
     def roll_back() -> schemas.VersionResponse:
         """Make the version before the active one active again."""

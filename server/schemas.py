@@ -22,6 +22,7 @@ _LIST_SCHEMA = {"minItems": 1, "maxItems": MAX_PASSAGES}
 _MAX_VERSION_CHARACTERS = 300
 # What the Hub takes as the name of an owner or a repository: no two signs in a row, none at an end.
 _REPO_PART = r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*"
+RepoId = Annotated[str, Field(min_length=3, max_length=96, pattern=rf"^{_REPO_PART}/{_REPO_PART}$")]
 # The tags by which pydantic tells the members of a union apart begin with this; error_answers.describe() skips them.
 TAG = "#"
 
@@ -322,10 +323,16 @@ class ComparisonResponse(BaseModel):
     queries: list[ComparedQuery]
 
 
+class AddRequest(StrictBody):
+    """A cross-encoder on the Hub, as owner/name."""
+
+    name: RepoId
+
+
 class PushRequest(StrictBody):
     """Where to on the Hub: owner/name. It is made as a private repository where it is missing."""
 
-    repo: Annotated[str, Field(min_length=3, max_length=96, pattern=rf"^{_REPO_PART}/{_REPO_PART}$")]
+    repo: RepoId
 
 
 class PushResponse(BaseModel):

@@ -1,4 +1,4 @@
-"""A dataset of the Hub comes in on the page; and what is labelled goes out for other tools."""
+"""A dataset or a model of the Hub comes in on the page; and what is labelled goes out for other tools."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubServer]:
-    with hub_server.serve({}) as server:
+def hub(other_model_dir: Path) -> Iterator[HubServer]:
+    with hub_server.serve({"owner/ranker": other_model_dir}) as server:
         server.datasets["owner/pairs"] = Dataset("public")
         server.datasets["owner/pairs"].commit(**{
             "data/train-0.parquet": parquet(query=["q"] * 3, passage=["a", "b", "c"], label=[1, 0, 7]),
@@ -103,3 +103,24 @@ def test_the_format_for_other_tools_is_chosen_by_what_it_is_for(data: Page, app:
     assert file.suggested_filename == "cohere.jsonl"
     lines = [json.loads(line) for line in Path(file.path()).read_text().splitlines()]
     assert {"query": "how", "relevant_passages": ["so"], "hard_negatives": ["not so"]} in lines
+
+
+def test_a_model_is_added_and_taken_out_again(context: BrowserContext, app: App) -> None:
+    page = open_page(context, app)
+    open_tab(page, "Models")
+    page.get_by_role("button", name="Add a model from the Hugging Face Hub").click()
+    page.locator("#add").click()
+    expect_error(page, "Type which model first: owner/name.")
+    box(page, "add-name").fill("owner/none")
+    box(page, "add-name").press("Enter")
+    expect_error(page, "There is no model owner/none on the Hub")
+    box(page, "add-name").fill("https://huggingface.co/owner/ranker/tree/main")
+    page.locator("#add").click()
+    expect(page.locator("#added")).to_contain_text("owner--ranker is a version now")
+    row = page.locator('tr[data-version="owner--ranker"]')
+    expect(row).to_contain_text("owner/ranker")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert asked == ["Delete owner--ranker? Its files stay in the Hub's cache on the machine of the app."]

@@ -43,6 +43,7 @@ CALLS = {
     "POST /v1/training-runs/{run_id}/resume",
     "GET /v1/models/{version}/compare/{other}",
     "GET /v1/models",
+    "POST /v1/models",
     "POST /v1/models/{version}/promote",
     "POST /v1/models/rollback",
     "GET /v1/models/{version}/download",
