@@ -1,5 +1,6 @@
 """What a child that trains imports, with the environment that it has meanwhile; see forked.py."""
 
+import gc
 import os
 from threading import RLock
 
@@ -16,3 +17,6 @@ import reranker.watch  # noqa: E402, F401
 
 # Else each makes one that other processes could share, which is said to be left behind.
 tqdm.set_lock(RLock())
+
+# Each training collects garbage first, and would look for it in all that was imported.
+gc.freeze()

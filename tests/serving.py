@@ -121,10 +121,10 @@ class App:
 def app_in_thread(data_dir: Path, model_dir: Path, **environment: str) -> Iterator[App]:
     """What app.py builds, served by a thread of this process, from when its model answers until the end of the block.
 
-    Nothing has to be imported for it, and its runs are trained by forks (forked.py).
+    Nothing is imported for it, its runs are trained by forks (forked.py), and torch scores, so nothing is converted.
     """
-    _share_conversions(data_dir)
     known = {"HOST": "127.0.0.1", "DATA_DIR": str(data_dir), "RERANKER_MODEL": str(model_dir)}
+    known |= {"ENGINE": "torch-float32"}
     with _served(build_app(Settings.from_env(known | environment))) as client:
         eventually(lambda: _answers(client), "the app answers")
         yield App(client, data_dir)

@@ -349,7 +349,14 @@ def test_an_upload_whose_answer_was_lost_is_known_again(hub: HubServer, tmp_path
     assert not any("/resolve/" in request for request in hub.requests)
 
 
-@pytest.mark.parametrize("copy", [b"", b"<html>Sorry</html>", "newer"], ids=["empty", "no database", "newer version"])
+@pytest.mark.parametrize(
+    "copy",
+    [
+        pytest.param(b"", id="empty", marks=pytest.mark.slow),
+        pytest.param(b"<html>Sorry</html>", id="no database"),
+        pytest.param("newer", id="newer version"),
+    ],
+)
 def test_a_copy_that_cannot_be_merged_is_left_and_the_store_goes_beside_it(
     hub: HubServer, tmp_path: Path, copy: bytes | str
 ) -> None:

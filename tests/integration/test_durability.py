@@ -94,7 +94,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
     with app_in_process(data_dir, model_dir) as app:
         label_queries(app.client)
         # Of classic, since the default would train models beside its own, each as long.
-        run_id = start(app.client, recipe="classic", epochs=40, batch_size=1, learning_rate=1e-3, promote="always")
+        run_id = start(app.client, recipe="classic", epochs=15, batch_size=1, learning_rate=1e-3, promote="always")
         eventually(lambda: app.client.get(f"/v1/training-runs/{run_id}").json()["step"] > 0, "the training has begun")
         # It goes on when the next app is there, however long that takes to start.
         child = training_child(app)
@@ -105,7 +105,7 @@ def test_a_training_run_outlives_a_kill_of_the_app(tmp_path: Path, model_dir: Pa
         child.resume()
         run = ended(app.client, run_id)
         assert (run["status"], run["error"], run["promoted"]) == ("succeeded", None, True)
-        assert run["step"] == run["total_steps"] == 24 * 40
+        assert run["step"] == run["total_steps"] == 24 * 15
         assert "started anew meanwhile" in (ModelStore(data_dir / "workbench.db").run(run_id).note or "")
         assert app.client.get("/health").json()["model"]["version"] == run["model_version"]
 

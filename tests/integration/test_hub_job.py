@@ -257,6 +257,7 @@ def test_a_hub_that_is_away_for_a_while_does_not_end_a_run(build: Callable[..., 
         assert (run["status"], run["error"]) == ("succeeded", None), run
 
 
+@pytest.mark.slow
 def test_a_job_that_was_ended_from_outside_goes_on_in_another(build: Callable[..., Services], jobs: HubJobs) -> None:
     services = build()
     with serving(services) as client:

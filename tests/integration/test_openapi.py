@@ -94,7 +94,7 @@ def test_every_call_is_described(shared_client: httpx.Client) -> None:
 
 
 def test_every_answer_is_as_described(client: httpx.Client, tmp_path: Path) -> None:
-    fuzz(client, tmp_path, 5)
+    fuzz(client, tmp_path, 3)
 
 
 def test_every_answer_is_as_described_with_a_token(tmp_path: Path, model_dir: Path) -> None:

@@ -158,7 +158,13 @@ def wholly(function: Callable, *given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment,first", [("choose", None), ("train_chosen", wholly), ("average", None), ("cross_checked", None)]
+    "moment,first",
+    [
+        ("train_chosen", wholly),
+        ("average", None),
+        pytest.param("choose", None, marks=pytest.mark.slow),
+        pytest.param("cross_checked", None, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_broken_off_at_the_choice_ends_the_same(
     files: RunFiles, undisturbed: RunFiles, moment: str, first: Callable | None

@@ -103,7 +103,7 @@ def test_with_too_little_nothing_is_said() -> None:
         assert "cannot be told" in outlook.words and why in outlook.words
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_a_run_draws_its_curve(recipe: str, model_dir: Path, tmp_path: Path) -> None:
     asked = {"recipe": recipe, "folds": RECIPES[recipe].folds, "learning_curve": True}
     files = cross_checked_run.new_run(tmp_path / "run", model_dir, **asked)

@@ -306,7 +306,7 @@ def wait_until_prepared(reranker: Reranker) -> None:
             thread.join(120)
 
 
-@pytest.mark.parametrize("model", ["tiny", "starter"])
+@pytest.mark.parametrize("model", ["tiny", pytest.param("starter", marks=pytest.mark.slow)])
 def test_it_scores_at_once_and_faster_later(
     model: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

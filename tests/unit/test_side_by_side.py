@@ -116,6 +116,7 @@ def test_what_is_trained_side_by_side_is_what_would_be_trained_one_by_one(
     assert any(event.get("phase", "").startswith("Cross-checking: ") for event in events_of(files))
 
 
+@pytest.mark.slow
 def test_what_a_process_that_was_killed_leaves_is_trained_all_the_same(
     files: RunFiles, one_by_one: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ def events(files: RunFiles) -> list[dict[str, Any]]:
     return [json.loads(line) for line in files.events.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("classic", marks=pytest.mark.slow)])
 def test_a_training_that_was_broken_off_ends_with_the_same_weights(fit: Callable[..., RunFiles], recipe: str) -> None:
     whole = fit("whole", recipe=recipe)
     # In the middle of an epoch, at its end, before the first step of the next one, and more than once.
