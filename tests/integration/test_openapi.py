@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
+import pytest
 
 from services import Services
 from tests.conftest import make_settings
@@ -67,6 +68,12 @@ enabled = false
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
 """
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is made up here is asked of the real Hub, or pushed to it."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def fuzz(client: httpx.Client, directory: Path, examples: int, *options: str) -> None:
