@@ -44,7 +44,8 @@ def with_assumed(sets: TrainingSets, not_judged: ByQuery, something_said: ByQuer
     waiting, said = not_judged(ids), something_said(ids)
     dev, test = ([*pairs, *assumed(pairs, waiting, (), said)] for pairs in (sets.dev, sets.test))
     held_back = [pair.passage for pair in (*dev, *test)]
-    return replace(sets, train=[*sets.train, *assumed(sets.train, waiting, held_back, said)], dev=dev, test=test)
+    train = [*sets.train, *assumed(sets.train, waiting, held_back, said)]
+    return replace(sets, train=train, dev=dev, test=test, assuming=True)
 
 
 def assumed(

@@ -85,6 +85,8 @@ class TrainingSets:
     # Pairs of train queries whose passage is held out, too: not trained on, or trained on for want of others.
     left_out: list[LabelledPair] = field(default_factory=list)
     shared: int = 0
+    # Whether what nobody judged was to be taken as not relevant (assumed.py), be there any or not.
+    assuming: bool = False
 
     def why_not_trainable(self) -> str | None:
         """What stands in the way of a training run, for a person; None when nothing does."""
@@ -99,7 +101,9 @@ class TrainingSets:
             instead = ""
             if classes == {1}:
                 instead = (
-                    " Or have passages that nobody judged taken as not relevant, under More settings "
+                    " There are no other passages to be taken as not relevant: add some to be judged."
+                    if self.assuming
+                    else " Or have passages that nobody judged taken as not relevant, under More settings "
                     "(`assume_not_relevant` over HTTP)."
                 )
             return (

@@ -390,8 +390,8 @@ class TrainingJobs:
             note = f"{note or ''} To make room, {' and '.join(gone)} had to go.".strip()
         self._close(
             run.id,
-            *(("cancelled", "Cancelled") if kept.cancelled else ("succeeded", "Finished")),
-            progress=run.progress if kept.cancelled else 1.0,
+            *(("cancelled", "Cancelled") if kept.cancelled or cancelled else ("succeeded", "Finished")),
+            progress=run.progress if kept.cancelled or cancelled else 1.0,
             metrics=kept.metrics,
             outcome=outcome,
             model_version=kept.version.version,

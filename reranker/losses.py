@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 PAIRS = ("BinaryCrossEntropyLoss", "MSELoss")
-LISTS = ("LambdaLoss", "RankNetLoss", "ListNetLoss", "ListMLELoss", "PListMLELoss", "ADRMSELoss")
+# These take the order that the passages come in for the one that is wanted, unless they are told to go by the labels.
+BY_ORDER = ("ListMLELoss", "PListMLELoss")
+LISTS = ("LambdaLoss", "RankNetLoss", "ListNetLoss", *BY_ORDER, "ADRMSELoss")
 TRIPLETS = ("MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "MarginMSELoss")
 LOSSES = (*PAIRS, *LISTS, *TRIPLETS)
 # The one that a reranker cannot be trained with, and why.
@@ -103,4 +105,6 @@ def make_loss(loss: str, model: CrossEncoder) -> Any:
         options["activation_fn"] = torch.nn.Sigmoid()
     if loss in LISTS:
         options["mini_batch_size"] = MINI_BATCH
+    if loss in BY_ORDER:
+        options["respect_input_order"] = False
     return getattr(losses, loss)(model, **options)

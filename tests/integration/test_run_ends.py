@@ -88,6 +88,25 @@ def test_rolling_back_is_remembered_over_deleted_versions(
     assert stack_of(services.model_store.model_events(), {second}, None) == [base]
 
 
+# Cancelling
+
+
+def test_a_run_that_is_cancelled_when_it_is_trained_is_cancelled_all_the_same(
+    services: Services, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_version(client)
+    label_queries(client, 12)
+
+    def cancel_and_keep(run: TrainingRun, *given: Any) -> finish.Kept:
+        services.jobs.cancel(run.id)
+        return finish.keep(run, *given)
+
+    monkeypatch.setattr(jobs, "keep", cancel_and_keep)
+    run = ended(client, start(client, recipe="classic", epochs=1, promote="always"))
+    assert (run["status"], run["model_version"], run["promoted"]) == ("cancelled", "v1", False)
+    assert run["outcome"] == "Cancelled when it was done already: v1 is kept, not promoted."
+
+
 # Starting
 
 

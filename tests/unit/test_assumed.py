@@ -117,6 +117,11 @@ def test_there_may_be_nothing_to_take() -> None:
     assert assumed([], {}) == []
     assert assumed(questions("bridge"), {}) == []
     assert len(assumed(questions("bridge", "tower"), {})) == 2
+    # Whoever asked for it is not told to ask for it.
+    alone = TrainingSets(questions("bridge"))
+    assert "Or have passages that nobody judged taken" in (alone.why_not_trainable() or "")
+    told = with_assumed(alone, lambda _: {}).why_not_trainable()
+    assert told and "no other passages to be taken as not relevant" in told and "Or have" not in told
 
 
 def test_it_is_the_same_each_time() -> None:

@@ -52,6 +52,16 @@ def test_lists_are_whole_queries_that_have_both_labels() -> None:
         assert all(0 < sum(row["labels"]) < len(row["labels"]) for row in rows)
 
 
+@pytest.mark.parametrize("loss", LISTS)
+def test_the_order_in_which_passages_are_stored_says_nothing(loss: str, loaded_model: Any) -> None:
+    function, query = make_loss(loss, loaded_model.eval()), "who built the bridge"
+    passages, labels = ["the old bridge", "rain and sun"], [1.0, 0.0]
+    found = [
+        function([[query], [passages[::step]]], [torch.tensor(labels[::step])]).item() for step in (1, -1)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_triplets_are_each_relevant_passage_with_each_other() -> None:
     labels = {(pair.query, pair.passage): pair.label for pair in PAIRS}
     for loss in TRIPLETS:
