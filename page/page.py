@@ -101,7 +101,7 @@ def build_page(services: Services) -> gr.Blocks:
                 import_form = build_data_tab(
                     services, annotator, token, functools.partial(build_hub_form, services, token)
                 )
-                connect_data = build_browser(services, annotator, token)
+                connect_data, bring_search_back = build_browser(services, annotator, token)
                 import_form.connect(connect_data)
             with gr.Tab("Train", id="train") as train_tab:
                 connect_train, shown_run = build_train_tab(services, token)
@@ -120,6 +120,7 @@ def build_page(services: Services) -> gr.Blocks:
         # Also where labelling is closed to those without the token.
         labelling.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
+        bring_search_back(page.load)
         # What was refused without the token is there with it.
         known_token = gr.State("")
         gr.on([token.blur, token.submit], lambda typed: typed, token, known_token, **QUIET)
