@@ -16,8 +16,7 @@ from page.events import QUIET, Press, Text
 from page.notices import REFUSED, SECONDS_TO_READ, as_text
 from page.render import render
 from page.rights import check_may_change
-from reranker.comparison import compare_versions
-from reranker.dataset import queries_that_tell
+from reranker.comparison import compare_versions, queries_to_compare
 from reranker.figures import METRICS
 from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
@@ -175,7 +174,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         if not one or not other:
             raise InvalidInput("Choose two versions first.")
         progress(0, desc="Loading the versions")
-        queries = queries_that_tell(services.label_sets.sets().dev)
+        queries = queries_to_compare(services.jobs, one, other)
         found = compare_versions(
             registry, queries, one, other, lambda done, total: progress((done, total), desc="Ranking", unit="passages")
         )
