@@ -82,12 +82,12 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
                 except StopIteration as end:
                     is_all = end.value
                     break
-                said = f"{rows:,} rows have come." if rows else "Asking the Hub …"
-                yield gr.skip(), said, gr.update(visible=True), None
+                said = f"{counted(rows, 'row')} so far." if rows else "Asking the Hub …"
+                yield said, gr.update(visible=True), None
             is_done = True
             more = "" if is_all else " There are more: raise the number to take them, too."
             said = f"{counted(rows, 'row')} fetched and checked below.{more}"
-            yield gr.update(value=str(path)), said, gr.update(visible=False), directory
+            yield said, gr.update(visible=False), path
         finally:
             if not is_done:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -104,10 +104,13 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
         trigger_mode="always_last", show_progress_on=status, **private,
     )  # fmt: skip
     fetching = get.click(
-        run_fetch, [name, subset, split, limit, token], [file, status, stop, fetched], show_progress="hidden",
+        run_fetch, [name, subset, split, limit, token], [status, stop, fetched], show_progress="hidden",
         concurrency_limit=2, **private,
     )  # fmt: skip
     fetching.failure(say_nothing, None, [status, stop], show_progress="hidden", **private)
+    # Not by the event that fetches: what it has said last, it says once more when it ends, and the file would be
+    # checked twice.
+    given = fetching.success(lambda path: path and str(path), fetched, file, show_progress="hidden", **private)
     # The page has a copy of its own by then.
-    fetching.success(remove, fetched, None, show_progress="hidden", **private)
+    given.success(lambda path: path and remove(path.parent), fetched, None, show_progress="hidden", **private)
     stop.click(say_nothing, None, [status, stop], cancels=[fetching], show_progress="hidden", **private)
