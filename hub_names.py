@@ -14,10 +14,10 @@ def check_repo_id(text: str, what: str) -> str:
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     wrong = f"{what} is {text!r}, but it has to be a name on the Hub with its owner: owner/name."
+    if "/" not in text:
+        raise InvalidInput(wrong)
     try:
         validate_repo_id(text)
     except HFValidationError as error:
         raise InvalidInput(f"{wrong} {error}") from error
-    if "/" not in text:
-        raise InvalidInput(wrong)
     return text

@@ -69,9 +69,11 @@ def fetch(
 
 
 def check_id(dataset_id: str) -> str:
-    """The id without the spaces and the address around it. Raises InvalidInput unless it is of the form owner/name."""
-    bare = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", dataset_id.strip()).rstrip("/")
-    return check_repo_id(bare, "The dataset")
+    """The id without the spaces and the address around it, which may be that of any page of the dataset. Raises
+    InvalidInput unless it is of the form owner/name."""
+    path = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", dataset_id.strip())
+    of_a_page = re.match(r"[^/?#]+/[^/?#]+", path) if "://" in dataset_id else None
+    return check_repo_id(of_a_page[0] if of_a_page else path.rstrip("/"), "The dataset")
 
 
 def _answers(command: list[str], silent_seconds: float) -> Iterator[dict[str, Any]]:

@@ -162,6 +162,7 @@ def test_a_fetch_that_is_stopped_leaves_no_process(hub: HubServer, tmp_path: Pat
     [
         (" owner/name ", "owner/name"),
         ("https://huggingface.co/datasets/owner/name", "owner/name"),
+        ("https://huggingface.co/datasets/owner/name/viewer/default/train?row=2", "owner/name"),
         ("datasets/owner/na.me-2/", "owner/na.me-2"),
     ],
 )
