@@ -53,7 +53,9 @@ def look_up(page: Page, name: str) -> None:
 def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: App) -> None:
     data.get_by_role("button", name="Or a dataset on the Hub").click()
     look_up(data, "owner/none")
+    expect(data.locator("#hub-status")).to_have_text("Asking the Hub …")
     expect_error(data, "There is no dataset owner/none on the Hub")
+    expect(data.locator("#hub-status")).to_have_text("")
     look_up(data, "https://huggingface.co/datasets/owner/pairs")
     expect(box(data, "hub-split")).to_have_value("train")
     expect(box(data, "hub-name")).to_have_value("owner/pairs")
