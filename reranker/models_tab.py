@@ -73,8 +73,9 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         "The active version answers every request. A promoted one is loaded and tried out first: nothing fails. To see "
         "how another ranks passages of yours, choose it under *Compare with* on the Rerank tab."
     )
-    table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
+    # Above the versions, of which there may be dozens.
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)
+    table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
     archive = Download("The version as a zip", "model-archive")
     with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
         gr.Markdown("Both versions rank the labelled queries that are held out now.")
