@@ -67,8 +67,9 @@ class VersionPress(Press):
 
 
 def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, list[Callable]]:
-    """Build the tab. Returns a function that makes an event bring it up to date, and what makes an event of its own
-    follow once another version may answer."""
+    """Build the tab. Returns a function that makes an event (the tab's `select`) bring it up to date, and another one,
+    which comes with news about versions, the table; and what makes an event of its own follow once another version may
+    answer."""
     gr.Markdown(
         "The active version answers every request. A promoted one is loaded and tried out first: nothing fails. To see "
         "how another ranks passages of yours, choose it under *Compare with* on the Rerank tab."
@@ -96,7 +97,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         push_outcome = gr.HTML(elem_id="push-outcome")
     registry = services.registry
     choosers = [first, second, pushed]
-    outputs = [table, roll_back]
+    shown = gr.State(None)
+    outputs = [table, roll_back, shown]
 
     def show() -> tuple:
         status = registry.status()
@@ -117,7 +119,14 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
         text = f"{ROLL_BACK_TO}{previous}" if previous else "Nothing to roll back to"
-        return html, gr.update(value=text, interactive=previous is not None)
+        known = (active, previous, versions)
+        return html, gr.update(value=text, interactive=previous is not None), known
+
+    def show_news(shown: tuple | None) -> tuple:
+        # Where the tab was opened, and what it shows differs: what is drawn anew loses the focus.
+        if shown and (news := show())[-1] != shown:
+            return news
+        return (gr.skip(),) * len(outputs)
 
     def offer_versions(*chosen: str | None) -> list[dict[str, Any]]:
         names = [version.version for version in services.model_store.versions()]
@@ -215,9 +224,10 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     archive.connect(table.download, download, token, show_progress_on=archive.box)
     went_back = roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
-    def connect(opened: Callable) -> None:
+    def connect(opened: Callable, news: Callable) -> None:
         opened(show, None, outputs, **QUIET)
         opened(offer_versions, **fill)
+        news(show_news, shown, outputs, **QUIET)
 
     return connect, [promoted.then, went_back.then]
 
