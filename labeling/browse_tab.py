@@ -27,12 +27,15 @@ MOST_PAGES = 1_000_000_000
 HEARD_CHARACTERS = 80
 # In the list of filters; what it shows is not pairs, but the steps in which some were deleted.
 DELETED = "deleted"
+Shown = Filter | Literal["deleted"]
 ANYWHERE = "anywhere"
 SECONDS_BETWEEN_NEWS = 1.0
 # Candidates whose words are indexed while somebody waits for a search, at most.
 INDEXED_BEFORE_A_SEARCH = 20_000
 
 BROWSE_JS = script("browse.js")
+KEEP_JS = "(...chosen) => { workbench.keep('search', ...chosen); }"
+AS_KEPT_JS = "(...shown) => workbench.fields('search', 4, [0, 1, 2, 3, 4], ...shown)"
 
 
 Act = Literal[
@@ -94,8 +97,9 @@ class View:
         return replace(self, open_pair=None if is_open else pair, open_for=open_for, asked=None, done="")
 
 
-def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> Callable:
-    """Build the view of what is stored. Returns a function that makes an event read it anew."""
+def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) -> tuple[Callable, Callable]:
+    """Build the view of what is stored. Returns a function that makes an event read it anew, and one that makes another
+    one, the page's `load`, bring back what was searched for before."""
     store = services.browse_store
     gr.Markdown("## Stored pairs")
     with gr.Row():
@@ -142,7 +146,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         return view, html
 
     def read(
-        words: str, filter: str, source: str, sort: Sort, token: str, request: gr.Request,
+        words: str, filter: Shown, source: str, sort: Sort, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,
     ) -> tuple[View, str, Any]:  # fmt: skip
         if hidden := why_hidden(services, "Labels are not shown to everyone", token, request, profile):
@@ -155,7 +159,7 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
     def search(
         view: View,
         words: str,
-        filter: str,
+        filter: Shown,
         source: str,
         sort: Sort,
         token: str,
@@ -253,14 +257,26 @@ def build_browser(services: Services, annotator: gr.Textbox, token: gr.Textbox) 
         kept = "what was said of them stays" if keep_labels else "they wait to be judged again"
         return f"Corrected in {counted(max(counts), 'pair')}; {kept}."
 
-    inputs = [words, filter, source, sort, token]
+    form = [words, filter, source, sort]
+    inputs = [*form, token]
+    outputs = [state, shown, source]
     # Whoever presses Enter asks for what is there now, also with the words of before.
-    words.submit(read, inputs, [state, shown, source], trigger_mode="always_last", **QUIET)
+    words.submit(read, inputs, outputs, trigger_mode="always_last", **QUIET)
     # Leaving the box and choosing a filter are two events at once, of which the later one counts.
     asked = [words.blur, filter.input, source.input, sort.input]
-    gr.on(asked, search, [state, *inputs], [state, shown, source], trigger_mode="always_last", **QUIET)
+    gr.on(asked, search, [state, *inputs], outputs, trigger_mode="always_last", **QUIET)
+    gr.on([words.input, *asked], None, form, None, js=KEEP_JS, trigger_mode="multiple", **QUIET)
     shown.act(act, [state, annotator, token], [state, shown], trigger_mode="multiple", concurrency_limit=1, **QUIET)
-    return lambda opened: opened(read, inputs, [state, shown, source], **QUIET)
+
+    def connect(opened: Callable) -> None:
+        # A source that was chosen before is in no list yet.
+        opened(read, inputs, outputs, js=AS_KEPT_JS, preprocess=False, **QUIET)
+
+    def bring_back(loaded: Callable) -> None:
+        back = loaded(None, None, form, js="() => workbench.kept('search', 4)", **QUIET)
+        back.then(None, None, None, js="() => workbench.isBack('search')", **QUIET)
+
+    return connect, bring_back
 
 
 def _lines(text: str) -> list[str]:

@@ -44,7 +44,9 @@ def rows(dataset_id: str, subset: str, split: str) -> Iterator[dict[str, Any]]:
     """The rows of a split as they come; images and sounds as the bytes that they are stored as."""
     from datasets import load_dataset
 
-    yield from load_dataset(dataset_id, subset, split=split, streaming=True).decode(False)
+    found = load_dataset(dataset_id, subset, split=split, streaming=True)
+    # What the columns of CSV and JSON hold is not known before they are read; then nothing is decoded anyway.
+    yield from found.decode(False) if found.features else found
 
 
 def write_rows(found: Iterator[dict[str, Any]], limit: int, path: Path) -> tuple[int, bool]:

@@ -18,6 +18,7 @@ from page.rights import check_may_change
 from services import Services
 from texts import counted
 
+ASKING = "Asking the Hub …"
 NOT_A_FILE_NAME = re.compile(r"[^\w.-]+")
 
 
@@ -45,10 +46,11 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
 
     def show_choices(
         typed: str, subset: str | None, token: str, request: gr.Request, profile: gr.OAuthProfile | None
-    ) -> tuple:
+    ) -> Iterator[tuple]:
         check_may_change(services, token, request, profile)
+        yield *(gr.skip(),) * len(looked_up[:-1]), ASKING
         found = look_up(typed, subset or None)
-        return (
+        yield (
             gr.update(value=check_id(typed)),
             gr.update(visible=True),
             gr.update(choices=found.subsets, value=found.subset),
@@ -60,11 +62,12 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
     def show_splits(
         typed: str, subset: str | None, shown: str | None, token: str, request: gr.Request,
         profile: gr.OAuthProfile | None,
-    ) -> tuple:  # fmt: skip
+    ) -> Iterator[tuple]:  # fmt: skip
         # A drop-down that is left says that something was chosen, too.
         if subset == shown:
-            return (gr.skip(),) * len(looked_up)
-        return show_choices(typed, subset, token, request, profile)
+            yield (gr.skip(),) * len(looked_up)
+        else:
+            yield from show_choices(typed, subset, token, request, profile)
 
     def run_fetch(
         typed: str, subset: str, split: str, limit: float | None, token: str, request: gr.Request,
@@ -82,12 +85,12 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
                 except StopIteration as end:
                     is_all = end.value
                     break
-                said = f"{rows:,} rows have come." if rows else "Asking the Hub …"
-                yield gr.skip(), said, gr.update(visible=True), None
+                said = f"{counted(rows, 'row')} so far." if rows else ASKING
+                yield said, gr.update(visible=True), None
             is_done = True
             more = "" if is_all else " There are more: raise the number to take them, too."
             said = f"{counted(rows, 'row')} fetched and checked below.{more}"
-            yield gr.update(value=str(path)), said, gr.update(visible=False), directory
+            yield said, gr.update(visible=False), path
         finally:
             if not is_done:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -98,16 +101,23 @@ def build_hub_form(services: Services, token: gr.Textbox, file: gr.File) -> None
     private: dict[str, Any] = {"api_visibility": "private"}
     looked_up = [name, choices, subset, split, shown_subset, status]
     asked: dict[str, Any] = {"inputs": [name, gr.State(None), token], "outputs": looked_up}
-    gr.on([ask.click, name.submit], show_choices, **asked, show_progress_on=status, **private)
-    subset.input(
-        show_splits, [name, subset, shown_subset, token], looked_up,
-        trigger_mode="always_last", show_progress_on=status, **private,
-    )  # fmt: skip
+    lookings = [
+        gr.on([ask.click, name.submit], show_choices, **asked, show_progress="hidden", **private),
+        subset.input(
+            show_splits, [name, subset, shown_subset, token], looked_up,
+            trigger_mode="always_last", show_progress="hidden", **private,
+        ),
+    ]  # fmt: skip
+    for looking in lookings:
+        looking.failure(lambda: "", None, status, show_progress="hidden", **private)
     fetching = get.click(
-        run_fetch, [name, subset, split, limit, token], [file, status, stop, fetched], show_progress="hidden",
+        run_fetch, [name, subset, split, limit, token], [status, stop, fetched], show_progress="hidden",
         concurrency_limit=2, **private,
     )  # fmt: skip
     fetching.failure(say_nothing, None, [status, stop], show_progress="hidden", **private)
+    # Not by the event that fetches: what it has said last, it says once more when it ends, and the file would be
+    # checked twice.
+    given = fetching.success(lambda path: path and str(path), fetched, file, show_progress="hidden", **private)
     # The page has a copy of its own by then.
-    fetching.success(remove, fetched, None, show_progress="hidden", **private)
+    given.success(lambda path: path and remove(path.parent), fetched, None, show_progress="hidden", **private)
     stop.click(say_nothing, None, [status, stop], cancels=[fetching], show_progress="hidden", **private)

@@ -19,6 +19,8 @@ window.workbench = (() => {
   let said = 0;
   let isSending = false;
   let wakeUp = null;
+  // What an earlier visit has pressed and the server does not take: nothing else on the page would show it.
+  let refused = [];
   // While it waits to ask again: for how many seconds, and after how many failures.
   let pausing = null;
   let strategy = null;
@@ -55,7 +57,7 @@ window.workbench = (() => {
   function unsent() {
     try {
       return Object.keys(localStorage).filter((name) => name.startsWith(STORED)).sort()
-        .map((name) => JSON.parse(localStorage.getItem(name)));
+        .map((name) => ({ ...JSON.parse(localStorage.getItem(name)), isOfBefore: true }));
     } catch { return []; }
   }
 
@@ -93,7 +95,10 @@ window.workbench = (() => {
       failed = 0;
       since = performance.now();
       outbox.shift();
-      forget(message);
+      // Whoever may not say it now may do so once the token is typed, or they have signed in.
+      const isKept = message.isOfBefore && [401, 403].includes(answer.status);
+      if (!isKept) forget(message);
+      if (message.isOfBefore && answer.error) refused.push({ message, isKept, why: answer.error });
       if (answer.progress) document.querySelectorAll('.team').forEach((team) => { team.outerHTML = answer.progress; });
       try { message.answered?.(answer); } catch (error) { console.error(error); }
       show();
@@ -139,13 +144,27 @@ window.workbench = (() => {
     const line = document.getElementById('saving');
     if (!line) return;
     const waiting = changes().length;
-    const what = `${waiting} ${waiting === 1 ? 'judgment' : 'judgments'}`;
-    line.dataset.failed = pausing?.failed ?? 0;
+    const counted = (count) => `${count} ${count === 1 ? 'judgment' : 'judgments'}`;
+    const [text, button] = [line.firstElementChild, line.lastElementChild];
+    line.dataset.failed = pausing?.failed ?? refused.length;
+    button.textContent = pausing ? 'Try now' : 'Close';
     if (pausing) {
-      const kept = waiting ? `${what} kept here; sent again` : 'Asking again';
-      line.firstElementChild.textContent = `⚠ The server does not answer. ${kept} in ${pausing.seconds} s.`;
-    } else line.firstElementChild.textContent = waiting ? `… Saving ${what}.` : '… Waiting for the server.';
-    line.hidden = !outbox.length || (!pausing && performance.now() - since < UNNOTICED);
+      const kept = waiting ? `${counted(waiting)} kept here; sent again` : 'Asking again';
+      text.textContent = `⚠ The server does not answer. ${kept} in ${pausing.seconds} s.`;
+    } else if (refused.length) {
+      const { why } = refused.at(-1);
+      text.textContent = `⚠ Not stored: ${counted(refused.length)} of an earlier visit. ${why}`;
+    } else text.textContent = waiting ? `… Saving ${counted(waiting)}.` : '… Waiting for the server.';
+    const isNoticed = pausing || performance.now() - since >= UNNOTICED;
+    line.hidden = !refused.length && !(outbox.length && isNoticed);
+  }
+
+  // Says once more what was refused for want of the right to say it.
+  function sayAgain() {
+    // Before what was pressed since, but for what is under way.
+    outbox.splice(Number(isSending), 0, ...refused.filter(({ isKept }) => isKept).map(({ message }) => message));
+    refused = refused.filter(({ isKept }) => !isKept);
+    send();
   }
 
   document.addEventListener('input', (event) => {
@@ -153,7 +172,12 @@ window.workbench = (() => {
     try { localStorage.setItem(NAME, event.target.value.trim()); } catch { /* it is asked again next time */ }
   });
   addEventListener('online', () => wakeUp?.());
-  document.addEventListener('click', (event) => { if (event.target.closest?.('#saving button')) wakeUp?.(); });
+  document.addEventListener('click', (event) => {
+    if (!event.target.closest?.('#saving button')) return;
+    if (!wakeUp) refused = [];
+    wakeUp?.();
+    show();
+  });
   addEventListener('beforeunload', (event) => { if (wakeUp && changes().length) event.preventDefault(); });
   outbox.push(...unsent());
   if (outbox.length) send();
@@ -175,6 +199,7 @@ window.workbench = (() => {
     pressed: () => outbox.slice(1).flatMap(({ data }) => [...(data.key ? [data.key] : []), ...(data.keys ?? [])]),
     // Somebody else may judge now, or other pairs are wanted: whatever is on the screen hears of it.
     named() {
+      sayAgain();
       team();
       document.dispatchEvent(new CustomEvent('judge-named'));
     },

@@ -34,9 +34,9 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """A word without its ending: "bridges" and "bridge" are the same then. Light on purpose; words of other languages
-    are at worst compared whole."""
-    word = re.sub("(ies|ied)$", "y", folded(word))
+    """A word without its ending, and without accents, as the search finds it: "bridges" and "bridge" are the same then.
+    Light on purpose; words of other languages are at worst compared whole."""
+    word = re.sub("(ies|ied)$", "y", _without_accents(word))
     for ending in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= SHORTEST_STEM:
             return word[: -len(ending)]

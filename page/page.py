@@ -101,7 +101,7 @@ def build_page(services: Services) -> gr.Blocks:
                 import_form = build_data_tab(
                     services, annotator, token, functools.partial(build_hub_form, services, token)
                 )
-                connect_data = build_browser(services, annotator, token)
+                connect_data, bring_search_back = build_browser(services, annotator, token)
                 import_form.connect(connect_data)
             with gr.Tab("Train", id="train") as train_tab:
                 connect_train, shown_run = build_train_tab(services, token)
@@ -120,28 +120,31 @@ def build_page(services: Services) -> gr.Blocks:
         # Also where labelling is closed to those without the token.
         labelling.connect_name([annotator.blur, annotator.submit, token.blur, token.submit])
         connect_data(data_tab.select)
+        bring_search_back(page.load)
         # What was refused without the token is there with it.
         known_token = gr.State("")
         gr.on([token.blur, token.submit], lambda typed: typed, token, known_token, **QUIET)
         connect_data(known_token.change)
-        connect_models(models_tab.select)
 
         def show_status(shown: str) -> tuple:
-            state = services.registry.status()
+            state, run = services.registry.status(), services.jobs.current()
             html = render(
                 "status.html",
                 loading=state.loading,
                 version=state.version,
                 notices=[state.message, services.backup.notice if services.backup else ""],
-                run=services.jobs.current(),
+                run=run,
             )
-            return (gr.skip(), gr.skip()) if html == shown else (html, html)
+            names = f"{state.version and state.version.version} {run and run.id}"
+            return (gr.skip(),) * 3 if html == shown else (html, html, names)
 
-        shown_status = gr.State("")
+        # Which version answers and which run is under way: when that changes there may be other versions than before.
+        shown_status, shown_names = gr.State(""), gr.State("")
         connect_rerank(page.load, rerank_tab.select, shown_status.change)
         connect_train(train_tab.select, shown_status.change, page.load)
+        connect_models(models_tab.select, shown_names.change)
         for news in (page.load, gr.Timer(SECONDS_BETWEEN_STATUS).tick, *switched):
-            news(show_status, shown_status, [shown_status, status], **QUIET)
+            news(show_status, shown_status, [shown_status, status, shown_names], **QUIET)
         add_client_api(services)
     page.queue(default_concurrency_limit=CONCURRENT_EVENTS, max_size=500)
     return page

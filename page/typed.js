@@ -1,6 +1,6 @@
 // What was typed outlives a reload of the page, which reloads by itself when the server was started anew: the query and
-// the passages, the guidelines that somebody is editing, notes that are not stored yet, the settings of a training and
-// which pair comes next. It stays in this tab of the browser, and goes with it.
+// the passages, the guidelines that somebody is editing, notes that are not stored yet, the settings of a training, what
+// is searched for and which pair comes next. It stays in this tab of the browser, and goes with it.
 (() => {
   const STORED = 'rerank-workbench-typed ';
   // What is in these boxes is the newest there is; what was stored for others still waits to be asked for.

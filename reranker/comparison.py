@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from errors import InvalidInput
-from reranker.dataset import MIN_QUERIES_TO_SPLIT, JudgedQuery, part_by_query, texts_of
+from reranker.dataset import MIN_QUERIES_TO_SPLIT, SPLITS, JudgedQuery, part_by_query, queries_that_tell, texts_of
+from reranker.jobs import TrainingJobs
+from reranker.learned import leave_out, queries_learned
 from reranker.registry import ModelRegistry
 from reranker.results import QueryChange, changes_of
 
@@ -26,6 +28,16 @@ class VersionComparison:
     intervals: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]
     difference: dict[str, Any]
     changes: list[QueryChange]
+
+
+def queries_to_compare(jobs: TrainingJobs, *names: str) -> list[JudgedQuery]:
+    """The queries that are held out now and tell these versions apart, without those that one of them has learned from,
+    maybe in other words. Raises NotFound for no version."""
+    now = jobs.label_sets.sets()
+    sets = {split: getattr(now, split) for split in SPLITS}
+    versions = [jobs.models.version(name) for name in names]
+    learned = queries_learned(versions, sets, jobs.models, jobs.files, jobs.labels)
+    return queries_that_tell(leave_out(sets, learned or ())[0]["dev"])
 
 
 def compare_versions(

@@ -28,7 +28,7 @@ from reranker.finish import keep
 from reranker.follow import Follower
 from reranker.label_sets import LabelSets
 from reranker.launch import Launch
-from reranker.learned import learned_by, leave_out, met_before
+from reranker.learned import leave_out, queries_learned
 from reranker.losses import why_not
 from reranker.recipe import TrainingConfig
 from reranker.registry import ModelRegistry
@@ -145,9 +145,7 @@ class TrainingJobs:
             untaught = self.registry.directory(root)
         except NotFound:
             untaught = self.registry.directory(base)
-        learned = learned_by((base, champion), self.models, self.files)
-        # Whoever corrects the text of a query gives it another id, and it is no new query for that.
-        ids = self.labels.as_corrected({pair.query_id for pair in learned or ()})
+        learned = queries_learned((base, champion), sets, self.models, self.files, self.labels)
         slower = self.launch.job.seconds_between_checkpoints if self.launch.job else 0
         return {
             **run.config,
@@ -158,7 +156,7 @@ class TrainingJobs:
             "champion_path": str(self.registry.directory(champion)),
             # What the base was first made from: it has learned from none of the labels.
             "untaught_path": str(untaught),
-            "learned": None if learned is None else sorted(ids | met_before(sets, learned)),
+            "learned": None if learned is None else sorted(learned),
             "seconds_between_checkpoints": max(self.checkpoint_seconds, slower),
         }
 

@@ -8,6 +8,7 @@ from itertools import chain
 from reranker import near
 from reranker.dataset import HELD_OUT, LabelledPair
 from reranker.run_files import RunFiles
+from storage.label_store import LabelStore
 from storage.model_store import ModelStore
 from storage.records import ModelVersion
 
@@ -31,6 +32,22 @@ def learned_by(
                 return None
             version = models.version(version.base, deleted=True)
     return list(found)
+
+
+def queries_learned(
+    versions: Iterable[ModelVersion],
+    sets: Mapping[str, list[LabelledPair]],
+    models: ModelStore,
+    files: Callable[[str], RunFiles],
+    labels: LabelStore,
+) -> set[str] | None:
+    """The ids of the queries that these versions have learned from, and of those in these sets that were in another
+    guise; None where that is not known any more."""
+    learned = learned_by(versions, models, files)
+    if learned is None:
+        return None
+    # Whoever corrects the text of a query gives it another id, and it is no new query for that.
+    return labels.as_corrected({pair.query_id for pair in learned}) | met_before(sets, learned)
 
 
 def met_before(sets: Mapping[str, list[LabelledPair]], learned: list[LabelledPair]) -> set[str]:

@@ -19,8 +19,7 @@ from page.events import QUIET, Press, Text
 from page.notices import REFUSED, SECONDS_TO_READ, as_text
 from page.render import render
 from page.rights import check_may_change
-from reranker.comparison import compare_versions
-from reranker.dataset import queries_that_tell
+from reranker.comparison import compare_versions, queries_to_compare
 from reranker.figures import METRICS
 from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
@@ -75,14 +74,16 @@ class VersionPress(Press):
 
 
 def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, list[Callable]]:
-    """Build the tab. Returns a function that makes an event bring it up to date, and what makes an event of its own
-    follow once another version may answer."""
+    """Build the tab. Returns a function that makes an event (the tab's `select`) bring it up to date, and another one,
+    which comes with news about versions, the table; and what makes an event of its own follow once another version may
+    answer."""
     gr.Markdown(
         "The active version answers every request. A promoted one is loaded and tried out first: nothing fails. To see "
         "how another ranks passages of yours, choose it under *Compare with* on the Rerank tab."
     )
-    table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
+    # Above the versions, of which there may be dozens.
     roll_back = gr.Button("Roll back", elem_id="roll-back", interactive=False, scale=0, min_width=260)
+    table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
     archive = Download("The version as a zip", "model-archive")
     with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
         gr.Markdown("Both versions rank the labelled queries that are held out now.")
@@ -112,7 +113,8 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         push_outcome = gr.HTML(elem_id="push-outcome")
     registry = services.registry
     choosers = [first, second, pushed]
-    outputs = [table, roll_back]
+    shown = gr.State(None)
+    outputs = [table, roll_back, shown]
 
     def show() -> tuple:
         status = registry.status()
@@ -134,7 +136,14 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
             events=services.model_store.model_events()[: -LATEST_EVENTS - 1 : -1],
         )
         text = f"{ROLL_BACK_TO}{previous}" if previous else "Nothing to roll back to"
-        return html, gr.update(value=text, interactive=previous is not None)
+        known = (active, previous, versions)
+        return html, gr.update(value=text, interactive=previous is not None), known
+
+    def show_news(shown: tuple | None) -> tuple:
+        # Where the tab was opened, and what it shows differs: what is drawn anew loses the focus.
+        if shown and (news := show())[-1] != shown:
+            return news
+        return (gr.skip(),) * len(outputs)
 
     def offer_versions(*chosen: str | None) -> list[dict[str, Any]]:
         names = [version.version for version in services.model_store.versions()]
@@ -192,7 +201,7 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
         if not one or not other:
             raise InvalidInput("Choose two versions first.")
         progress(0, desc="Loading the versions")
-        queries = queries_that_tell(services.label_sets.sets().dev)
+        queries = queries_to_compare(services.jobs, one, other)
         found = compare_versions(
             registry, queries, one, other, lambda done, total: progress((done, total), desc="Ranking", unit="passages")
         )
@@ -248,9 +257,10 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     archive.connect(table.download, download, token, show_progress_on=archive.box)
     went_back = roll_back.click(go_back, [roll_back, token], outputs, show_progress="minimal", api_visibility="private")
 
-    def connect(opened: Callable) -> None:
+    def connect(opened: Callable, news: Callable) -> None:
         opened(show, None, outputs, **QUIET)
         opened(offer_versions, **fill)
+        news(show_news, shown, outputs, **QUIET)
 
     return connect, [promoted.then, went_back.then]
 

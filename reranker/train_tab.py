@@ -89,7 +89,7 @@ def build_train_tab(services: Services, token: gr.Textbox) -> tuple[Callable, gr
             curve = gr.Checkbox(
                 False,
                 label="Learning curve",
-                info="Shows what more labels would bring. Adds the work of about two trainings",
+                info="Shows what more labels would bring, on held-out queries. Adds the work of about two trainings",
                 elem_id="draw-curve",
             )
             with gr.Accordion(MORE, open=False, elem_id="more-settings") as more:

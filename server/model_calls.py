@@ -7,8 +7,7 @@ from dataclasses import asdict
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from reranker.comparison import compare_versions
-from reranker.dataset import queries_that_tell
+from reranker.comparison import compare_versions, queries_to_compare
 from reranker.publish import push_to_hub, zip_directory
 from reranker.registry import ModelRegistry
 from server import schemas
@@ -59,8 +58,8 @@ def add_model_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
     @app.get("/v1/models/{version}/compare/{other}", tags=["models"], **guarded(404, 422, 503))
     def compare(version: str, other: str) -> schemas.ComparisonResponse:
         """Two versions side by side on the queries that are held out now. Answered when both have ranked them."""
-        names = [store.version(name).version for name in (version, other)]
-        found = compare_versions(registry, queries_that_tell(services.label_sets.sets().dev), *names)
+        names = (version, other)
+        found = compare_versions(registry, queries_to_compare(services.jobs, *names), *names)
         sides = [
             schemas.ComparedVersion(version=name, metrics=metrics, intervals=intervals)
             for name, metrics, intervals in zip(names, found.metrics, found.intervals, strict=True)

@@ -53,7 +53,9 @@ def look_up(page: Page, name: str) -> None:
 def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: App) -> None:
     data.get_by_role("button", name="Or a dataset on the Hub").click()
     look_up(data, "owner/none")
+    expect(data.locator("#hub-status")).to_have_text("Asking the Hub …")
     expect_error(data, "There is no dataset owner/none on the Hub")
+    expect(data.locator("#hub-status")).to_have_text("")
     look_up(data, "https://huggingface.co/datasets/owner/pairs")
     expect(box(data, "hub-split")).to_have_value("train")
     expect(box(data, "hub-name")).to_have_value("owner/pairs")
@@ -72,11 +74,17 @@ def test_a_dataset_is_looked_up_fetched_checked_and_imported(data: Page, app: Ap
     expect(data.locator("#hub-status")).to_contain_text("2 rows fetched and checked below. There are more")
     expect(data.locator("#import-report")).to_contain_text("holds 2 labels")
     box(data, "hub-rows").fill("10")
+    asked: list[str] = []
+    data.on("request", lambda sent: asked.append(sent.post_data or "") if "/queue/join" in sent.url else None)
     data.locator("#hub-fetch").click()
     report = data.locator("#import-report")
     expect(report).to_contain_text("owner-pairs-default-train.jsonl holds 2 labels")
     expect(report).to_contain_text("Line 3: The label is '7'")
     expect(data.locator("#hub-status")).to_have_text("3 rows fetched and checked below.")
+    # Large files take a while: it is checked once.
+    data.wait_for_timeout(500)
+    names = {event["id"]: event["api_name"] for event in app.client.get("/config").json()["dependencies"]}
+    assert [names[json.loads(event)["fn_index"]] for event in asked].count("choose") == 1
     data.locator("button#import").click()
     expect(report).to_contain_text("Imported: 2 labels")
     stored = [json.loads(line) for line in app.client.get("/v1/labels").text.splitlines()]

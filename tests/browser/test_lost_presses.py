@@ -10,6 +10,7 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from storage.records import text_id
 from tests.browser.conftest import box, choose_strategy, empty_queue, open_page, open_tab, say_name, settle
 from tests.serving import App, eventually
 
@@ -156,15 +157,27 @@ def test_what_was_not_stored_outlives_a_reload(page: Page, judge: str, shared_ap
     page.keyboard.press("1")
     expect(page.locator("#task")).to_contain_text(PASSAGES[1])
     page.keyboard.press("l")
-    expect(page.locator("#saving")).to_contain_text("2 judgments kept here")
+    expect(page.locator("#task")).to_contain_text(PASSAGES[2])
+    page.keyboard.press("0")
+    expect(page.locator("#saving")).to_contain_text("3 judgments kept here")
+    with sqlite3.connect(shared_app.data_dir / "workbench.db", timeout=30) as db:
+        db.execute("DELETE FROM leases")
+        db.execute("DELETE FROM candidates WHERE passage_id = ?", [text_id(PASSAGES[2])])
+    db.close()
     page.unroute("**/judging/*")
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
     eventually(lambda: len(events_of(shared_app, judge)) == 2, "both are stored")
     choose_strategy(page, "oldest")
-    expect(page.locator("#task")).to_contain_text(PASSAGES[2])
+    expect(page.locator("#task")).to_contain_text(PASSAGES[3])
     settle(page)
     assert events_of(shared_app, judge) == [("label", PASSAGES[0], 1), ("skip", PASSAGES[1], None)]
+    # What is refused meanwhile is said, since it was pressed on a page that is gone.
+    saving = page.locator("#saving")
+    expect(saving).to_contain_text("Not stored: 1 judgment of an earlier visit. This pair is no longer in the queue.")
+    saving.get_by_role("button", name="Close").click()
+    expect(saving).to_be_hidden()
+    assert page.evaluate("Object.keys(localStorage).filter(name => name.includes('unsaved'))") == []
 
 
 def test_slow_answers_overtake_nothing(page: Page, judge: str, shared_app: App) -> None:

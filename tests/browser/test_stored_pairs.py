@@ -178,8 +178,13 @@ def test_a_correction_that_is_half_written_stays_while_others_are_opened(data: P
     expect(data.locator("#latest-labels")).to_contain_text("2 pairs found")
     rain.get_by_role("button", name="Draft").click()
     expect(editor.get_by_label("Passage")).to_have_value("It rains again")
+    choose(data, "source", "api")
     data.reload()
     open_tab(data, "Data")
+    # So does what is searched for.
+    expect(data.locator("#latest-labels")).to_contain_text("2 pairs found")
+    expect(box(data, "search")).to_have_value("how")
+    expect(box(data, "source")).to_have_value("api")
     rain.get_by_role("button", name="Draft").click()
     expect(editor.get_by_label("Passage")).to_have_value("It rains again")
     editor.get_by_role("button", name="Save, labels stay").click()

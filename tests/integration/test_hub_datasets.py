@@ -82,6 +82,15 @@ def test_a_split_is_fetched_as_far_as_asked_and_read_as_a_file(hub: HubServer, t
     assert [(row.passage, row.label) for row in rows if isinstance(row, Judgment)] == [("a", 1), ("b", 0), ("c", 1)]
 
 
+def test_tables_whose_columns_are_not_known_before_they_are_read_come_too(hub: HubServer, tmp_path: Path) -> None:
+    hub.datasets["owner/csv"] = Dataset("public")
+    hub.datasets["owner/csv"].commit(**{"train.csv": b"query,passage,label\nq,a,1\nq,b,0\n"})
+    path = tmp_path / "rows.jsonl"
+    assert fetched(path, "owner/csv", "default", "train", 5) == (2, True)
+    rows = [row for _, row, _ in checked_rows(path, "importer")]
+    assert [(row.passage, row.label) for row in rows if isinstance(row, Judgment)] == [("a", 1), ("b", 0)]
+
+
 def test_triplets_come_as_judgments(hub: HubServer, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     fetched(path, "owner/pairs", "triplets", "train", 10)
@@ -153,6 +162,7 @@ def test_a_fetch_that_is_stopped_leaves_no_process(hub: HubServer, tmp_path: Pat
     [
         (" owner/name ", "owner/name"),
         ("https://huggingface.co/datasets/owner/name", "owner/name"),
+        ("https://huggingface.co/datasets/owner/name/viewer/default/train?row=2", "owner/name"),
         ("datasets/owner/na.me-2/", "owner/na.me-2"),
     ],
 )

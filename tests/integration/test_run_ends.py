@@ -17,6 +17,7 @@ import pytest
 
 from errors import ModelNotReady
 from reranker import finish, jobs
+from reranker.comparison import queries_to_compare
 from reranker.history import stack_of
 from reranker.launch import Launch
 from reranker.run_files import RunFiles, read_json, write_json
@@ -357,6 +358,8 @@ def test_what_was_learned_is_not_held_out_when_its_labels_come_back_in_other_wor
     # By their words they are new queries, and some are held out that were trained on.
     as_new = services.label_sets.sets()
     assert learned & {pair.query.split()[-1] for pair in as_new.dev}
+    compared = queries_to_compare(services.jobs, run["model_version"])
+    assert compared and not learned & {judged.query.split()[-1] for judged in compared}
     second = ended(client, start(client, recipe="classic", epochs=1, promote="never"))
     sets = services.jobs.files(second["id"]).read_sets()
     assert not learned & {pair.query.split()[-1] for split in ("dev", "test") for pair in sets[split]}

@@ -40,6 +40,8 @@ def test_nothing_becomes_html(text: str) -> None:
 
 def test_texts_in_other_scripts_stay_whole() -> None:
     assert highlight("Der Brückenbau in Köln, 桥", "köln 桥") == "Der Brückenbau in <mark>Köln</mark>, <mark>桥</mark>"
+    # What is found without its accents is marked with them, and the other way round.
+    assert highlight("Köln, Resume", "koln résumés") == "<mark>Köln</mark>, <mark>Resume</mark>"
     assert highlight("", "a query") == ""
     assert highlight("पानी की बोतल, पिता का पान और पानी", "पानी") == (
         "<mark>पानी</mark> की बोतल, पिता का पान और <mark>पानी</mark>"
