@@ -389,7 +389,8 @@ def test_unknown_calls_are_not_found(reader: httpx.Client, method: str, path: st
         ("GET", "/v1/rerank", "POST"), ("GET", "/v2/rerank", "POST"), ("POST", "/info", "GET"),
         ("DELETE", "/rerank", "POST"), ("POST", "/health", "GET, HEAD"),
         ("PUT", "/v1/labels", "GET, POST"), ("PATCH", "/v1/training-runs/x", "DELETE, GET"),
-        ("OPTIONS", "/v1/models", "GET"), ("PROPFIND", "/v1/models", "GET"), ("TRACE", "/health", "GET, HEAD"),
+        ("OPTIONS", "/v1/models", "GET, POST"), ("PROPFIND", "/v1/models", "GET, POST"),
+        ("TRACE", "/health", "GET, HEAD"),
     ],
 )  # fmt: skip
 def test_other_methods_are_not_allowed(reader: httpx.Client, method: str, path: str, allowed: str) -> None:

@@ -89,7 +89,7 @@ def test_gradios_own_client_finds_every_call_by_its_name(shared_app: App) -> Non
     info = shared_app.client.get("/gradio_api/info").raise_for_status().json()
     assert set(info["named_endpoints"]) == {
         "/rerank", "/label", "/next_task", "/agreement", "/train", "/training_run", "/cancel_training",
-        "/resume_training", "/models", "/promote", "/rollback", "/delete_model", "/make_again", "/push",
+        "/resume_training", "/models", "/add_model", "/promote", "/rollback", "/delete_model", "/make_again", "/push",
     }  # fmt: skip
     asked = {parameter["parameter_name"] for parameter in info["named_endpoints"]["/train"]["parameters"]}
     assert asked == {*TrainingRequest.model_fields, "token"}
