@@ -31,8 +31,8 @@ class VersionComparison:
 
 
 def queries_to_compare(jobs: TrainingJobs, *names: str) -> list[JudgedQuery]:
-    """The queries that are held out now and tell these versions apart, without those that one of them has learned from,
-    maybe in other words. Raises NotFound for no version."""
+    """The queries that are held out now and can tell versions apart, without those that one of these has learned from,
+    maybe in other words. Raises NotFound where there is no such version."""
     now = jobs.label_sets.sets()
     sets = {split: getattr(now, split) for split in SPLITS}
     versions = [jobs.models.version(name) for name in names]

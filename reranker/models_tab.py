@@ -86,7 +86,10 @@ def build_models_tab(services: Services, token: gr.Textbox) -> tuple[Callable, l
     table = gr.HTML(js_on_load=MODELS_JS, elem_id="models")
     archive = Download("The version as a zip", "model-archive")
     with gr.Accordion("Compare two versions", open=False, elem_id="compare-box"):
-        gr.Markdown("Both versions rank the labelled queries that are held out now.")
+        gr.Markdown(
+            "Both versions rank the labelled queries that are held out now, without those that one of them has learned "
+            "from before in other words."
+        )
         with gr.Row():
             first = gr.Dropdown([], label="Version", elem_id="compare-first")
             second = gr.Dropdown([], label="Beside", elem_id="compare-second")

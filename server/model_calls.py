@@ -57,7 +57,8 @@ def add_model_calls(app: FastAPI, services: Services, guarded: Guard) -> None:
 
     @app.get("/v1/models/{version}/compare/{other}", tags=["models"], **guarded(404, 422, 503))
     def compare(version: str, other: str) -> schemas.ComparisonResponse:
-        """Two versions side by side on the queries that are held out now. Answered when both have ranked them."""
+        """Two versions side by side on the queries that are held out now, without those that one of them has learned
+        from in other words. Answered when both have ranked them."""
         names = (version, other)
         found = compare_versions(registry, queries_to_compare(services.jobs, *names), *names)
         sides = [
